@@ -1,0 +1,194 @@
+import type { ColumnType, Generated } from 'kysely';
+
+/**
+ * The tables, as kysely sees them. int8 arrives as bigint, numeric as a decimal string, timestamptz as Date, bytea as Buffer
+ * (parsers in db/types.ts). Every table but `deployment`, `epoch`, `nodes` and `journal_streams` has `workspace_id` and row security.
+ */
+type Time = ColumnType<Date, Date | undefined, Date>;
+type MaybeTime = ColumnType<Date | null, Date | null | undefined, Date | null>;
+type Json<T> = ColumnType<T, string, string>;
+
+export interface Schema {
+  /** One row. `id` is `dep_…`; `canary` a sealed record of kind 4 that proves the ring fits the database. */
+  deployment: { only: Generated<boolean>; id: string; canary: Buffer; created_at: Time };
+  /** One row, polled by every node: UPDATE … SET value = value + 1 in the transaction of any act that changes who may do what. */
+  epoch: { only: Generated<boolean>; value: bigint };
+  workspaces: {
+    id: string;
+    name: string;
+    managed_keys: Generated<boolean>;
+    store_keys: Generated<boolean>;
+    created_at: Time;
+  };
+  /** Kind 1 records. */
+  workspace_keys: {
+    workspace_id: string;
+    version: number;
+    root_key_id: string;
+    record: Buffer;
+    created_at: Time;
+  };
+  users: {
+    id: string;
+    workspace_id: string;
+    name: string;
+    external_id: string | null;
+    email: string | null;
+    created_at: Time;
+  };
+  memberships: { workspace_id: string; user_id: string; role: Role; created_at: Time };
+  tokens: {
+    id: string;
+    workspace_id: string;
+    user_id: string;
+    name: string;
+    kind: 'gateway' | 'admin';
+    /** `spt_` or `spa_` + 12; unique; what a look-up names. */
+    prefix: string;
+    verifier: Buffer;
+    /** HMAC over what the row grants (vault/verifier.ts). */
+    mac: Buffer;
+    providers: string[] | null;
+    models: string[] | null;
+    key_ids: string[] | null;
+    requests_per_minute: number;
+    concurrent_calls: number;
+    expires_at: MaybeTime;
+    revoked_at: MaybeTime;
+    last_used_at: MaybeTime;
+    created_at: Time;
+  };
+  provider_keys: {
+    id: string;
+    workspace_id: string;
+    user_id: string;
+    name: string;
+    description: string | null;
+    provider: string;
+    /** `managed`: imported from the operator's environment. `shared` is a view of the reader, not a column. */
+    source: 'own' | 'managed';
+    protection: 'standard' | 'sealed';
+    seal_id: string | null;
+    /** `bearer`, `header:NAME` or `none`. */
+    auth: string;
+    origins: string[];
+    base_path: string;
+    /** The operator himself named these origins: loopback and plain http are allowed. */
+    operator_origin: boolean;
+    version: number;
+    last4: string | null;
+    fingerprint: string | null;
+    is_active: boolean;
+    shared_with: Json<'workspace' | readonly string[] | null>;
+    expires_at: MaybeTime;
+    /** The provider refused the key; cleared by a new value or a good test. */
+    auth_failed_at: MaybeTime;
+    last_used_at: MaybeTime;
+    last_test: Json<unknown>;
+    /** HMAC over what the row grants. */
+    mac: Buffer;
+    created_at: Time;
+    updated_at: Time;
+  };
+  /** `wrap`: kind 2 record (data key), `payload`: kind 3 record. Both gone when the key is shredded. */
+  provider_key_versions: {
+    workspace_id: string;
+    key_id: string;
+    version: number;
+    workspace_key_version: number;
+    wrap: Buffer;
+    payload: Buffer;
+    created_at: Time;
+  };
+  /** One row an administrative act, inserted in the act's own transaction: says after a crash whether it happened. */
+  acts: { act_id: string; workspace_id: string; digest: Buffer; at: Time };
+  idempotency_keys: {
+    workspace_id: string;
+    caller_id: string;
+    key: string;
+    digest: Buffer;
+    resource_id: string;
+    created_at: Time;
+  };
+  /** One row a boot of a process; `beat_at` moves every 5 s. */
+  nodes: { node_id: string; boot_id: string; version: string; started_at: Time; beat_at: Time };
+  /** Partitioned by `month` (date text YYYY-MM-01 of receipt), default partition; INSERT and SELECT only. */
+  journal: {
+    month: string;
+    stream: string;
+    seq: bigint;
+    workspace_id: string | null;
+    at: Date;
+    event: string;
+    call_id: string | null;
+    key_id: string | null;
+    token_id: string | null;
+    user_id: string | null;
+    hash: Buffer;
+    /** The line as it stands in the file, without its newline. */
+    line: string;
+  };
+  /** How far each stream is shipped. `head_hash`: hash of record next_seq - 1 (32 zero bytes at 0). */
+  journal_streams: { stream: string; next_seq: bigint; head_hash: Buffer; closed: boolean; updated_at: Time };
+  /** One row per attempt (WIRE.md, Call), partitioned by `month` of started_at. */
+  usage_events: {
+    month: string;
+    workspace_id: string;
+    call_id: string;
+    attempt: number;
+    final: boolean;
+    started_at: Date;
+    ended_at: Date;
+    token_id: string | null;
+    user_id: string | null;
+    key_id: string | null;
+    key_version: number | null;
+    key_source: string | null;
+    provider: string;
+    model: string | null;
+    operation: string;
+    is_stream: boolean;
+    status: number | null;
+    outcome: string;
+    end_reason: string;
+    input_tokens: bigint | null;
+    cached_input_tokens: bigint | null;
+    cache_write_input_tokens: bigint | null;
+    output_tokens: bigint | null;
+    reasoning_tokens: bigint | null;
+    usage_source: string;
+    provider_usage: Json<unknown>;
+    cost_nano_usd: bigint | null;
+    price_version: string | null;
+    request_bytes: bigint;
+    response_bytes: bigint;
+    first_byte_ms: number | null;
+    total_ms: number;
+    upstream_request_id: string | null;
+    receipt: string;
+  };
+  /** Sums by hour; primary key is everything up to `model` (empty string where absent). */
+  usage_hourly: {
+    workspace_id: string;
+    hour: Date;
+    token_id: string;
+    user_id: string;
+    key_id: string;
+    provider: string;
+    model: string;
+    calls: bigint;
+    attempts: bigint;
+    failed: bigint;
+    input_tokens: bigint;
+    cached_input_tokens: bigint;
+    cache_write_input_tokens: bigint;
+    output_tokens: bigint;
+    reasoning_tokens: bigint;
+    unknown_usage_calls: bigint;
+    /** Null as soon as one summand is unknown is wrong for a sum: unknown costs are left out and counted in unknown_cost_calls. */
+    cost_nano_usd: bigint;
+    unknown_cost_calls: bigint;
+  };
+}
+
+export type Role = 'owner' | 'admin' | 'member' | 'viewer' | 'auditor';

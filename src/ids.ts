@@ -1,0 +1,70 @@
+import { randomBytes, randomInt } from 'node:crypto';
+import { crc32 } from 'node:zlib';
+
+/** Prefixes of resource ids (WIRE.md); `act` and `dep` stay inside. */
+export type IdPrefix = 'key' | 'tok' | 'usr' | 'ws' | 'call' | 'seal' | 'act' | 'dep' | 'node';
+
+/** `prefix_` + 32 hex digits of a UUIDv7 (RFC 9562, 5.7): ids sort by the time they were made. */
+export function newId(prefix: IdPrefix, now: number = Date.now()): string {
+  const bytes = randomBytes(16);
+  bytes.writeUIntBE(now, 0, 6);
+  bytes[6] = 0x70 | ((bytes[6] ?? 0) & 0x0f);
+  bytes[8] = 0x80 | ((bytes[8] ?? 0) & 0x3f);
+  return `${prefix}_${bytes.toString('hex')}`;
+}
+
+export function isId(prefix: IdPrefix, text: unknown): text is string {
+  return (
+    typeof text === 'string' &&
+    text.length === prefix.length + 33 &&
+    text.startsWith(`${prefix}_`) &&
+    /^[0-9a-f]{32}$/.test(text.slice(prefix.length + 1))
+  );
+}
+
+/** `spt`: gateway token, for the data plane. `spa`: admin token, for `/api`. */
+export type TokenKind = 'spt' | 'spa';
+
+export interface ParsedToken {
+  readonly kind: TokenKind;
+  /** `spt_` + 12: public, names the row. */
+  readonly prefix: string;
+  /** 43 characters of base62, about 256 bits. */
+  readonly secret: string;
+}
+
+const alphabet = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
+const shape = /^(spt|spa)_([0-9A-Za-z]{12})([0-9A-Za-z]{43})([0-9A-Za-z]{6})$/;
+
+function random62(length: number): string {
+  let text = '';
+  for (let i = 0; i < length; i += 1) text += alphabet[randomInt(62)];
+  return text;
+}
+
+function checksum(text: string): string {
+  let rest = crc32(text);
+  let sum = '';
+  for (let i = 0; i < 6; i += 1) {
+    sum = alphabet[rest % 62] + sum;
+    rest = Math.floor(rest / 62);
+  }
+  return sum;
+}
+
+/** A new token: `spt_<12 id><43 secret><6 crc32>`, base62. The checksum lets a scanner and a typo be told apart from a token. */
+export function mintToken(kind: TokenKind): ParsedToken & { readonly text: string } {
+  const prefix = `${kind}_${random62(12)}`;
+  const secret = random62(43);
+  return { kind, prefix, secret, text: prefix + secret + checksum(prefix + secret) };
+}
+
+/** The parts of a well-formed token, or null: wrong length, alphabet or checksum. Says nothing of whether it is known. */
+export function parseToken(text: string): ParsedToken | null {
+  const match = shape.exec(text);
+  if (match === null) return null;
+  const [, kind, id, secret, sum] = match;
+  const prefix = `${kind}_${id}`;
+  if (checksum(prefix + secret) !== sum) return null;
+  return { kind: kind as TokenKind, prefix, secret: secret as string };
+}
