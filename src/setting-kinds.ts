@@ -1,0 +1,151 @@
+import { BlockList, isIP } from 'node:net';
+import { resolve } from 'node:path';
+
+/**
+ * How a setting's text is read. `type` is for the reader of docs/configuration.md; `parse` throws an Error whose message
+ * continues "NAME …" and never repeats the value, which may be a secret in the wrong place.
+ */
+export interface Kind<T> {
+  readonly type: string;
+  readonly parse: (text: string) => T;
+}
+
+export const KiB = 1024;
+export const MiB = 1024 * KiB;
+export const GiB = 1024 * MiB;
+
+export function text(): Kind<string> {
+  return { type: 'text', parse: (value) => value };
+}
+
+export function path(): Kind<string> {
+  return {
+    type: 'path',
+    parse: (value) => (value.includes('\0') ? fail('must be a path') : resolve(value)),
+  };
+}
+
+export function flag(): Kind<boolean> {
+  return {
+    type: '`true` or `false`',
+    parse: (value) => (value === 'true' ? true : value === 'false' ? false : fail('must be true or false')),
+  };
+}
+
+export function oneOf<const T extends string>(...choices: readonly T[]): Kind<T> {
+  return {
+    type: choices.map((choice) => `\`${choice}\``).join(', '),
+    parse: (value) =>
+      choices.find((choice) => choice === value) ?? fail(`must be one of ${choices.join(', ')}`),
+  };
+}
+
+export function whole(min: number, max: number): Kind<number> {
+  return {
+    type: `whole number, ${min} to ${max}`,
+    parse(value) {
+      const number = /^\d{1,15}$/.test(value) ? Number(value) : Number.NaN;
+      return number >= min && number <= max ? number : fail(`must be a whole number from ${min} to ${max}`);
+    },
+  };
+}
+
+export function size(min: number, max: number): Kind<number> {
+  const units: Record<string, number> = { '': 1, KiB, MiB, GiB };
+  return {
+    type: 'bytes, or a number with `KiB`, `MiB`, `GiB`',
+    parse(value) {
+      const [, digits = '', unit = ''] = /^(\d{1,15}) ?(KiB|MiB|GiB|)$/.exec(value) ?? [];
+      const bytes = digits === '' ? Number.NaN : Number(digits) * (units[unit] ?? Number.NaN);
+      return bytes >= min && bytes <= max
+        ? bytes
+        : fail(`must be a size from ${min} to ${max} bytes, like 64MiB`);
+    },
+  };
+}
+
+export function list<T>(kind: Kind<T>): Kind<readonly T[]> {
+  return {
+    type: `${kind.type}, several separated by commas`,
+    parse(value) {
+      const entries = value.split(',').map((entry) => entry.trim());
+      return Object.freeze(entries.filter((entry) => entry !== '').map((entry) => kind.parse(entry)));
+    },
+  };
+}
+
+export function address(): Kind<string> {
+  return {
+    type: 'address or host name',
+    parse: (value) =>
+      isIP(value) !== 0 || /^[A-Za-z0-9]([A-Za-z0-9.-]{0,252})$/.test(value)
+        ? value
+        : fail('must be an address or a host name'),
+  };
+}
+
+export function network(): Kind<string> {
+  return {
+    type: 'address or CIDR',
+    parse(value) {
+      const [host = '', bits, ...rest] = value.split('/');
+      const family = isIP(host);
+      const width = family === 6 ? 128 : 32;
+      if (family === 0 || rest.length > 0 || (bits !== undefined && !/^\d{1,3}$/.test(bits))) {
+        fail('must list addresses or CIDRs like 10.0.0.0/8');
+      }
+      const prefix = bits === undefined ? width : Number(bits);
+      if (prefix > width) fail('must list addresses or CIDRs like 10.0.0.0/8');
+      // A /0 would believe anyone's claim that his connection is https.
+      if (prefix === 0) fail('must not trust every address; name the proxy');
+      new BlockList().addSubnet(host, prefix, family === 6 ? 'ipv6' : 'ipv4');
+      return value;
+    },
+  };
+}
+
+export function origin(): Kind<string> {
+  return {
+    type: 'origin',
+    parse(value) {
+      const url = URL.canParse(value) ? new URL(value) : fail('must be an origin like https://host:8443');
+      if (url.protocol !== 'https:' && url.protocol !== 'http:') fail('must start with https:// or http://');
+      if (url.username !== '' || url.password !== '') fail('must not carry a user name or password');
+      if (url.pathname !== '/' || /[?#]/.test(value)) fail('must be an origin alone, without a path');
+      return url.origin;
+    },
+  };
+}
+
+export function gatewayUrl(): Kind<string> {
+  return {
+    type: 'URL',
+    parse(value) {
+      const url = URL.canParse(value) ? new URL(value) : fail('must be a URL like https://gateway.example');
+      if (url.protocol !== 'https:' && url.protocol !== 'http:') fail('must start with https:// or http://');
+      if (url.username !== '' || url.password !== '' || /[?#]/.test(value)) fail('must be a base URL alone');
+      return url.href.replace(/\/+$/, '');
+    },
+  };
+}
+
+export function databaseUrl(): Kind<string> {
+  return {
+    type: 'PostgreSQL URL',
+    parse: (value) =>
+      URL.canParse(value) && /^postgres(ql)?:$/.test(new URL(value).protocol)
+        ? value
+        : fail('must be a URL like postgres://user:password@host:5432/database'),
+  };
+}
+
+export function adminToken(): Kind<string> {
+  return {
+    type: 'admin token',
+    parse: (value) => (/^spa_[0-9A-Za-z]+$/.test(value) ? value : fail('must be an admin token (spa_…)')),
+  };
+}
+
+function fail(reason: string): never {
+  throw new Error(reason);
+}
