@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -98,7 +98,7 @@ t.test(
 
 t.test('secrets come from a file too, and only one of the two may be set', async (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'config-'));
-  t.teardown(() => import('node:fs').then(({ rmSync }) => rmSync(dir, { recursive: true })));
+  t.teardown(() => rmSync(dir, { recursive: true }));
   const file = join(dir, 'ring');
   writeFileSync(file, '{"keys":[]}\n');
   t.equal(readConfig({ SALLYPORT_KEYRING_FILE: file }).keyring, '{"keys":[]}');

@@ -1,0 +1,195 @@
+import type { Registry } from 'prom-client';
+import { errorTable } from '../errors.ts';
+import { type Cell, createHistogram, createTally } from './tally.ts';
+import { modelLabel } from './model-label.ts';
+
+/** Counts as WIRE.md has them; null where the provider told nothing. */
+interface Usage {
+  readonly inputTokens: number | null;
+  readonly cachedInputTokens: number | null;
+  readonly cacheWriteInputTokens: number | null;
+  readonly outputTokens: number | null;
+  readonly reasoningTokens: number | null;
+}
+
+export interface EndedCall {
+  readonly provider: string;
+  /** `openai.chat`, as the provider's file names it. */
+  readonly operation: string;
+  readonly outcome: string;
+  /** As asked, or null where the call has none. */
+  readonly model: string | null;
+  readonly seconds: number;
+  readonly firstChunkSeconds: number | null;
+  /** What the gateway itself took, or null where nothing went upstream. */
+  readonly overheadSeconds: number | null;
+  readonly usage: Usage | null;
+  /** The operation is metered, but what it used is not known. */
+  readonly isUsageUnknown: boolean;
+  readonly costNanoUsd: string | null;
+}
+
+/** Buckets of OpenTelemetry's semantic conventions for generative AI (gen_ai.client.token.usage, .operation.duration, v1.37). */
+const tokenBounds = [
+  1, 4, 16, 64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216, 67_108_864,
+];
+const durationBounds = [
+  0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92,
+];
+const firstChunkBounds = [
+  0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10,
+];
+const overheadBounds = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1];
+
+const genAiLabels = ['gen_ai_provider_name', 'gen_ai_operation_name', 'gen_ai_request_model'] as const;
+
+/** gen_ai.operation.name's well-known values; other operations keep our name. */
+const operationNames: Readonly<Record<string, string>> = {
+  chat: 'chat',
+  responses: 'chat',
+  messages: 'chat',
+  completions: 'text_completion',
+  embeddings: 'embeddings',
+  embedContent: 'embeddings',
+  generateContent: 'generate_content',
+  streamGenerateContent: 'generate_content',
+};
+
+const outcomes: ReadonlySet<string> = new Set(['ok', 'crash', ...Object.keys(errorTable)]);
+const known: ReadonlySet<string> = new Set(['openai', 'anthropic', 'google', 'groq', 'xai', 'custom']);
+
+/** A custom provider's name is its owner's text, hence no label. */
+export function providerLabel(provider: string): string {
+  return known.has(provider) ? provider : 'custom';
+}
+
+/** The metrics of a call's way. Label values come from closed sets whatever is handed in; never throws. */
+export function createCallMetrics(registry: Registry) {
+  const tokenUsage = createHistogram(registry, {
+    name: 'gen_ai_client_token_usage',
+    help: 'Tokens a call used, by input and output',
+    labels: [...genAiLabels, 'gen_ai_token_type'] as const,
+    bounds: tokenBounds,
+  });
+  const duration = createHistogram(registry, {
+    name: 'gen_ai_client_operation_duration_seconds',
+    help: 'From the request to the last byte of its answer',
+    labels: genAiLabels,
+    bounds: durationBounds,
+  });
+  const firstChunk = createHistogram(registry, {
+    name: 'gen_ai_client_operation_time_to_first_chunk_seconds',
+    help: 'From the request to the first byte of its answer',
+    labels: genAiLabels,
+    bounds: firstChunkBounds,
+  });
+  const overhead = createHistogram(registry, {
+    name: 'sallyport_gateway_overhead_seconds',
+    help: 'What the gateway itself added to a call',
+    labels: [],
+    bounds: overheadBounds,
+  }).spread();
+  const calls = createTally(registry, {
+    type: 'counter',
+    name: 'sallyport_calls_total',
+    help: 'Calls that ended',
+    labels: ['provider', 'operation', 'outcome'],
+  });
+  const inFlight = createTally(registry, {
+    type: 'gauge',
+    name: 'sallyport_calls_in_flight',
+    help: 'Calls under way',
+    labels: ['provider'],
+  });
+  const tokens = createTally(registry, {
+    type: 'counter',
+    name: 'sallyport_tokens_total',
+    help: 'Tokens used; cached_input and cache_write_input are parts of input, reasoning of output',
+    labels: ['provider', 'model', 'type'],
+  });
+  const cost = createTally(registry, {
+    type: 'counter',
+    name: 'sallyport_cost_nano_usd_total',
+    help: 'Cost of calls with a known price, in 1e-9 US dollars',
+    labels: ['provider', 'model'],
+  });
+  const unknown = createTally(registry, {
+    type: 'counter',
+    name: 'sallyport_usage_unknown_total',
+    help: 'Metered calls whose usage the provider did not tell',
+    labels: ['provider'],
+  });
+
+  function modelCells(provider: string, operation: string, model: string) {
+    const [, name = operation] = operation.split('.', 2);
+    const genAi = [provider, operationNames[name] ?? operation, model] as const;
+    return {
+      duration: duration.spread(...genAi),
+      firstChunk: firstChunk.spread(...genAi),
+      inputUsage: tokenUsage.spread(...genAi, 'input'),
+      outputUsage: tokenUsage.spread(...genAi, 'output'),
+      input: tokens.cell(provider, model, 'input'),
+      cachedInput: tokens.cell(provider, model, 'cached_input'),
+      cacheWriteInput: tokens.cell(provider, model, 'cache_write_input'),
+      output: tokens.cell(provider, model, 'output'),
+      reasoning: tokens.cell(provider, model, 'reasoning'),
+      cost: cost.cell(provider, model),
+    };
+  }
+
+  // Nested, because one joined key a call would cost more than the counting.
+  const rows = new Map<string, Map<string, OperationRow>>();
+  interface OperationRow {
+    readonly outcomes: Map<string, Cell>;
+    readonly models: Map<string, ReturnType<typeof modelCells>>;
+  }
+  const operations = new Set<string>();
+
+  /** Operations come from our own provider files; the bound is for the day when one hands through a path. */
+  function operationLabel(operation: string): string {
+    if (operations.has(operation)) return operation;
+    if (operations.size >= 48 || !/^[a-z]{1,16}\.[A-Za-z._-]{1,40}$/.test(operation)) return 'other';
+    operations.add(operation);
+    return operation;
+  }
+
+  return Object.freeze({
+    callStarted(provider: string) {
+      inFlight.cell(providerLabel(provider)).value += 1;
+    },
+
+    callEnded(call: EndedCall) {
+      const provider = providerLabel(call.provider);
+      const operation = operationLabel(call.operation);
+      const outcome = outcomes.has(call.outcome) ? call.outcome : 'INTERNAL';
+      const model = modelLabel(call.model);
+      inFlight.cell(provider).value -= 1;
+
+      const row = rows
+        .getOrInsertComputed(provider, () => new Map<string, OperationRow>())
+        .getOrInsertComputed(operation, () => ({ outcomes: new Map(), models: new Map() }));
+      row.outcomes.getOrInsertComputed(outcome, () => calls.cell(provider, operation, outcome)).value += 1;
+      const cells = row.models.getOrInsertComputed(model, () => modelCells(provider, operation, model));
+      cells.duration.observe(call.seconds);
+      if (call.firstChunkSeconds !== null) cells.firstChunk.observe(call.firstChunkSeconds);
+      if (call.overheadSeconds !== null) overhead.observe(call.overheadSeconds);
+      if (call.isUsageUnknown) unknown.cell(provider).value += 1;
+      if (call.usage !== null) {
+        const { usage } = call;
+        if (usage.inputTokens !== null) cells.inputUsage.observe(usage.inputTokens);
+        if (usage.outputTokens !== null) cells.outputUsage.observe(usage.outputTokens);
+        cells.input.value += count(usage.inputTokens);
+        cells.cachedInput.value += count(usage.cachedInputTokens);
+        cells.cacheWriteInput.value += count(usage.cacheWriteInputTokens);
+        cells.output.value += count(usage.outputTokens);
+        cells.reasoning.value += count(usage.reasoningTokens);
+      }
+      if (call.costNanoUsd !== null) cells.cost.value += count(Number(call.costNanoUsd));
+    },
+  });
+}
+
+/** A counter must never go down or become NaN, whatever a provider wrote. */
+function count(value: number | null): number {
+  return value !== null && value >= 0 && value < Infinity ? value : 0;
+}

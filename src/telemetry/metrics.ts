@@ -1,0 +1,111 @@
+import { Registry } from 'prom-client';
+import { errorTable } from '../errors.ts';
+import { createCallMetrics, providerLabel } from './call-metrics.ts';
+import { type Tally, createHistogram, createTally } from './tally.ts';
+
+export type { EndedCall } from './call-metrics.ts';
+export type Metrics = ReturnType<typeof createMetrics>;
+
+type KeyStatus = 'active' | 'disabled' | 'expired' | 'auth_failed';
+
+const appendBounds = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1, 2];
+
+/**
+ * All metrics of WIRE.md under their exact names, in a registry of their own. Methods never throw and put only known values into
+ * labels; docs/metrics.md lists them.
+ */
+export function createMetrics({ version, node }: { readonly version: string; readonly node: string }) {
+  const registry = new Registry();
+  const callMetrics = createCallMetrics(registry);
+  const counter = <const L extends readonly string[]>(name: string, help: string, labels: L): Tally<L> =>
+    createTally(registry, { type: 'counter', name, help, labels });
+  const gauge = <const L extends readonly string[]>(name: string, help: string, labels: L): Tally<L> =>
+    createTally(registry, { type: 'gauge', name, help, labels });
+
+  const retries = counter('sallyport_upstream_retries_total', 'Attempts repeated, by why', [
+    'provider',
+    'reason',
+  ]);
+  const refusals = counter('sallyport_auth_refusals_total', 'Credentials refused', ['code']);
+  const opens = counter('sallyport_key_opens_total', 'Provider keys opened', ['provider', 'result']);
+  const undecryptable = gauge('sallyport_keys_undecryptable', 'Stored keys that do not open', []).cell();
+  const keys = gauge('sallyport_keys', 'Stored keys', ['status']);
+  const records = counter('sallyport_journal_records_total', 'Journal records written', ['event']);
+  const append = createHistogram(registry, {
+    name: 'sallyport_journal_append_seconds',
+    help: 'From append to durable',
+    labels: [],
+    bounds: appendBounds,
+  }).spread();
+  const lag = {
+    records: gauge('sallyport_journal_lag_records', 'Records not yet in the database', []).cell(),
+    bytes: gauge('sallyport_journal_lag_bytes', 'Bytes not yet in the database', []).cell(),
+    seconds: gauge(
+      'sallyport_journal_lag_seconds',
+      'Age of the oldest record not yet in the database',
+      [],
+    ).cell(),
+  };
+  const gate = gauge('sallyport_journal_gate_closed', '1 while no key may be opened', []).cell();
+  const problems = gauge('sallyport_journal_verify_problems', 'What the last verification found', []).cell();
+  gauge('sallyport_build_info', 'Always 1', ['version', 'node']).cell(version, node).value = 1;
+  for (const status of ['active', 'disabled', 'expired', 'auth_failed'] as const) keys.cell(status);
+
+  const reasons = closedSet(32);
+  const events = closedSet(200);
+  const recordCells = new Map<string, { value: number }>();
+
+  return Object.freeze({
+    ...callMetrics,
+
+    /** An attempt is repeated: `stale_socket`, `connect`, `rate_limited`, `overloaded`. */
+    retried(provider: string, reason: string) {
+      retries.cell(providerLabel(provider), reasons(reason)).value += 1;
+    },
+    keyOpened(provider: string, isOk: boolean) {
+      opens.cell(providerLabel(provider), isOk ? 'ok' : 'failed').value += 1;
+    },
+    /** @param code of the error table */
+    authRefused(code: string) {
+      refusals.cell(Object.hasOwn(errorTable, code) ? code : 'INTERNAL').value += 1;
+    },
+    setUndecryptableKeys(count: number) {
+      undecryptable.value = count;
+    },
+    setKeys(counts: Readonly<Partial<Record<KeyStatus, number>>>) {
+      for (const status of ['active', 'disabled', 'expired', 'auth_failed'] as const) {
+        keys.cell(status).value = counts[status] ?? 0;
+      }
+    },
+    journalAppended(event: string, seconds: number) {
+      recordCells.getOrInsertComputed(events(event), (name) => records.cell(name)).value += 1;
+      append.observe(seconds);
+    },
+    journalGate(isClosed: boolean) {
+      gate.value = isClosed ? 1 : 0;
+    },
+    setJournalLag(now: { readonly records: number; readonly bytes: number; readonly seconds: number }) {
+      lag.records.value = now.records;
+      lag.bytes.value = now.bytes;
+      lag.seconds.value = now.seconds;
+    },
+    setVerifyProblems(count: number) {
+      problems.value = count;
+    },
+
+    /** The exposition text, for `contentType`. */
+    text: (): Promise<string> => registry.metrics(),
+    contentType: registry.contentType,
+  });
+}
+
+/** Names that our own code hands in, with a bound for the day when one of them is a stranger's. */
+function closedSet(max: number): (name: string) => string {
+  const seen = new Set<string>();
+  return (name) => {
+    if (seen.has(name)) return name;
+    if (seen.size >= max || !/^[a-zA-Z][\w.:-]{0,63}$/.test(name)) return 'other';
+    seen.add(name);
+    return name;
+  };
+}

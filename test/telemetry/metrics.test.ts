@@ -1,0 +1,147 @@
+import t from 'tap';
+import { type EndedCall, createMetrics } from '../../src/telemetry/metrics.ts';
+
+const call: EndedCall = {
+  provider: 'openai',
+  operation: 'openai.chat',
+  outcome: 'ok',
+  model: 'gpt-4o-mini-2024-07-18',
+  seconds: 1.5,
+  firstChunkSeconds: 0.03,
+  overheadSeconds: 0.0002,
+  usage: {
+    inputTokens: 10,
+    cachedInputTokens: 4,
+    cacheWriteInputTokens: 0,
+    outputTokens: 7,
+    reasoningTokens: 2,
+  },
+  isUsageUnknown: false,
+  costNanoUsd: '5700',
+};
+
+async function lines(metrics: ReturnType<typeof createMetrics>): Promise<string[]> {
+  return (await metrics.text()).split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+}
+
+t.test('a call is counted under the names and labels of the wire contract', async (t) => {
+  const metrics = createMetrics({ version: '1.2.3', node: '26.10.0' });
+  metrics.callStarted('openai');
+  metrics.callStarted('openai');
+  metrics.callEnded(call);
+  const text = await lines(metrics);
+  const genAi =
+    'gen_ai_provider_name="openai",gen_ai_operation_name="chat",gen_ai_request_model="gpt-4o-mini"';
+  for (const line of [
+    'sallyport_calls_total{provider="openai",operation="openai.chat",outcome="ok"} 1',
+    'sallyport_calls_in_flight{provider="openai"} 1',
+    'sallyport_tokens_total{provider="openai",model="gpt-4o-mini",type="input"} 10',
+    'sallyport_tokens_total{provider="openai",model="gpt-4o-mini",type="cached_input"} 4',
+    'sallyport_tokens_total{provider="openai",model="gpt-4o-mini",type="output"} 7',
+    'sallyport_cost_nano_usd_total{provider="openai",model="gpt-4o-mini"} 5700',
+    `gen_ai_client_token_usage_sum{${genAi},gen_ai_token_type="input"} 10`,
+    `gen_ai_client_token_usage_count{${genAi},gen_ai_token_type="output"} 1`,
+    `gen_ai_client_operation_duration_seconds_sum{${genAi}} 1.5`,
+    `gen_ai_client_operation_time_to_first_chunk_seconds_count{${genAi}} 1`,
+    'sallyport_gateway_overhead_seconds_count 1',
+    'sallyport_build_info{version="1.2.3",node="26.10.0"} 1',
+  ]) {
+    t.ok(text.includes(line), line);
+  }
+});
+
+t.test('histogram buckets are cumulative, ordered and closed by +Inf', async (t) => {
+  const metrics = createMetrics({ version: '1', node: '26' });
+  for (const seconds of [0.00005, 0.0003, 0.002, 99, Number.NaN, -1])
+    metrics.journalAppended('use.begin', seconds);
+  const rows = (await lines(metrics)).filter((line) => line.startsWith('sallyport_journal_append_seconds'));
+  const counts = rows.filter((row) => row.includes('_bucket')).map((row) => Number(row.split(' ')[1]));
+  t.same(
+    counts,
+    counts.toSorted((a, b) => a - b),
+  );
+  t.match(rows.join('\n'), /le="0.00005"} 1\n/);
+  t.match(rows.join('\n'), /le="\+Inf"} 4\n/);
+  t.match(rows.join('\n'), /_count 4$/, 'what is no duration is left out');
+  t.ok((await lines(metrics)).includes('sallyport_journal_records_total{event="use.begin"} 6'));
+});
+
+t.test('strangers’ text never becomes a label, however many names they send', async (t) => {
+  const metrics = createMetrics({ version: '1', node: '26' });
+  for (let i = 0; i < 500; i += 1) {
+    const odd = `evil${i}"}\n${'x'.repeat(i)}`;
+    metrics.callStarted(odd);
+    metrics.callEnded({ ...call, provider: odd, operation: odd, outcome: odd, model: odd });
+    metrics.callEnded({ ...call, operation: `openai.o${String.fromCharCode(97 + (i % 26), 97 + i / 26)}` });
+    metrics.retried(odd, odd);
+    metrics.keyOpened(odd, false);
+    metrics.authRefused(odd);
+    metrics.authRefused('__proto__');
+    metrics.journalAppended(odd, 0.1);
+  }
+  const text = await metrics.text();
+  t.notMatch(text, /evil/);
+  t.match(text, /sallyport_calls_total{provider="custom",operation="other",outcome="INTERNAL"} 500/);
+  t.match(text, /sallyport_auth_refusals_total{code="INTERNAL"} 1000/);
+  t.ok(text.length < 700_000, `${text.length} characters`);
+});
+
+t.test('counters take no nonsense from a provider', async (t) => {
+  const metrics = createMetrics({ version: '1', node: '26' });
+  const usage = {
+    inputTokens: -5,
+    cachedInputTokens: Number.NaN,
+    cacheWriteInputTokens: null,
+    outputTokens: Infinity,
+    reasoningTokens: null,
+  };
+  metrics.callEnded({ ...call, usage, costNanoUsd: 'x', isUsageUnknown: true });
+  const text = await metrics.text();
+  t.notMatch(text, /NaN|-5|Nan/);
+  t.match(text, /sallyport_usage_unknown_total{provider="openai"} 1/);
+});
+
+t.test('every metric of the contract is there from the start', async (t) => {
+  const metrics = createMetrics({ version: '1', node: '26' });
+  metrics.setKeys({ active: 3, disabled: 1 });
+  metrics.setJournalLag({ records: 5, bytes: 600, seconds: 0.5 });
+  metrics.journalGate(true);
+  metrics.setUndecryptableKeys(1);
+  metrics.setVerifyProblems(0);
+  const text = await metrics.text();
+  const types: [string, string][] = [
+    ['gen_ai_client_token_usage', 'histogram'],
+    ['gen_ai_client_operation_duration_seconds', 'histogram'],
+    ['gen_ai_client_operation_time_to_first_chunk_seconds', 'histogram'],
+    ['sallyport_calls_total', 'counter'],
+    ['sallyport_calls_in_flight', 'gauge'],
+    ['sallyport_gateway_overhead_seconds', 'histogram'],
+    ['sallyport_upstream_retries_total', 'counter'],
+    ['sallyport_tokens_total', 'counter'],
+    ['sallyport_cost_nano_usd_total', 'counter'],
+    ['sallyport_usage_unknown_total', 'counter'],
+    ['sallyport_auth_refusals_total', 'counter'],
+    ['sallyport_key_opens_total', 'counter'],
+    ['sallyport_keys_undecryptable', 'gauge'],
+    ['sallyport_keys', 'gauge'],
+    ['sallyport_journal_records_total', 'counter'],
+    ['sallyport_journal_append_seconds', 'histogram'],
+    ['sallyport_journal_lag_records', 'gauge'],
+    ['sallyport_journal_lag_bytes', 'gauge'],
+    ['sallyport_journal_lag_seconds', 'gauge'],
+    ['sallyport_journal_gate_closed', 'gauge'],
+    ['sallyport_journal_verify_problems', 'gauge'],
+    ['sallyport_build_info', 'gauge'],
+  ];
+  t.same(
+    text
+      .split('\n')
+      .filter((line) => line.startsWith('# TYPE'))
+      .toSorted(),
+    types.map(([name, type]) => `# TYPE ${name} ${type}`).toSorted(),
+  );
+  t.match(text, /sallyport_keys{status="active"} 3\n/);
+  t.match(text, /sallyport_keys{status="expired"} 0\n/);
+  t.match(text, /sallyport_journal_gate_closed 1\n/);
+  t.match(metrics.contentType, /^text\/plain; version=0\.0\.4/);
+});
