@@ -51,6 +51,7 @@ const rows = {
   VAULT_SEALED: row(503, true, 'The vault is closed', 'Check the root key: bin/sallyport doctor'),
   AUTH_UNAVAILABLE: row(503, true, 'Tokens cannot be checked now', 'The database is out of reach; try again shortly.'),
   SHUTTING_DOWN: row(503, true, 'Shutting down', 'Try again shortly.'),
+  GATEWAY_UNREACHABLE: row(503, true, 'The gateway cannot be reached', 'Start it with npm start, or check --url.'),
   INTERNAL: row(500, true, 'A fault of the gateway', 'Look for the request id in the gateway’s log.'),
   CONFIG_INVALID: row(500, false, 'Configuration', 'Mend the setting that the message names; docs/configuration.md lists them all.'),
 } as const satisfies Record<string, ErrorRow>;
