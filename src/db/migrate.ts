@@ -1,0 +1,146 @@
+import { Kysely, PostgresDialect, sql } from 'kysely';
+import { type Migration, type MigrationProvider, Migrator } from 'kysely/migration';
+import pg from 'pg';
+import * as ground from '../../migrations/0001_ground.ts';
+import * as months from '../../migrations/0002_months.ts';
+import { SallyportError } from '../errors.ts';
+import { clientConfig, type ConnectionOptions } from './connection.ts';
+import { checkRoles, takeRoles } from './roles.ts';
+
+/** Every migration, in order. Frozen once released: a change is a new file. */
+const migrations: Readonly<Record<string, Migration>> = { '0001_ground': ground, '0002_months': months };
+
+const names = Object.keys(migrations);
+
+export interface SchemaState {
+  /** The newest migration that is applied, null in an empty database. */
+  readonly version: string | null;
+  /** What the code has and the database doesn't, oldest first. */
+  readonly pending: readonly string[];
+}
+
+export interface MigrateOptions {
+  /** A login role that serves calls while another owns the tables (DATABASE_MIGRATE_URL): it is let take the two roles. */
+  readonly runtimeUser?: string;
+}
+
+/** PostgreSQL 15 to 18 are tested; older ones lack what the policies and partitions need. */
+const oldestServer = 150_000;
+
+/** Any 64-bit number that nobody else uses in this database. Transaction-scoped: session locks don't survive a pooler. */
+const migrationLock = 7_236_283_911_402_615n;
+
+async function applied(db: Kysely<unknown>): Promise<string[]> {
+  const { rows: tables } = await sql<{
+    known: boolean;
+  }>`select to_regclass('kysely_migration') is not null as known`.execute(db);
+  if (tables[0]?.known !== true) return [];
+  const { rows } = await sql<{ name: string }>`select name from kysely_migration order by name`.execute(db);
+  return rows.map((row) => row.name);
+}
+
+function stateOf(done: readonly string[]): SchemaState {
+  const unknown = done.filter((name) => !names.includes(name));
+  if (unknown.length > 0) {
+    throw new SallyportError(
+      'CONFIG_INVALID',
+      `The database is newer than this program: it has migration ${unknown.at(-1)}, this program ends at ${names.at(-1)}. Nothing was changed.`,
+      { fix: 'Run the version that migrated it, or a newer one.' },
+    );
+  }
+  return { version: done.at(-1) ?? null, pending: names.filter((name) => !done.includes(name)) };
+}
+
+async function checkServer(db: Kysely<unknown>): Promise<void> {
+  const { rows } = await sql<{
+    version: number;
+    text: string;
+    encoding: string;
+  }>`select current_setting('server_version_num')::int as version, current_setting('server_version') as text,
+       current_setting('server_encoding') as encoding`.execute(db);
+  const [server] = rows;
+  if (server === undefined || server.version < oldestServer) {
+    throw new SallyportError(
+      'CONFIG_INVALID',
+      `PostgreSQL ${server?.text} is too old: 15 to 18 are supported.`,
+    );
+  }
+  if (server.encoding !== 'UTF8') {
+    throw new SallyportError(
+      'CONFIG_INVALID',
+      `The database's encoding is ${server.encoding}: it has to be UTF8.`,
+      {
+        fix: "create database sallyport encoding 'UTF8' template template0",
+      },
+    );
+  }
+}
+
+/** Migrator reports an abort's consequence ("current transaction is aborted") over its cause: the cause is kept here. */
+function remembering(found: { error?: unknown }): MigrationProvider {
+  const wrap = (migration: Migration): Migration => ({
+    up: async (db) => {
+      try {
+        await migration.up(db);
+      } catch (error) {
+        found.error ??= error;
+        throw error;
+      }
+    },
+  });
+  const wrapped = Object.fromEntries(
+    Object.entries(migrations).map(([name, migration]) => [name, wrap(migration)]),
+  );
+  return { getMigrations: async () => wrapped };
+}
+
+async function run(db: Kysely<unknown>, pending: readonly string[]): Promise<void> {
+  if (pending.length === 0) return;
+  const found: { error?: unknown } = {};
+  const { error } = await new Migrator({ db, provider: remembering(found) }).migrateToLatest();
+  if (error !== undefined) throw found.error ?? error;
+}
+
+/** A kysely as the connection's own user, without a role: it owns the tables, and forced row security hides their rows from it. */
+async function asOwner<T>(
+  connection: ConnectionOptions,
+  work: (db: Kysely<unknown>) => Promise<T>,
+): Promise<T> {
+  const pool = new pg.Pool({ ...clientConfig(connection), max: 1 });
+  pool.on('error', () => {});
+  pool.on('connect', (client) => client.on('error', () => {}));
+  try {
+    return await work(new Kysely<unknown>({ dialect: new PostgresDialect({ pool }) }));
+  } finally {
+    await pool.end();
+  }
+}
+
+/**
+ * Brings the database to this code, in one transaction under an advisory lock: another migrator waits, then finds nothing to do.
+ * Afterwards the connection's user (and `runtimeUser`) may take the two roles.
+ *
+ * @throws {SallyportError} CONFIG_INVALID: a newer database (untouched), an old server, roles that can't be made or taken.
+ */
+export async function migrate(
+  connection: ConnectionOptions,
+  { runtimeUser }: MigrateOptions = {},
+): Promise<{ applied: string[]; version: string }> {
+  return asOwner(connection, (owner) =>
+    owner.transaction().execute(async (tx) => {
+      const db: Kysely<unknown> = tx;
+      await checkServer(db);
+      await sql`select pg_advisory_xact_lock(${sql.lit(migrationLock)})`.execute(db);
+      const { pending } = stateOf(await applied(db));
+      await checkRoles(db);
+      await run(db, pending);
+      await takeRoles(db, runtimeUser);
+      return { applied: [...pending], version: names.at(-1) as string };
+    }),
+  );
+}
+
+/** Reads only. @throws {SallyportError} CONFIG_INVALID when the database is newer than the code. */
+export async function schemaState(connection: ConnectionOptions): Promise<SchemaState> {
+  return asOwner(connection, async (db) => stateOf(await applied(db)));
+}

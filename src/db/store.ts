@@ -1,0 +1,74 @@
+import type { Transaction } from 'kysely';
+import pg from 'pg';
+import { clientConfig, type ConnectionOptions } from './connection.ts';
+import type { Schema } from './schema.ts';
+import { scopedKysely, type Scope } from './scoped-driver.ts';
+
+export type Tx = Transaction<Schema>;
+
+/** The only way to the tables: each transaction takes a role, and with it what it may see. */
+export interface Store {
+  /** Role `sallyport_app`: rows of this workspace, all others don't exist. */
+  asWorkspace<T>(workspaceId: string, work: (tx: Tx) => Promise<T>): Promise<T>;
+  /** Role `sallyport_system`: every workspace, within its grants. */
+  asSystem<T>(work: (tx: Tx) => Promise<T>): Promise<T>;
+  /** Role `sallyport_app`, no workspace: the one token whose `prefix` is `id`, to read only. */
+  asLookup<T>(id: string, work: (tx: Tx) => Promise<T>): Promise<T>;
+  /** Rejects when the database doesn't answer. */
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface StoreOptions {
+  readonly connection: ConnectionOptions;
+  /** 1 to 100; default 10. The embedded server takes 40 in all. */
+  readonly maxConnections?: number;
+  /** Milliseconds for a whole transaction, default 30 000; then its connection is cut, also when the server is frozen and answers nothing. */
+  readonly deadlineMs?: number;
+}
+
+/** Ids and prefixes; the bound also keeps NUL, which PostgreSQL has no text for, and the empty name out. */
+const name = /^[\x21-\x7e]{1,128}$/;
+
+function checked(text: string): string {
+  if (!name.test(text)) throw new TypeError('not an id that a scope can name');
+  return text;
+}
+
+/** Connects on first use. Errors are PostgreSQL's own; `isDatabaseGone` tells an absent database from a refusal. */
+export function openStore({ connection, maxConnections = 10, deadlineMs = 30_000 }: StoreOptions): Store {
+  const pool = new pg.Pool({ ...clientConfig(connection), max: maxConnections });
+  // Connections that the server cuts while they idle, or between two queries of a transaction, are no fault of the process.
+  pool.on('error', () => {});
+  pool.on('connect', (client) => client.on('error', () => {}));
+
+  async function withConnection<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+    const client = await pool.connect();
+    let isLate = false;
+    const deadline = setTimeout(() => {
+      isLate = true;
+      // Destroys the socket when a query is under way, which then rejects.
+      void (client as unknown as pg.Client).end();
+    }, deadlineMs);
+    try {
+      return await work(client);
+    } finally {
+      clearTimeout(deadline);
+      client.release(isLate);
+    }
+  }
+
+  const scoped = <T>(scope: Scope, work: (tx: Tx) => Promise<T>): Promise<T> =>
+    withConnection((client) => scopedKysely(client, scope).transaction().execute(work));
+
+  return Object.freeze<Store>({
+    asWorkspace: async (workspaceId, work) =>
+      scoped({ role: 'sallyport_app', workspace: checked(workspaceId), lookup: '' }, work),
+    asSystem: async (work) => scoped({ role: 'sallyport_system', workspace: '', lookup: '' }, work),
+    asLookup: async (id, work) => scoped({ role: 'sallyport_app', workspace: '', lookup: checked(id) }, work),
+    ping: async () => {
+      await withConnection((client) => client.query('select 1'));
+    },
+    close: async () => pool.end(),
+  });
+}
