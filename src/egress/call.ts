@@ -1,0 +1,196 @@
+import { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Dispatcher } from 'undici';
+import { EgressError, explain } from './egress-error.ts';
+import type { Passage } from './injector.ts';
+import { newPlaceholder } from './placeholder.ts';
+import type { EgressControl, EgressHandler, EgressRequest } from './request.ts';
+
+/** The connection under a call, as far as the call needs it. */
+export interface Carrier {
+  readonly socket: Socket | null;
+  /** Whole answers that came on the present socket. */
+  readonly served: number;
+  /** The call is over. `isClean`: nothing of it is left on the connection. */
+  release(isClean: boolean): void;
+}
+
+/** One request on its way: undici's handler, the caller's control and the injector's passage in one object. */
+export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage {
+  readonly #request: EgressRequest;
+  readonly #handler: EgressHandler;
+  #carrier: Carrier | null = null;
+  #controller: Dispatcher.DispatchController | null = null;
+  #connectTimer: NodeJS.Timeout | undefined;
+  #socket: Socket | null = null;
+  #bytesReadBefore = 0;
+  #wasUsedBefore = false;
+  #isOver = false;
+  #isPaused = false;
+  #isHeadWritten = false;
+  #isAnswered = false;
+  #isBodySent = false;
+  #bodyError: unknown = null;
+
+  placeholder: string | null;
+
+  constructor(request: EgressRequest, handler: EgressHandler) {
+    this.#request = request;
+    this.#handler = handler;
+    this.placeholder = request.credential === null ? null : newPlaceholder();
+    if (request.body !== null && !Buffer.isBuffer(request.body))
+      request.body.on('error', (error) => {
+        this.#bodyError = error;
+      });
+  }
+
+  get origin(): string {
+    return this.#request.origin;
+  }
+
+  get credential(): EgressRequest['credential'] {
+    return this.#request.credential;
+  }
+
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** Gives the call to a connection; `options` are undici's. */
+  ride(carrier: Carrier): void {
+    this.#carrier = carrier;
+  }
+
+  /** What undici is asked for. */
+  options(hop: string): Dispatcher.DispatchOptions {
+    const { method, path, headers, body, credential, timeouts } = this.#request;
+    const all = [...headers, 'x-sallyport-hop', hop];
+    if (credential !== null && this.placeholder !== null)
+      all.push(credential.header, credential.prefix + this.placeholder);
+    return {
+      method,
+      path,
+      headers: all,
+      body,
+      headersTimeout: timeouts.headersMs,
+      bodyTimeout: timeouts.bodyMs,
+    };
+  }
+
+  /** A connection is being made for this call. */
+  onConnecting(): void {
+    const { connectMs } = this.#request.timeouts;
+    if (connectMs === 0 || this.#connectTimer !== undefined || this.#isOver) return;
+    this.#connectTimer = setTimeout(() => {
+      this.fail(
+        new EgressError('UPSTREAM_UNREACHABLE', `No connection to the provider within ${connectMs} ms.`),
+      );
+    }, connectMs);
+  }
+
+  abort(reason?: Error): void {
+    if (this.#isOver) return;
+    this.fail(new EgressError('ABORTED', 'The call was given up.', this.#reached(), reason));
+  }
+
+  pause(): void {
+    this.#isPaused = true;
+    this.#controller?.pause();
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    if (!this.#isOver) this.#controller?.resume();
+  }
+
+  /** Ends the call from our side; the caller hears of it after the present turn, never inside his own call to abort or dispatch. */
+  fail(error: EgressError): void {
+    if (this.#isOver) return;
+    this.#end(false);
+    queueMicrotask(() => this.#handler.onError(error));
+  }
+
+  onHead(): void {
+    const socket = this.#carrier?.socket ?? null;
+    this.#isHeadWritten = true;
+    this.#socket = socket;
+    this.#bytesReadBefore = socket?.bytesRead ?? 0;
+    this.#wasUsedBefore = (this.#carrier?.served ?? 0) > 0;
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    clearTimeout(this.#connectTimer);
+    this.#controller = controller;
+    if (this.#isPaused) controller.pause();
+  }
+
+  onResponseStarted(): void {
+    this.#isAnswered = true;
+  }
+
+  onRequestSent(): void {
+    this.#isBodySent = true;
+  }
+
+  onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
+    if (status < 200 || this.#isOver) return;
+    this.#handler.onHeaders(status, pairs(controller.rawHeaders as readonly Buffer[]));
+  }
+
+  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (!this.#isOver) this.#handler.onData(chunk);
+  }
+
+  onResponseEnd(): void {
+    if (this.#isOver) return;
+    const socket = this.#socket;
+    // An answer that ends with its connection (no length, no chunks) looks whole to undici even after a reset.
+    if (socket !== null && socket.errored !== null) {
+      this.onResponseError(null, socket.errored);
+      return;
+    }
+    // An answer may come before a large body is read: what is left of it would stand before the next call's head.
+    this.#end(this.#isBodySent && socket !== null && !socket.destroyed && socket.writableLength === 0);
+    this.#handler.onEnd();
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController | null, error: unknown): void {
+    if (this.#isOver) return;
+    const failure =
+      this.#bodyError !== null && error === this.#bodyError
+        ? new EgressError('ABORTED', 'The request’s body broke off.', this.#reached(), error)
+        : explain(error, {
+            headWritten: this.#isHeadWritten,
+            isAnswered: this.#isAnswered || (this.#socket?.bytesRead ?? 0) > this.#bytesReadBefore,
+            wasUsedBefore: this.#wasUsedBefore,
+            isRepeatable: this.#request.body === null || Buffer.isBuffer(this.#request.body),
+          });
+    this.fail(failure);
+  }
+
+  #reached(): { reachedUpstream: boolean; stale: boolean } {
+    return { reachedUpstream: this.#isHeadWritten, stale: false };
+  }
+
+  #end(isClean: boolean): void {
+    this.#isOver = true;
+    this.placeholder = null;
+    clearTimeout(this.#connectTimer);
+    const { body } = this.#request;
+    // A server's own message is left to the server: destroying it takes the client's socket, and with it the answer that says why.
+    if (!isClean && body !== null && !Buffer.isBuffer(body) && !(body instanceof IncomingMessage))
+      body.destroy();
+    this.#carrier?.release(isClean);
+    this.#carrier = null;
+  }
+}
+
+function pairs(raw: readonly Buffer[]): [string, string][] {
+  const headers: [string, string][] = [];
+  for (let i = 0; i + 1 < raw.length; i += 2)
+    headers.push([
+      (raw[i] as Buffer).toString('latin1').toLowerCase(),
+      (raw[i + 1] as Buffer).toString('latin1'),
+    ]);
+  return headers;
+}

@@ -1,0 +1,95 @@
+import type { Socket } from 'node:net';
+import { Client } from 'undici';
+import type { Call, Carrier } from './call.ts';
+import { EgressError } from './egress-error.ts';
+import type { Connector } from './guard.ts';
+import { injectInto } from './injector.ts';
+
+/** How long an idle connection is kept; the server's own shorter hint counts (`keep-alive: timeout=`). */
+const keepAliveMs = 60_000;
+/** GATEWAY.md, invariant 7. */
+const maxHeaderBytes = 16_384;
+
+export interface ConnectionEvents {
+  /** The call is over and the connection can serve the next. */
+  onFree(connection: Connection): void;
+  /** The connection is of no more use; it is closed already, or being closed. */
+  onGone(connection: Connection): void;
+}
+
+/** One undici client with at most one socket and one call at a time. */
+export class Connection implements Carrier {
+  readonly #client: Client;
+  readonly #events: ConnectionEvents;
+  #socket: Socket | null = null;
+  #call: Call | null = null;
+  #served = 0;
+  #isGone = false;
+
+  constructor(origin: string, connector: Connector, events: ConnectionEvents) {
+    this.#events = events;
+    this.#client = new Client(origin, {
+      pipelining: 1,
+      allowH2: false,
+      keepAliveTimeout: keepAliveMs,
+      keepAliveMaxTimeout: keepAliveMs,
+      keepAliveTimeoutThreshold: 1000,
+      maxHeaderSize: maxHeaderBytes,
+      connect: (target, done) => {
+        this.#call?.onConnecting();
+        connector(target, (...result) => {
+          const [error, socket] = result;
+          if (error === null) this.#adopt(socket, `${target.protocol}//${target.host ?? ''}`);
+          done(...result);
+        });
+      },
+    });
+  }
+
+  get socket(): Socket | null {
+    return this.#socket;
+  }
+
+  get served(): number {
+    return this.#served;
+  }
+
+  send(call: Call, hop: string): void {
+    this.#call = call;
+    call.ride(this);
+    this.#client.dispatch(call.options(hop), call);
+  }
+
+  release(isClean: boolean): void {
+    this.#call = null;
+    if (this.#isGone) return;
+    if (isClean) {
+      this.#served += 1;
+      this.#events.onFree(this);
+    } else this.destroy();
+  }
+
+  /** The call on it, if any, fails with ABORTED. */
+  destroy(): void {
+    if (this.#isGone) return;
+    this.#isGone = true;
+    this.#events.onGone(this);
+    this.#call?.abort();
+    // Not within undici's own parser, from which a call's end comes.
+    queueMicrotask(() => {
+      this.#client.destroy(new EgressError('ABORTED', 'The connection was closed.')).catch(() => {});
+    });
+  }
+
+  #adopt(socket: Socket, origin: string): void {
+    this.#socket = socket;
+    this.#served = 0;
+    injectInto(socket, origin, () => this.#call);
+    socket.once('close', () => {
+      if (this.#socket !== socket) return;
+      this.#socket = null;
+      // Idle and closed by the provider or by time: a client without a socket is not worth its place.
+      if (this.#call === null) this.destroy();
+    });
+  }
+}

@@ -1,0 +1,90 @@
+import { SallyportError } from '../errors.ts';
+
+export type EgressCode =
+  | 'UPSTREAM_UNREACHABLE'
+  | 'UPSTREAM_TIMEOUT'
+  | 'UPSTREAM_ERROR'
+  | 'EGRESS_REFUSED'
+  | 'KEY_ORIGIN'
+  | 'KEY_INVALID'
+  | 'ABORTED';
+
+export interface Reached {
+  /** The request's head was handed to the provider's connection: it may have been seen, and charged. */
+  readonly reachedUpstream: boolean;
+  /** A connection that had served before died before any byte of the answer: the one failure after which a repeat is safe. */
+  readonly stale: boolean;
+}
+
+const untouched: Reached = { reachedUpstream: false, stale: false };
+
+/** How a call that left, or should have left, failed. Never carries a secret: nothing above egress/ has seen one. */
+export class EgressError extends Error {
+  override readonly name = 'EgressError';
+  readonly code: EgressCode;
+  readonly reachedUpstream: boolean;
+  readonly stale: boolean;
+
+  constructor(code: EgressCode, message: string, reached: Reached = untouched, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
+    this.reachedUpstream = reached.reachedUpstream;
+    this.stale = reached.stale;
+  }
+}
+
+/** Of undici and of the socket: the connection went away (GATEWAY.md, "Stale keep-alive sockets"). */
+const lostConnection = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE']);
+const timeouts = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT']);
+/** undici would not send it as it is: a bad path, method, header name, header value or length. */
+const unsendable = new Set([
+  'UND_ERR_INVALID_ARG',
+  'UND_ERR_NOT_SUPPORTED',
+  'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH',
+]);
+
+export interface CallState {
+  readonly headWritten: boolean;
+  /** Any byte of an answer, an informational one too. */
+  readonly isAnswered: boolean;
+  readonly wasUsedBefore: boolean;
+  /** In memory: null or a Buffer, so it can be sent again. */
+  readonly isRepeatable: boolean;
+}
+
+function codeOf(error: unknown): string {
+  const { code } = (error ?? {}) as { code?: unknown };
+  return typeof code === 'string' ? code : '';
+}
+
+/** What an error of undici, of the socket or of ours means for the call. */
+export function explain(error: unknown, call: CallState): EgressError {
+  if (error instanceof EgressError) return error;
+  const code = codeOf(error);
+  const reached = {
+    reachedUpstream: call.headWritten,
+    stale:
+      call.headWritten &&
+      !call.isAnswered &&
+      call.wasUsedBefore &&
+      call.isRepeatable &&
+      lostConnection.has(code),
+  };
+  const name = code === '' ? '' : ` (${code})`;
+  if (timeouts.has(code))
+    return new EgressError('UPSTREAM_TIMEOUT', `The provider did not answer in time${name}.`, reached, error);
+  if (code === 'UND_ERR_ABORTED') return new EgressError('ABORTED', 'The call was given up.', reached, error);
+  if (!call.headWritten && unsendable.has(code))
+    return new EgressError('EGRESS_REFUSED', `The request cannot be sent as it is${name}.`, reached, error);
+  if (!call.headWritten)
+    return new EgressError('UPSTREAM_UNREACHABLE', `The provider cannot be reached${name}.`, reached, error);
+  return new EgressError('UPSTREAM_ERROR', `The connection to the provider failed${name}.`, reached, error);
+}
+
+/** The credential was not let out: KEY_ORIGIN and KEY_INVALID keep their code and sentence, anything else says nothing of itself. */
+export function keyRefusal(error: unknown): EgressError {
+  if (error instanceof EgressError) return error;
+  if (error instanceof SallyportError && (error.code === 'KEY_ORIGIN' || error.code === 'KEY_INVALID'))
+    return new EgressError(error.code, error.message);
+  return new EgressError('KEY_INVALID', 'The provider key could not be opened.');
+}

@@ -1,0 +1,99 @@
+import { randomBytes } from 'node:crypto';
+import type { LookupFunction } from 'node:net';
+import { Call } from './call.ts';
+import { EgressError } from './egress-error.ts';
+import { guardedConnector } from './guard.ts';
+import { createLane, type Lane } from './lane.ts';
+import { checkOrigin } from './origin-check.ts';
+import { refusalOf } from './request-check.ts';
+import type { EgressControl, EgressHandler, EgressRequest, Reach } from './request.ts';
+import { SallyportError } from '../errors.ts';
+
+export { EgressError, type EgressCode } from './egress-error.ts';
+export { credentialHeaders } from './request.ts';
+export type { Credential, EgressControl, EgressHandler, EgressRequest, Reach, Timeouts } from './request.ts';
+
+export interface Egress {
+  /** Value of `x-sallyport-hop` on everything that leaves: a request that comes in with it is our own (508). */
+  readonly hop: string;
+  /** Sends one request. The handler's onStart is called before this returns, everything else after. */
+  dispatch(request: EgressRequest, handler: EgressHandler): EgressControl;
+  /** See origin-check.ts; also refuses our own addresses. @returns the canonical origin @throws SallyportError EGRESS_REFUSED */
+  checkOrigin(origin: string, reach: Reach): string;
+  /** Ends all connections; calls still on them fail with ABORTED. */
+  close(): Promise<void>;
+}
+
+export interface EgressOptions {
+  /** Trusted instead of the built-in roots (tests). Private CAs in production: NODE_EXTRA_CA_CERTS. */
+  readonly ca?: string;
+  /** Our own base URLs' origins: refused at saving. */
+  readonly selfOrigins?: readonly string[];
+  /** Names this gateway in the hop header; random per process if left out. */
+  readonly hop?: string;
+  /** Resolves names; the system's if left out. */
+  readonly lookup?: LookupFunction;
+}
+
+/** The one way out of this program: guarded, verified, without redirects and without proxies. */
+export function createEgress(options: EgressOptions = {}): Egress {
+  const hop = options.hop ?? randomBytes(16).toString('hex');
+  const selfOrigins = new Set(options.selfOrigins);
+  const lanes = { public: new Map<string, Lane>(), operator: new Map<string, Lane>() };
+  const connectors = {
+    public: guardedConnector({ reach: 'public', ca: options.ca, lookup: options.lookup }),
+    operator: guardedConnector({ reach: 'operator', ca: options.ca, lookup: options.lookup }),
+  };
+  let isClosed = false;
+
+  const check = (origin: string, reach: Reach): string => {
+    const canonical = checkOrigin(origin, reach);
+    if (selfOrigins.has(canonical))
+      throw new SallyportError('EGRESS_REFUSED', 'This is the gateway’s own address.');
+    return canonical;
+  };
+
+  const laneOf = (origin: string, reach: Reach): Lane => {
+    const known = lanes[reach].get(origin);
+    if (known !== undefined) return known;
+    if (check(origin, reach) !== origin)
+      throw new SallyportError('EGRESS_REFUSED', 'The origin is not in its canonical form.');
+    const lane = createLane(origin, connectors[reach], () => lanes[reach].delete(origin));
+    lanes[reach].set(origin, lane);
+    return lane;
+  };
+
+  const start = (request: EgressRequest, call: Call): EgressError | null => {
+    if (isClosed) return new EgressError('UPSTREAM_UNREACHABLE', 'The gateway is shutting down.');
+    const refusal = refusalOf(request);
+    if (refusal !== null) return refusal;
+    try {
+      const connection = laneOf(request.origin, request.reach).take();
+      if (connection === null)
+        return new EgressError('UPSTREAM_UNREACHABLE', 'Too many connections to this provider are open.');
+      connection.send(call, hop);
+      return null;
+    } catch (error) {
+      if (error instanceof SallyportError) return new EgressError('EGRESS_REFUSED', error.message);
+      throw error;
+    }
+  };
+
+  return Object.freeze({
+    hop,
+    dispatch(request: EgressRequest, handler: EgressHandler): EgressControl {
+      const call = new Call(request, handler);
+      handler.onStart(call);
+      if (!call.isOver) {
+        const failure = start(request, call);
+        if (failure !== null) call.fail(failure);
+      }
+      return call;
+    },
+    checkOrigin: check,
+    async close(): Promise<void> {
+      isClosed = true;
+      for (const lane of [...lanes.public.values(), ...lanes.operator.values()]) lane.close();
+    },
+  });
+}

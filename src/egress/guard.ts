@@ -1,0 +1,80 @@
+import { lookup as systemLookup, type LookupAddress } from 'node:dns';
+import { isIP, type LookupFunction, type Socket } from 'node:net';
+import { buildConnector } from 'undici';
+import { isPublicAddress } from './address-guard.ts';
+import { EgressError } from './egress-error.ts';
+import type { Reach } from './request.ts';
+
+export type Connector = buildConnector.connector;
+
+function refused(what: string): EgressError {
+  return new EgressError('EGRESS_REFUSED', `${what} is not a public address.`);
+}
+
+/**
+ * A name whose answers are all public, or an error. One private answer among public ones is refused whole: whoever mixes them hopes
+ * that the check sees the one and the connection takes the other.
+ */
+function publicLookup(lookup: LookupFunction): LookupFunction {
+  return (hostname, options, done) => {
+    lookup(hostname, { ...options, all: true }, (error, found) => {
+      if (error !== null) {
+        done(error, []);
+        return;
+      }
+      const addresses = found as LookupAddress[];
+      const [first] = addresses;
+      if (first === undefined || addresses.some(({ address }) => !isPublicAddress(address)))
+        done(refused(`An answer for ${hostname}`), []);
+      else if (options.all === true) done(null, addresses);
+      else done(null, first.address, first.family);
+    });
+  };
+}
+
+/**
+ * Connects within a reach. For `public`: a literal is checked before, a name's answers between resolving and connecting, and the peer
+ * once more before the connection is handed over. (net.connect's own `blockList` option does the first two for plain sockets only:
+ * tls.connect does not pass it on, seen on Node 26.)
+ *
+ * No proxy variable is read on this way. Certificates are verified whatever NODE_TLS_REJECT_UNAUTHORIZED says.
+ */
+export function guardedConnector(options: {
+  readonly reach: Reach;
+  readonly ca: string | undefined;
+  readonly lookup: LookupFunction | undefined;
+}): Connector {
+  const { reach, ca } = options;
+  const lookup = options.lookup ?? systemLookup;
+  const connect = buildConnector({
+    allowH2: false,
+    rejectUnauthorized: true,
+    minVersion: 'TLSv1.2',
+    // Only a last resort: each call has its own, shorter bound.
+    timeout: 60_000,
+    ...(ca === undefined ? {} : { ca }),
+    lookup: reach === 'public' ? publicLookup(lookup) : lookup,
+  });
+  if (reach === 'operator') return connect;
+  return (target, done) => {
+    if (target.protocol !== 'https:') {
+      done(new EgressError('EGRESS_REFUSED', 'A public origin has to be https.'), null);
+      return;
+    }
+    if (isIP(target.hostname) !== 0 && !isPublicAddress(target.hostname)) {
+      done(refused(target.hostname), null);
+      return;
+    }
+    connect(target, (...result) => {
+      const [error, socket] = result;
+      if (error === null && !isPublicAddress(peerOf(socket))) {
+        socket.on('error', () => {}).destroy();
+        done(refused('The peer'), null);
+      } else done(...result);
+    });
+  };
+}
+
+function peerOf(socket: Socket): string {
+  return socket.remoteAddress ?? '';
+}
