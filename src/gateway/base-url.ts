@@ -1,0 +1,91 @@
+import { SallyportError } from '../errors.ts';
+import type { Dialect } from '../dialects/dialect.ts';
+
+/** The base URLs that clients know (GATEWAY.md, "What clients see"). */
+export type BaseUrl =
+  | { readonly kind: 'unified'; readonly dialect: 'openai' }
+  | { readonly kind: 'native'; readonly dialect: Dialect; readonly provider: string }
+  | { readonly kind: 'custom'; readonly dialect: 'openai'; readonly name: string };
+
+export interface Place {
+  readonly base: BaseUrl;
+  /** What follows the base URL, with its leading slash: `/chat/completions` under /v1, `/v1/chat/completions` under /openai. */
+  readonly rest: string;
+  /** `?…` or empty, the token taken out. */
+  readonly query: string;
+}
+
+const native: ReadonlyMap<string, Dialect> = new Map([
+  ['openai', 'openai'],
+  ['anthropic', 'anthropic'],
+  ['google', 'google'],
+  ['groq', 'openai'],
+  ['xai', 'openai'],
+]);
+
+export const baseUrls = '/v1, /openai/v1, /anthropic, /google, /groq/openai/v1, /xai/v1, /custom/<name>';
+
+/** Whether a path belongs to the data plane at all; everything else is the admin side's or nobody's. */
+export function isDataPlane(url: string): boolean {
+  const end = url.indexOf('/', 1);
+  const first = end < 0 ? url.slice(1).replace(/\?.*$/s, '') : url.slice(1, end);
+  return first === 'v1' || first === 'custom' || native.has(first);
+}
+
+/** The dialect in which errors for this path are told, also where the path itself is refused. */
+export function dialectOf(url: string): Dialect {
+  return native.get(/^\/([a-z]+)/.exec(url)?.[1] ?? '') ?? 'openai';
+}
+
+/**
+ * Reads a request target of the data plane. Paths are taken as they are: whatever a provider's router could read otherwise than
+ * we do (`//`, `\`, `..`, encoded slashes, dots and NUL) is refused rather than mended, so that no check of ours looks at another path than theirs.
+ *
+ * @throws {SallyportError} NOT_FOUND naming the base URLs, or REQUEST_INVALID for a path that is refused.
+ */
+export function readPlace(url: string): Place {
+  const mark = url.indexOf('?');
+  const path = mark < 0 ? url : url.slice(0, mark);
+  const query = mark < 0 ? '' : url.slice(mark);
+  if (/[^\x21-\x7e]|\\|\/\/|%(?:2f|2e|5c|00)|\/\.{1,2}(?:\/|$)|%(?![0-9a-f]{2})/i.test(path)) {
+    throw new SallyportError(
+      'REQUEST_INVALID',
+      'The path has a doubled slash, a dot segment or an encoded slash, dot or NUL.',
+    );
+  }
+  if (query.includes('#'))
+    throw new SallyportError('REQUEST_INVALID', 'A fragment (#…) has no place in a request.');
+  const end = path.indexOf('/', 1);
+  const first = end < 0 ? path.slice(1) : path.slice(1, end);
+  const rest = end < 0 ? '' : path.slice(end);
+  if (first === 'v1') {
+    if (rest === '/v1' || rest.startsWith('/v1/')) {
+      throw new SallyportError('NOT_FOUND', 'Your base URL has /v1 twice.', {
+        fix: 'Take one /v1 away: the base URL ends with /v1 and the SDK adds the rest.',
+      });
+    }
+    return { base: { kind: 'unified', dialect: 'openai' }, rest: needRest(rest, first), query };
+  }
+  const dialect = native.get(first);
+  if (dialect !== undefined) {
+    return { base: { kind: 'native', dialect, provider: first }, rest: needRest(rest, first), query };
+  }
+  if (first === 'custom') {
+    const next = rest.indexOf('/', 1);
+    const name = next < 0 ? rest.slice(1) : rest.slice(1, next);
+    if (/^[a-z0-9][a-z0-9-]{0,62}$/.test(name)) {
+      const base = { kind: 'custom', dialect: 'openai', name } as const;
+      return { base, rest: next < 0 ? '/' : rest.slice(next), query };
+    }
+  }
+  throw new SallyportError('NOT_FOUND', `Nothing is served here. Base URLs: ${baseUrls}.`, {
+    fix: 'Set your SDK’s base URL to one of these on this host.',
+  });
+}
+
+function needRest(rest: string, first: string): string {
+  if (rest.length > 1) return rest;
+  throw new SallyportError('NOT_FOUND', `/${first} is a base URL: the path of a call has to follow it.`, {
+    fix: `Base URLs: ${baseUrls}.`,
+  });
+}

@@ -1,0 +1,278 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Dialect } from '../dialects/dialect.ts';
+import { SallyportError, type ErrorCode } from '../errors.ts';
+import { newId } from '../ids.ts';
+import type { Receipt } from '../journal/journal.ts';
+import type { Lease } from '../limits/limits.ts';
+import { dialectOf, readPlace, type Place } from './base-url.ts';
+import type { HeldCaller } from './callers.ts';
+import { isPreflight, corsHeaders } from './cors.ts';
+import { credentialOf } from './credential.ts';
+import { readCredentials } from './credentials.ts';
+import { requestHeaders } from './forwarded-headers.ts';
+import type { GatewayDeps } from './gateway.ts';
+import { decide, type Dispatch } from './decision.ts';
+import { ownHeaders } from './own-headers.ts';
+import { Relay, type RelayResult } from './relay.ts';
+import { asRefusal, sendRefusal } from './refusal.ts';
+import { settle } from './settlement.ts';
+import type { Target } from './target.ts';
+import { beginFields } from './use-record.ts';
+
+/** Reasoning models think for minutes before their first byte; a stream may pause as long between two. */
+const timeouts = { connectMs: 5_000, headersMs: 600_000, bodyMs: 300_000 } as const;
+const maxAttempts = 3;
+
+/** One call, from the request's head to the last byte of its answer. It settles exactly once, whatever happens. */
+export class Call {
+  readonly id = newId('call');
+  readonly #deps: GatewayDeps;
+  readonly #request: IncomingMessage;
+  readonly #response: ServerResponse;
+  readonly #expectsContinue: boolean;
+  readonly #startedAtMs: number;
+  readonly #startedTick = performance.now();
+  readonly #dialect: Dialect;
+  #dispatchedTick: number | null = null;
+  #isContinued = false;
+  #workspaceId: string | null = null;
+  #tokenId: string | null = null;
+  #target: Target | null = null;
+  #relay: Relay | null = null;
+  #begin: Receipt | null = null;
+  #attempt = 0;
+  /** Set when the call has to end before it has an answer: the client left, or the token was revoked. */
+  #ended: SallyportError | null = null;
+
+  constructor(
+    deps: GatewayDeps,
+    request: IncomingMessage,
+    response: ServerResponse,
+    expectsContinue: boolean,
+  ) {
+    this.#deps = deps;
+    this.#request = request;
+    this.#response = response;
+    this.#expectsContinue = expectsContinue;
+    this.#startedAtMs = deps.now();
+    this.#dialect = dialectOf(request.url ?? '/');
+    response.on('close', () => {
+      if (!response.writableFinished) this.cut('CLIENT_CLOSED', 'The client went away.');
+    });
+    // A client that resets is not a fault of ours; 'close' follows and says what is needed.
+    response.on('error', () => {});
+  }
+
+  get keyId(): string | null {
+    return this.#target?.key.id ?? null;
+  }
+
+  /** Ends the call now, in whatever state it is. */
+  cut(code: ErrorCode, message: string): void {
+    this.#ended ??= new SallyportError(code, message);
+    this.#relay?.cut(code, code === 'CLIENT_CLOSED' ? 'client_closed' : 'revoked', message);
+  }
+
+  async run(isDraining: boolean): Promise<void> {
+    const { corsOrigins, egress, limits } = this.#deps;
+    if (isPreflight(this.#request, corsOrigins)) {
+      this.#response.writeHead(204, corsHeaders(this.#request, corsOrigins, true)).end();
+      return;
+    }
+    let lease: Lease | null = null;
+    let release: (() => void) | null = null;
+    try {
+      if (isDraining)
+        throw new SallyportError('SHUTTING_DOWN', 'The gateway is shutting down.', { retryAfter: 1 });
+      if (this.#request.headers['x-sallyport-hop'] === egress.hop) {
+        throw new SallyportError(
+          'LOOP_DETECTED',
+          'This call came out of this gateway: an origin leads back to it.',
+        );
+      }
+      const place = readPlace(this.#request.url ?? '/');
+      const { held, query } = await this.#authenticate(place);
+      release = held.hold(this);
+      lease = limits.admit(held.current());
+      const dispatch = await decide(this.#deps, {
+        id: this.id,
+        request: this.#request,
+        held,
+        place: { ...place, query },
+        onTarget: (target) => {
+          this.#target = target;
+        },
+        goOn: () => this.#goOn(),
+      });
+      if (this.#ended !== null) throw this.#ended;
+      await this.#send(dispatch);
+    } catch (error) {
+      this.#refuse(error);
+    } finally {
+      lease?.release();
+      release?.();
+    }
+  }
+
+  async #authenticate(place: Place): Promise<{ held: HeldCaller; query: string }> {
+    const { callers, limits, metrics } = this.#deps;
+    const ip = this.#deps.clientAddress(this.#request);
+    limits.checkAuthFailures(ip);
+    try {
+      const credentials = readCredentials(this.#request.rawHeaders, place.query);
+      const held = await callers.authenticate(credentials);
+      this.#workspaceId = held.current().workspaceId;
+      this.#tokenId = held.current().tokenId;
+      return { held, query: credentials.query };
+    } catch (error) {
+      if (error instanceof SallyportError && error.status === 401) {
+        if (error.code === 'AUTH_INVALID') limits.countAuthFailure(ip);
+        metrics.authRefused(error.code);
+      }
+      throw error;
+    }
+  }
+
+  async #send(dispatch: Dispatch): Promise<void> {
+    const { metrics, now } = this.#deps;
+    const isRepeatable = dispatch.body === null || Buffer.isBuffer(dispatch.body);
+    let startedAtMs = now();
+    let begin: Receipt | null = await this.#beginUse(dispatch, 1, startedAtMs);
+    metrics.callStarted(dispatch.target.provider.name);
+    while (begin !== null) {
+      this.#attempt += 1;
+      this.#begin = begin;
+      const result = await this.#attemptOnce(dispatch);
+      const repeats = result.isStale && isRepeatable && this.#attempt < maxAttempts && this.#ended === null;
+      const nextStartedAtMs = now();
+      // The next begin comes before this end: an attempt is final unless another one is on record.
+      const next: Receipt | null = repeats
+        ? await this.#beginUse(dispatch, this.#attempt + 1, nextStartedAtMs).catch(() => null)
+        : null;
+      if (next === null && result.refusal !== null) this.#refuse(result.refusal);
+      settle(this.#deps, {
+        identity: dispatch.identity,
+        begin,
+        attempt: this.#attempt,
+        isFinal: next === null,
+        result,
+        body: dispatch.body,
+        status: this.#response.headersSent ? this.#response.statusCode : (result.refusal?.status ?? null),
+        startedAtMs,
+        callStartedAtMs: this.#startedAtMs,
+        overheadMs: (this.#dispatchedTick ?? this.#startedTick) - this.#startedTick,
+      });
+      if (next !== null) metrics.retried(dispatch.target.provider.name, 'stale_socket');
+      begin = next;
+      startedAtMs = nextStartedAtMs;
+    }
+  }
+
+  #beginUse({ identity, target }: Dispatch, attempt: number, startedAtMs: number): Promise<Receipt> {
+    const ipHash = this.#deps.hashIp(this.#deps.clientAddress(this.#request));
+    return this.#deps.journal.append(
+      'use.begin',
+      beginFields(identity, target, attempt, startedAtMs, ipHash),
+    );
+  }
+
+  #attemptOnce({ target, prepared, body, holdsUsage }: Dispatch): Promise<RelayResult> {
+    const { egress, metrics, now } = this.#deps;
+    const { provider } = target;
+    const relay = new Relay({
+      target,
+      response: this.#response,
+      method: this.#method,
+      requestId: this.id,
+      dialect: this.#dialect,
+      ownHeaders: () => this.#ownHeaders(),
+      holdsUsage,
+      requestBytes: Buffer.isBuffer(body) ? body.length : 0,
+      now,
+    });
+    this.#relay = relay;
+    if (this.#ended !== null) {
+      // It ended while its record was being written: the record stands, nothing is sent.
+      this.cut(this.#ended.code, this.#ended.message);
+      return relay.done;
+    }
+    this.#dispatchedTick ??= performance.now();
+    try {
+      if (target.key.auth === 'none') prepared.checkOrigin(target.origin);
+      egress.dispatch(
+        {
+          origin: target.origin,
+          reach: target.reach,
+          method: this.#method,
+          path: target.path,
+          headers: requestHeaders(provider, this.#request.rawHeaders, {
+            isMetered: provider.usageReader(target.operation) !== null,
+            isStreamed: body !== null && !Buffer.isBuffer(body),
+            isOwnKey: target.key.isCallersOwn,
+          }),
+          body,
+          credential: credentialOf(target, prepared, (ok) => metrics.keyOpened(provider.name, ok)),
+          timeouts,
+        },
+        relay,
+      );
+    } catch (error) {
+      relay.fail(asRefusal(error));
+    }
+    return relay.done;
+  }
+
+  get #method(): string {
+    return this.#request.method ?? 'GET';
+  }
+
+  #goOn(): void {
+    if (!this.#expectsContinue) return;
+    this.#isContinued = true;
+    this.#response.writeContinue();
+  }
+
+  #refuse(error: unknown): void {
+    const refusal = asRefusal(error);
+    const { log, denials, clientAddress, hashIp } = this.#deps;
+    if (refusal.code === 'INTERNAL')
+      log.error('call.failed', { requestId: this.id, error: refusal.cause ?? refusal });
+    if (this.#begin === null && refusal.code !== 'CLIENT_CLOSED') {
+      const clientIpHash = hashIp(clientAddress(this.#request));
+      denials.note({
+        workspaceId: this.#workspaceId,
+        tokenId: this.#tokenId,
+        code: refusal.code,
+        clientIpHash,
+      });
+    }
+    if (this.#response.headersSent || this.#response.destroyed) {
+      this.#response.destroy();
+      return;
+    }
+    sendRefusal(
+      {
+        request: this.#request,
+        response: this.#response,
+        dialect: this.#dialect,
+        requestId: this.id,
+        headers: this.#ownHeaders(),
+        isBodyComing: !this.#expectsContinue || this.#isContinued,
+      },
+      refusal,
+    );
+  }
+
+  #ownHeaders(): string[] {
+    const tick = this.#dispatchedTick;
+    return ownHeaders(this.#request, this.#deps.corsOrigins, {
+      callId: this.id,
+      dialect: this.#dialect,
+      target: this.#target,
+      begin: this.#begin,
+      attempt: this.#attempt,
+      upstreamRequestId: this.#relay?.upstreamRequestId ?? null,
+      overheadMs: tick === null ? null : tick - this.#startedTick,
+    });
+  }
+}

@@ -1,0 +1,172 @@
+import { hash } from 'node:crypto';
+import { SallyportError, type ErrorCode } from '../errors.ts';
+import type { Credentials } from './credentials.ts';
+import type { Epoch } from './epoch.ts';
+import type { CallerSnapshot } from './snapshot.ts';
+import type { ParsedToken } from '../ids.ts';
+
+/** A call in flight, as far as revocation needs to know it. */
+export interface RunningCall {
+  /** The key in use, once one is chosen. */
+  readonly keyId: string | null;
+  cut(code: ErrorCode, message: string): void;
+}
+
+interface Entry {
+  snapshot: CallerSnapshot;
+  readonly token: ParsedToken;
+  epoch: bigint;
+  /** The pending reload, so that many calls of one token ask the database once. */
+  reload: Promise<void> | null;
+  readonly calls: Set<RunningCall>;
+}
+
+export interface HeldCaller {
+  /** What the token grants now: a key disabled while a body was being read is not used. */
+  readonly current: () => CallerSnapshot;
+  /** Registers a call for revocation; the returned function ends that. */
+  readonly hold: (call: RunningCall) => () => void;
+}
+
+export interface CallersDeps {
+  readonly read: (token: ParsedToken) => Promise<CallerSnapshot | null>;
+  readonly epoch: Pick<Epoch, 'value' | 'ageMs' | 'isStale'>;
+  readonly staleSeconds: number;
+  readonly now: () => number;
+  readonly maxEntries?: number;
+}
+
+/**
+ * The cache of verified tokens. An entry is good while the epoch stands; when it moves, entries with calls in flight are read anew at
+ * once (their streams are cut where the token or the key is gone), the others at their next call. With the database away cached
+ * callers are served for `staleSeconds`, and unknown tokens get 503, never 401.
+ */
+export function createCallers({ read, epoch, staleSeconds, now, maxEntries = 10_000 }: CallersDeps) {
+  const entries = new Map<string, Entry>();
+  const unknown = new Map<string, bigint>();
+
+  async function reloadEntry(key: string, entry: Entry): Promise<void> {
+    const target = epoch.value();
+    const snapshot = await read(entry.token);
+    if (snapshot === null) {
+      entries.delete(key);
+      for (const call of entry.calls) call.cut('AUTH_INVALID', 'The token was revoked.');
+      return;
+    }
+    entry.snapshot = snapshot;
+    entry.epoch = target;
+    for (const call of entry.calls) {
+      if (call.keyId === null) continue;
+      const held = snapshot.keys.find((candidate) => candidate.id === call.keyId);
+      if (held === undefined) call.cut('KEY_MISSING', 'The provider key was taken away.');
+      else if (!held.isActive) call.cut('KEY_DISABLED', 'The provider key was disabled.');
+    }
+  }
+
+  function reload(key: string, entry: Entry): Promise<void> {
+    entry.reload ??= reloadEntry(key, entry).finally(() => {
+      entry.reload = null;
+    });
+    return entry.reload;
+  }
+
+  function evict(): void {
+    if (entries.size < maxEntries) return;
+    for (const [key, entry] of entries) {
+      if (entry.calls.size > 0) continue;
+      entries.delete(key);
+      return;
+    }
+  }
+
+  function checkAge(): void {
+    if (epoch.isStale() && epoch.ageMs() > staleSeconds * 1000) throw unavailable();
+  }
+
+  async function load(key: string, token: ParsedToken): Promise<Entry> {
+    const at = epoch.value();
+    if (unknown.get(key) === at) throw refused();
+    let snapshot: CallerSnapshot | null;
+    try {
+      snapshot = await read(token);
+    } catch (cause) {
+      throw unavailable(cause);
+    }
+    if (snapshot === null) {
+      if (unknown.size >= maxEntries) unknown.clear();
+      unknown.set(key, at);
+      throw refused();
+    }
+    const known = entries.get(key);
+    if (known !== undefined) return known;
+    evict();
+    const entry: Entry = { snapshot, token, epoch: at, reload: null, calls: new Set() };
+    entries.set(key, entry);
+    return entry;
+  }
+
+  async function entryOf(key: string, token: ParsedToken): Promise<Entry> {
+    const cached = entries.get(key);
+    if (cached === undefined) {
+      if (epoch.isStale()) throw unavailable();
+      return load(key, token);
+    }
+    checkAge();
+    if (cached.epoch !== epoch.value()) {
+      try {
+        await reload(key, cached);
+      } catch {
+        checkAge();
+        return cached;
+      }
+      if (!entries.has(key)) throw refused();
+    }
+    return cached;
+  }
+
+  return Object.freeze({
+    /**
+     * The caller, and a way to register the call that he makes until it ends.
+     * @throws {SallyportError} AUTH_INVALID, AUTH_UNAVAILABLE.
+     */
+    async authenticate(credentials: Pick<Credentials, 'text' | 'token'>): Promise<HeldCaller> {
+      const key = hash('sha256', credentials.text);
+      const entry = await entryOf(key, credentials.token);
+      const { snapshot } = entry;
+      if (snapshot.expiresAt !== null && snapshot.expiresAt <= now()) {
+        throw new SallyportError('AUTH_INVALID', 'The token has expired.');
+      }
+      return {
+        current: () => entry.snapshot,
+        hold(call) {
+          entry.calls.add(call);
+          return () => entry.calls.delete(call);
+        },
+      };
+    },
+    /** After the epoch moved: whoever has calls in flight is looked at now. A database that fails is asked again at the next poll. */
+    refreshRunning(): void {
+      for (const [key, entry] of entries) {
+        if (entry.calls.size > 0 && entry.epoch !== epoch.value()) reload(key, entry).catch(() => {});
+      }
+    },
+    size: () => entries.size,
+  });
+}
+
+export type Callers = ReturnType<typeof createCallers>;
+
+function refused(): SallyportError {
+  return new SallyportError('AUTH_INVALID', 'The token is unknown or was revoked.');
+}
+
+function unavailable(cause?: unknown): SallyportError {
+  return new SallyportError(
+    'AUTH_UNAVAILABLE',
+    'The database is out of reach, and this token cannot be checked without it.',
+    {
+      retryAfter: 1,
+      cause,
+    },
+  );
+}

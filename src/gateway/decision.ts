@@ -1,0 +1,81 @@
+import type { IncomingMessage } from 'node:http';
+import { askStreamUsage, renameModel, type RequestFields } from '../dialects/request-fields.ts';
+import { splice } from '../dialects/top-level.ts';
+import { SallyportError } from '../errors.ts';
+import type { PreparedKey } from '../vault/vault.ts';
+import type { Place } from './base-url.ts';
+import type { HeldCaller } from './callers.ts';
+import type { GatewayDeps } from './gateway.ts';
+import { readIncoming, type Body } from './incoming.ts';
+import { resolve } from './resolve.ts';
+import type { Target } from './target.ts';
+import { identityOf, type UseIdentity } from './use-record.ts';
+
+/** What goes out, decided and ready: the key's record is unwrapped, its payload closed. */
+export interface Dispatch {
+  readonly target: Target;
+  readonly prepared: PreparedKey;
+  readonly identity: UseIdentity;
+  readonly body: Body;
+  /** We asked for the usage chunk, the client did not. */
+  readonly holdsUsage: boolean;
+}
+
+export interface Undecided {
+  readonly id: string;
+  readonly request: IncomingMessage;
+  readonly held: HeldCaller;
+  readonly place: Place;
+  /** As soon as it is known where the call goes: refusals after it name the provider, and revocation of the key finds the call. */
+  readonly onTarget: (target: Target) => void;
+  /** Says `100 Continue` to a client that waits for it. */
+  readonly goOn: () => void;
+}
+
+/**
+ * Everything that can refuse an authenticated call stands here, before the first record of its use.
+ *
+ * @throws {SallyportError} what readIncoming and resolve throw; JOURNAL_UNAVAILABLE, KEY_INVALID, VAULT_SEALED.
+ */
+export async function decide(
+  deps: Pick<GatewayDeps, 'journal' | 'resolver' | 'maxJsonBytes' | 'maxUploadBytes'>,
+  { id, request, held, place, onTarget, goOn }: Undecided,
+): Promise<Dispatch> {
+  const { body, fields, model, isStream } = await readIncoming(request, place, deps, goOn);
+  // Asked anew after the body: what was revoked while it came is not used.
+  const caller = held.current();
+  const hint = request.headers['x-sallyport-provider'];
+  const target = resolve(deps.resolver, caller, {
+    place,
+    method: request.method ?? 'GET',
+    model,
+    providerHint: typeof hint === 'string' ? hint : null,
+    isOpaque: body !== null && !Buffer.isBuffer(body),
+  });
+  onTarget(target);
+  if (!deps.journal.isOpen()) {
+    throw new SallyportError(
+      'JOURNAL_UNAVAILABLE',
+      'The journal cannot be written, and no key is opened without a record.',
+      { retryAfter: 1 },
+    );
+  }
+  const sent =
+    fields === null || !Buffer.isBuffer(body) ? { body, holdsUsage: false } : spliced(body, fields, target);
+  return {
+    target,
+    prepared: await target.key.prepare(),
+    identity: identityOf(id, caller, target, model, isStream),
+    ...sent,
+  };
+}
+
+/** The body that goes upstream: the same bytes, apart from the model's name and the usage option where they are ours to change. */
+function spliced(body: Buffer, fields: RequestFields, target: Target): Pick<Dispatch, 'body' | 'holdsUsage'> {
+  const { provider, operation, upstreamModel } = target;
+  const asks = fields.isStream && provider.splicesStreamUsage(operation);
+  const usage = asks ? askStreamUsage(body, fields) : null;
+  const edits = usage === null ? [] : [usage];
+  if (upstreamModel !== null) edits.push(renameModel(fields, upstreamModel));
+  return { body: edits.length === 0 ? body : splice(body, edits), holdsUsage: usage !== null };
+}

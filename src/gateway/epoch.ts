@@ -1,0 +1,64 @@
+/**
+ * The version row of the database, polled. Whatever changes who may do what moves it in its own transaction, so a node that has
+ * seen the newest epoch has nothing out of date, and one that cannot read it knows that it is stale.
+ */
+export interface Epoch {
+  readonly value: () => bigint;
+  /** Milliseconds since the row was last read. */
+  readonly ageMs: () => number;
+  /** No answer for over a second. */
+  readonly isStale: () => boolean;
+  readonly poll: () => Promise<void>;
+  readonly start: () => void;
+  readonly stop: () => void;
+}
+
+export interface EpochDeps {
+  readonly read: () => Promise<bigint>;
+  readonly now: () => number;
+  /** After every successful read, so that what failed at a move is tried again. */
+  readonly onRead: () => void;
+  readonly intervalMs?: number;
+}
+
+const staleAfterMs = 1000;
+
+export async function createEpoch({ read, now, onRead, intervalMs = 250 }: EpochDeps): Promise<Epoch> {
+  let value = await read();
+  let readAt = now();
+  let timer: NodeJS.Timeout | null = null;
+  let running: Promise<void> | null = null;
+
+  const pollOnce = async (): Promise<void> => {
+    const startedAt = now();
+    try {
+      const next = await read();
+      // The age counts from the question, not from the answer: what changed in between is not in it.
+      readAt = startedAt;
+      value = next;
+      onRead();
+    } catch {
+      // The database is away: ageMs() says so to whoever depends on it, and the next poll tries again.
+    }
+  };
+  const poll = (): Promise<void> => {
+    running ??= pollOnce().finally(() => {
+      running = null;
+    });
+    return running;
+  };
+  const ageMs = (): number => now() - readAt;
+  return Object.freeze<Epoch>({
+    value: () => value,
+    ageMs,
+    isStale: () => ageMs() > staleAfterMs,
+    poll,
+    start: () => {
+      timer ??= setInterval(() => void poll(), intervalMs).unref();
+    },
+    stop: () => {
+      if (timer !== null) clearInterval(timer);
+      timer = null;
+    },
+  });
+}

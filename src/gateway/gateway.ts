@@ -1,0 +1,73 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Egress } from '../egress/egress.ts';
+import type { Journal } from '../journal/journal.ts';
+import type { Limits } from '../limits/limits.ts';
+import type { Log } from '../telemetry/log.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import { Call } from './call.ts';
+import type { Callers } from './callers.ts';
+import type { Denials } from './denials.ts';
+import type { Ends } from './ends.ts';
+import type { LastUsed } from './last-used.ts';
+import type { Resolver } from './resolve.ts';
+
+export interface GatewayDeps {
+  readonly callers: Callers;
+  readonly resolver: Resolver;
+  readonly journal: Pick<Journal, 'append' | 'isOpen'>;
+  readonly ends: Pick<Ends, 'write'>;
+  readonly denials: Pick<Denials, 'note'>;
+  readonly egress: Pick<Egress, 'dispatch' | 'hop'>;
+  readonly limits: Limits;
+  readonly metrics: Metrics;
+  readonly log: Log;
+  readonly lastUsed: Pick<LastUsed, 'note'>;
+  readonly hashIp: (ip: string) => string;
+  /** The peer, or what trusted proxies say of it. */
+  readonly clientAddress: (request: IncomingMessage) => string;
+  readonly maxJsonBytes: number;
+  readonly maxUploadBytes: number;
+  readonly corsOrigins: readonly string[];
+  readonly now: () => number;
+}
+
+export interface Gateway {
+  /** Serves one request of the data plane, to its end. Never rejects. */
+  handle(
+    request: IncomingMessage,
+    response: ServerResponse,
+    options?: { expectsContinue?: boolean },
+  ): Promise<void>;
+  callsInFlight(): number;
+  /** New calls get 503, running ones go on. */
+  drain(): void;
+  /** Ends what still runs. */
+  cutAll(): void;
+}
+
+export function createGateway(deps: GatewayDeps): Gateway {
+  const running = new Set<Call>();
+  let isDraining = false;
+  return Object.freeze({
+    async handle(
+      request: IncomingMessage,
+      response: ServerResponse,
+      options: { expectsContinue?: boolean } = {},
+    ) {
+      const call = new Call(deps, request, response, options.expectsContinue === true);
+      running.add(call);
+      try {
+        await call.run(isDraining);
+      } finally {
+        running.delete(call);
+      }
+    },
+    callsInFlight: () => running.size,
+    drain: () => {
+      isDraining = true;
+    },
+    cutAll: () => {
+      for (const call of running) call.cut('SHUTTING_DOWN', 'The gateway is shutting down.');
+    },
+  });
+}

@@ -1,0 +1,99 @@
+import type { IncomingMessage } from 'node:http';
+import type { Readable } from 'node:stream';
+import { readRequestFields, type RequestFields } from '../dialects/request-fields.ts';
+import { SallyportError } from '../errors.ts';
+import type { Place } from './base-url.ts';
+import { bodyKind, boundedUpload, checkLength, readBody } from './request-body.ts';
+
+/** A body in memory may be sent again; one that streams through may not. */
+export type Body = Buffer | (Readable & { readonly bytesSeen: number }) | null;
+
+export interface Incoming {
+  readonly body: Body;
+  /** The few members that the gateway acts on, or null where no JSON object came. */
+  readonly fields: RequestFields | null;
+  /** As the client asked for it, in the body or in Gemini's path. */
+  readonly model: string | null;
+  readonly isStream: boolean;
+}
+
+export interface Bounds {
+  readonly maxJsonBytes: number;
+  readonly maxUploadBytes: number;
+}
+
+/**
+ * What a call brings: its body, whole where it is JSON and streaming where it is not, and the few members that decide.
+ *
+ * @param goOn says `100 Continue` to a client that waits for it; called before the first byte is read.
+ * @throws {SallyportError} BODY_TOO_LARGE, REQUEST_INVALID, CLIENT_CLOSED.
+ */
+export async function readIncoming(
+  request: IncomingMessage,
+  place: Place,
+  bounds: Bounds,
+  goOn: () => void,
+): Promise<Incoming> {
+  refuseUnofferedHeaders(request);
+  const { body, fields } = await readBodyAndFields(request, place, bounds, goOn);
+  return {
+    body,
+    fields,
+    model: fields?.model ?? modelInPath(place),
+    isStream: fields?.isStream === true || (isGoogle(place) && place.rest.includes(':stream')),
+  };
+}
+
+async function readBodyAndFields(
+  request: IncomingMessage,
+  place: Place,
+  bounds: Bounds,
+  goOn: () => void,
+): Promise<Pick<Incoming, 'body' | 'fields'>> {
+  const kind = bodyKind(request);
+  if (kind === 'none') return { body: null, fields: null };
+  const maxBytes = kind === 'json' ? bounds.maxJsonBytes : bounds.maxUploadBytes;
+  checkLength(request, maxBytes);
+  if (
+    kind === 'opaque' &&
+    place.base.kind === 'unified' &&
+    request.headers['content-encoding'] !== undefined
+  ) {
+    throw new SallyportError(
+      'REQUEST_INVALID',
+      'On /v1 the model is read from the body: send it without content-encoding.',
+    );
+  }
+  goOn();
+  if (kind === 'opaque') return { body: boundedUpload(request, maxBytes), fields: null };
+  const body = await readBody(request, maxBytes);
+  // What an API of somebody's own takes as JSON is not ours to judge, unless it is an object, whose model a token may restrict.
+  if (place.base.kind === 'custom' && body[0] !== 0x7b) return { body, fields: null };
+  return { body, fields: readRequestFields(body) };
+}
+
+/** Gemini names the model in the path: `/v1beta/models/gemini-2.5-flash:generateContent`. */
+function modelInPath(place: Place): string | null {
+  if (!isGoogle(place)) return null;
+  return /\/models\/([^/:?]+)/.exec(place.rest)?.[1] ?? null;
+}
+
+function isGoogle({ base }: Place): boolean {
+  return base.kind === 'native' && base.provider === 'google';
+}
+
+/** What a later version serves is refused now, not ignored: a caller who sends his own key must not be billed to another. */
+function refuseUnofferedHeaders(request: IncomingMessage): void {
+  if (request.headers['x-sallyport-provider-key'] !== undefined) {
+    throw new SallyportError(
+      'REQUEST_INVALID',
+      'Pass-through of a provider key is not offered by this version; store the key instead.',
+    );
+  }
+  if (request.headers['x-sallyport-seal'] !== undefined) {
+    throw new SallyportError(
+      'SEAL_WRONG',
+      'This gateway keeps no sealed keys yet; send the call without a seal.',
+    );
+  }
+}

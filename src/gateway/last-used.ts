@@ -1,0 +1,58 @@
+import { sql } from 'kysely';
+import type { Store } from '../db/store.ts';
+
+/** When each key and token was last used: kept in memory and written in batches, because no call waits for a database. */
+export interface LastUsed {
+  note(tokenId: string | null, keyId: string, at: number): void;
+  flush(): Promise<void>;
+  start(): void;
+  stop(): void;
+}
+
+export function createLastUsed({
+  store,
+  intervalMs = 2000,
+}: {
+  store: Pick<Store, 'asSystem'>;
+  intervalMs?: number;
+}): LastUsed {
+  let tokens = new Map<string, number>();
+  let keys = new Map<string, number>();
+  let timer: NodeJS.Timeout | null = null;
+
+  async function flush(): Promise<void> {
+    if (tokens.size + keys.size === 0) return;
+    const [movedTokens, movedKeys] = [tokens, keys];
+    tokens = new Map();
+    keys = new Map();
+    try {
+      await store.asSystem(async (tx) => {
+        for (const [table, moved] of [
+          ['tokens', movedTokens],
+          ['provider_keys', movedKeys],
+        ] as const) {
+          const times = [...moved.values()].map((at) => new Date(at));
+          await sql`update ${sql.table(table)} t set last_used_at = greatest(t.last_used_at, u.at)
+            from unnest(${[...moved.keys()]}::text[], ${times}::timestamptz[]) as u(id, at) where t.id = u.id`.execute(
+            tx,
+          );
+        }
+      });
+    } catch {
+      // The database is away. These times say when, not whether: the journal has every use, so the loss of a few is borne.
+    }
+  }
+  return Object.freeze<LastUsed>({
+    note(tokenId, keyId, at) {
+      if (tokenId !== null) tokens.set(tokenId, at);
+      keys.set(keyId, at);
+    },
+    flush,
+    start: () => {
+      timer ??= setInterval(() => void flush(), intervalMs).unref();
+    },
+    stop: () => {
+      if (timer !== null) clearInterval(timer);
+    },
+  });
+}

@@ -1,0 +1,35 @@
+import type { IncomingMessage } from 'node:http';
+import type { Dialect } from '../dialects/dialect.ts';
+import type { Receipt } from '../journal/journal.ts';
+import { corsHeaders } from './cors.ts';
+import type { Target } from './target.ts';
+
+export interface Told {
+  readonly callId: string;
+  readonly dialect: Dialect;
+  readonly target: Target | null;
+  readonly begin: Receipt | null;
+  readonly attempt: number;
+  readonly upstreamRequestId: string | null;
+  /** The gateway's own time before the first attempt went out, or null where none did. */
+  readonly overheadMs: number | null;
+}
+
+/** The headers that the gateway adds to every answer of the data plane (WIRE.md), flat. */
+export function ownHeaders(request: IncomingMessage, corsOrigins: readonly string[], told: Told): string[] {
+  const headers = ['x-request-id', told.callId, 'x-content-type-options', 'nosniff'];
+  if (told.dialect === 'anthropic') headers.push('request-id', told.callId);
+  if (told.target !== null) {
+    const { provider, key } = told.target;
+    headers.push('x-sallyport-provider', provider.name, 'x-sallyport-key', key.id);
+    headers.push('x-sallyport-key-source', key.source);
+  }
+  if (told.begin !== null) {
+    headers.push('x-sallyport-receipt', told.begin.text, 'x-sallyport-attempts', String(told.attempt));
+  }
+  if (told.upstreamRequestId !== null) {
+    headers.push('x-sallyport-upstream-request-id', told.upstreamRequestId);
+  }
+  if (told.overheadMs !== null) headers.push('server-timing', `gateway;dur=${told.overheadMs.toFixed(2)}`);
+  return headers.concat(corsHeaders(request, corsOrigins, false));
+}

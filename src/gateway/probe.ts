@@ -1,0 +1,144 @@
+import type { Egress, EgressError } from '../egress/egress.ts';
+import { errorTable, SallyportError, type ErrorCode } from '../errors.ts';
+import { newId } from '../ids.ts';
+import type { Journal } from '../journal/journal.ts';
+import type { Provider } from '../providers/provider.ts';
+import { credentialOf } from './credential.ts';
+import type { Ends } from './ends.ts';
+import type { KeySnapshot } from './snapshot.ts';
+import type { Target } from './target.ts';
+import { beginFields, endFields, identityOf } from './use-record.ts';
+
+export interface ProbeDeps {
+  readonly journal: Pick<Journal, 'append'>;
+  readonly ends: Pick<Ends, 'write'>;
+  readonly egress: Pick<Egress, 'dispatch'>;
+  readonly originOf: (provider: string) => string;
+  readonly isOperatorSet: (origin: string) => boolean;
+  readonly now: () => number;
+}
+
+export interface ProbeResult {
+  readonly ok: boolean;
+  /** The provider's, or null where none came. */
+  readonly status: number | null;
+  readonly code: ErrorCode | null;
+  readonly ms: number;
+  readonly message: string | null;
+}
+
+const timeouts = { connectMs: 5_000, headersMs: 15_000, bodyMs: 15_000 } as const;
+const maxBodyBytes = 64 * 1024;
+
+/**
+ * One cheap authenticated request of our own that shows whether a provider takes a key. It is a use like any other: recorded before the
+ * key is opened, through the same injector. The provider's body is never told: providers echo parts of a key.
+ */
+export function createProbe({ journal, ends, egress, originOf, isOperatorSet, now }: ProbeDeps) {
+  return async function probe(
+    provider: Provider,
+    key: KeySnapshot,
+    caller: { readonly workspaceId: string; readonly userId: string },
+  ): Promise<ProbeResult> {
+    const origin = provider.name === 'custom' ? (key.origins[0] as string) : originOf(provider.name);
+    const isOperator = provider.name === 'custom' ? key.isOperatorOrigin : isOperatorSet(origin);
+    const path =
+      provider.name === 'custom' ? `${key.basePath === '/' ? '' : key.basePath}/models` : provider.probe.path;
+    const target: Target = {
+      provider,
+      key,
+      origin,
+      reach: isOperator ? 'operator' : 'public',
+      path,
+      operation: 'key.test',
+      upstreamModel: null,
+    };
+    const prepared = await key.prepare();
+    const identity = identityOf(newId('call'), { ...caller, tokenId: null }, target, null, false);
+    const startedAtMs = now();
+    const begin = await journal.append('use.begin', beginFields(identity, target, 1, startedAtMs, null));
+    const answer = await new Promise<{ status: number | null; body: Buffer; error: Error | null }>(
+      (resolve) => {
+        let status: number | null = null;
+        let bytes = 0;
+        const chunks: Buffer[] = [];
+        const done = (error: Error | null): void => resolve({ status, body: Buffer.concat(chunks), error });
+        try {
+          if (key.auth === 'none') prepared.checkOrigin(origin);
+          const control = egress.dispatch(
+            {
+              origin,
+              reach: target.reach,
+              method: 'GET',
+              path,
+              headers: ['accept', 'application/json'],
+              body: null,
+              credential: credentialOf(target, prepared),
+              timeouts,
+            },
+            {
+              onStart: () => {},
+              onHeaders: (given) => {
+                status = given;
+              },
+              onData: (chunk) => {
+                bytes += chunk.length;
+                if (bytes <= maxBodyBytes) chunks.push(chunk);
+                else control.abort();
+              },
+              onEnd: () => done(null),
+              onError: (error: EgressError) => done(status === null ? error : null),
+            },
+          );
+        } catch (error) {
+          done(error as Error);
+        }
+      },
+    );
+    const endedAtMs = now();
+    const code = codeOf(provider, answer);
+    const ok = code === null;
+    ends.write(
+      endFields(identity, 1, begin, {
+        final: true,
+        outcome: code ?? 'ok',
+        endReason: answer.error === null ? 'complete' : 'upstream_broken',
+        status: answer.status,
+        upstreamRequestId: null,
+        startedAtMs,
+        endedAtMs,
+        firstByteMs: null,
+        requestBytes: 0,
+        responseBytes: answer.body.length,
+        reading: null,
+      }),
+    );
+    const message = code === null ? null : `API key test failed: ${sentence(code, provider, answer.status)}`;
+    return { ok, status: answer.status, code, ms: endedAtMs - startedAtMs, message };
+  };
+}
+
+function codeOf(
+  provider: Provider,
+  answer: { status: number | null; body: Buffer; error: Error | null },
+): ErrorCode | null {
+  if (answer.error instanceof SallyportError) return answer.error.code;
+  const code = (answer.error as EgressError | null)?.code;
+  if (code !== undefined) return code in errorTable ? (code as ErrorCode) : 'UPSTREAM_ERROR';
+  if (answer.status === null) return 'UPSTREAM_ERROR';
+  if (answer.status === 401 || answer.status === 403 || provider.isKeyRefusal(answer.status, answer.body))
+    return 'UPSTREAM_AUTH';
+  if (answer.status === 429) return 'UPSTREAM_RATE_LIMITED';
+  // A custom origin may have no list of models: an answer of its own shows that the key was not refused.
+  if (answer.status >= 500) return 'UPSTREAM_ERROR';
+  if (answer.status >= 400 && provider.name !== 'custom') return 'UPSTREAM_REJECTED';
+  return null;
+}
+
+function sentence(code: ErrorCode, provider: Provider, status: number | null): string {
+  const answered = status === null ? '' : ` (status ${status})`;
+  if (code === 'UPSTREAM_AUTH') return `${provider.title} refused the key${answered}.`;
+  if (code === 'UPSTREAM_RATE_LIMITED')
+    return `${provider.title} is rate limiting this key${answered}; the key itself may be good.`;
+  return `${errorTable[code].title}${answered}.`;
+}

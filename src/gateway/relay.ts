@@ -1,0 +1,272 @@
+import type { ServerResponse } from 'node:http';
+import { renderStreamError } from '../dialects/error-answer.ts';
+import type { Dialect } from '../dialects/dialect.ts';
+import { createMeter, type Meter, type Reading } from '../dialects/meter.ts';
+import { createUsageHolder, type UsageHolder } from '../dialects/held-usage.ts';
+import type { EgressControl, EgressError, EgressHandler } from '../egress/egress.ts';
+import { SallyportError, type ErrorCode } from '../errors.ts';
+import { answerHeaders, headerOf } from './forwarded-headers.ts';
+import type { Target } from './target.ts';
+import type { EndReason } from './use-record.ts';
+
+const maxErrorBytes = 64 * 1024;
+
+export interface RelayResult {
+  readonly outcome: 'ok' | ErrorCode;
+  readonly endReason: EndReason;
+  readonly upstreamRequestId: string | null;
+  /** ms since the epoch, or null where no byte came. */
+  readonly firstByteAt: number | null;
+  readonly responseBytes: number;
+  readonly reading: Reading | null;
+  /** The attempt failed in a way that may be repeated: a reused socket died before any answer byte, and the client has seen nothing. */
+  readonly isStale: boolean;
+  /** Where nothing has been answered yet: what to tell the client. */
+  readonly refusal: SallyportError | null;
+  /** Whether the provider refused the stored key. */
+  readonly keyRefused: boolean;
+}
+
+export interface RelayOptions {
+  readonly target: Target;
+  readonly response: ServerResponse;
+  readonly method: string;
+  readonly requestId: string;
+  readonly dialect: Dialect;
+  /** Headers of ours that go with whatever comes, flat. */
+  readonly ownHeaders: () => string[];
+  /** The usage chunk was spliced in by us, and the client had not asked for it. */
+  readonly holdsUsage: boolean;
+  /** Of the body sent upstream: what an estimate goes by. */
+  readonly requestBytes: number;
+  readonly now: () => number;
+}
+
+/**
+ * One attempt's answer on its way to the client. Bytes go on as they come, with back-pressure; a copy feeds the meter. After the
+ * first byte to the client there is no second attempt, and an answer that broke upstream never looks whole: an error event where the
+ * format has events, then the socket is destroyed.
+ */
+export class Relay implements EgressHandler {
+  readonly done: Promise<RelayResult>;
+  #finish!: (result: RelayResult) => void;
+  readonly #options: RelayOptions;
+  #control: EgressControl | null = null;
+  #status = 0;
+  #headers: readonly [string, string][] = [];
+  #isEvents = false;
+  #meter: Meter | null = null;
+  #holder: UsageHolder | null = null;
+  /** Error answers are read before anything is said, up to a bound: a 401 never reaches the client. */
+  #errorBody: Buffer[] | null = null;
+  #errorBytes = 0;
+  #responseBytes = 0;
+  #firstByteAt: number | null = null;
+  #isEnded = false;
+  #waitsForDrain = false;
+
+  constructor(options: RelayOptions) {
+    this.#options = options;
+    this.done = new Promise((resolve) => {
+      this.#finish = resolve;
+    });
+  }
+
+  onStart(control: EgressControl): void {
+    this.#control = control;
+    if (this.#isEnded) control.abort();
+  }
+
+  onHeaders(status: number, headers: readonly [string, string][]): void {
+    if (this.#isEnded) return;
+    this.#status = status;
+    this.#headers = headers;
+    this.#firstByteAt = this.#options.now();
+    if (status >= 400) this.#errorBody = [];
+    else this.#begin();
+  }
+
+  onData(chunk: Buffer): void {
+    if (this.#isEnded) return;
+    if (this.#errorBody === null) return this.#pass(chunk);
+    this.#errorBody.push(chunk);
+    this.#errorBytes += chunk.length;
+    if (this.#errorBytes > maxErrorBytes) this.#answerError(false);
+  }
+
+  onEnd(): void {
+    if (this.#isEnded) return;
+    if (this.#errorBody !== null) return this.#answerError(true);
+    const reading = this.#meter?.finish(true) ?? null;
+    if (reading !== null && reading.isComplete === false && this.#breaksWhenIncomplete()) {
+      return this.#break(
+        reading,
+        'UPSTREAM_STREAM_BROKEN',
+        'upstream_broken',
+        'The provider ended the stream before it was whole.',
+      );
+    }
+    for (const chunk of this.#holder?.end() ?? []) this.#write(chunk);
+    this.#options.response.end();
+    const failed = reading?.errorInBand ?? null;
+    this.#settle({
+      outcome: failed === null ? this.#outcomeOfStatus() : 'UPSTREAM_ERROR',
+      endReason: failed === null ? 'complete' : 'upstream_broken',
+      reading,
+    });
+  }
+
+  onError(error: EgressError): void {
+    if (this.#isEnded) return;
+    const reason: EndReason = error.code === 'UPSTREAM_TIMEOUT' ? 'timeout' : 'upstream_broken';
+    if (this.#options.response.headersSent) {
+      const reading = this.#meter?.finish(false) ?? null;
+      return this.#break(reading, 'UPSTREAM_STREAM_BROKEN', reason, 'The provider’s answer broke off.');
+    }
+    // A fault of our own on the way (a body past its bound) is told as what it is.
+    if (error.cause instanceof SallyportError) return this.fail(error.cause);
+    const code: ErrorCode = error.code === 'ABORTED' ? 'CLIENT_CLOSED' : error.code;
+    this.#settle({
+      outcome: code,
+      endReason: reason,
+      isStale: error.stale,
+      refusal: new SallyportError(code, sentence(code, this.#options.target), { cause: error }),
+    });
+  }
+
+  /** The attempt could not be made or went on no further, for a reason of our own. */
+  fail(refusal: SallyportError): void {
+    if (this.#isEnded) return;
+    this.#settle({ outcome: refusal.code, endReason: 'upstream_broken', refusal });
+  }
+
+  /** The client is gone, or the call was revoked: the upstream is aborted at once, whatever its state. */
+  cut(outcome: ErrorCode, endReason: EndReason, message: string): void {
+    if (this.#isEnded) return;
+    const reading = this.#meter?.finish(false) ?? null;
+    if (endReason !== 'client_closed' && this.#options.response.headersSent) {
+      return this.#break(reading, outcome, endReason, message);
+    }
+    this.#settle({ outcome, endReason, reading, refusal: new SallyportError(outcome, message) });
+    this.#control?.abort();
+  }
+
+  #begin(): void {
+    const { target, response, method } = this.#options;
+    const type = headerOf(this.#headers, 'content-type') ?? '';
+    this.#isEvents = type.startsWith('text/event-stream');
+    const reader = this.#status < 300 ? target.provider.usageReader(target.operation) : null;
+    if (reader !== null && method !== 'HEAD') {
+      this.#meter = createMeter(reader, {
+        isStream: this.#isEvents,
+        contentEncoding: headerOf(this.#headers, 'content-encoding'),
+        requestBytes: this.#options.requestBytes,
+      });
+    }
+    if (this.#options.holdsUsage && this.#isEvents) this.#holder = createUsageHolder();
+    response.writeHead(this.#status, [
+      ...answerHeaders(target.provider, this.#headers, this.#holder === null),
+      ...this.#options.ownHeaders(),
+    ]);
+    response.flushHeaders();
+  }
+
+  #pass(chunk: Buffer): void {
+    this.#meter?.push(chunk);
+    if (this.#holder === null) return this.#write(chunk);
+    for (const part of this.#holder.push(chunk)) this.#write(part);
+  }
+
+  #write(chunk: Buffer): void {
+    const { response } = this.#options;
+    this.#responseBytes += chunk.length;
+    if (response.write(chunk) || this.#waitsForDrain) return;
+    this.#waitsForDrain = true;
+    this.#control?.pause();
+    response.once('drain', () => {
+      this.#waitsForDrain = false;
+      this.#control?.resume();
+    });
+  }
+
+  /** The provider's own error: relayed as it is, but for refusals of the stored key, which say nothing of it and are a 502. */
+  #answerError(isWhole: boolean): void {
+    const { target, response } = this.#options;
+    const body = Buffer.concat(this.#errorBody ?? [], this.#errorBytes);
+    this.#errorBody = null;
+    const code = target.provider.classify(this.#status, body) ?? 'UPSTREAM_REJECTED';
+    if (this.#status === 401 || this.#status === 403 || code === 'UPSTREAM_AUTH') {
+      this.#settle({
+        outcome: 'UPSTREAM_AUTH',
+        endReason: 'complete',
+        keyRefused: target.provider.isKeyRefusal(this.#status, body),
+        refusal: new SallyportError(
+          'UPSTREAM_AUTH',
+          `${target.provider.title} refused the stored key ${target.key.id} (status ${this.#status}).`,
+        ),
+      });
+      this.#control?.abort();
+      return;
+    }
+    const headers = answerHeaders(target.provider, this.#headers, true);
+    response.writeHead(this.#status, [...headers, ...this.#options.ownHeaders(), 'x-sallyport-code', code]);
+    this.#write(body);
+    if (!isWhole) return;
+    response.end();
+    this.#settle({ outcome: code, endReason: 'complete' });
+  }
+
+  #break(reading: Reading | null, outcome: ErrorCode, endReason: EndReason, message: string): void {
+    const { response, dialect, requestId } = this.#options;
+    this.#settle({ outcome, endReason, reading });
+    this.#control?.abort();
+    if (!this.#isEvents || response.destroyed) {
+      response.destroy();
+      return;
+    }
+    response.write(renderStreamError(dialect, outcome, message, requestId), () => response.destroy());
+  }
+
+  /** A custom upstream may end its streams as it likes; the known ones have an end that can be missed. */
+  #breaksWhenIncomplete(): boolean {
+    return (
+      this.#isEvents &&
+      this.#options.target.provider.name !== 'custom' &&
+      headerOf(this.#headers, 'content-encoding') === null
+    );
+  }
+
+  #outcomeOfStatus(): 'ok' | ErrorCode {
+    if (this.#status < 400) return 'ok';
+    return this.#options.target.provider.classify(this.#status, Buffer.alloc(0)) ?? 'UPSTREAM_REJECTED';
+  }
+
+  #settle(result: Pick<RelayResult, 'outcome' | 'endReason'> & Partial<RelayResult>): void {
+    this.#isEnded = true;
+    this.#finish({
+      upstreamRequestId: this.#options.target.provider.upstreamRequestId(this.#headers),
+      firstByteAt: this.#firstByteAt,
+      responseBytes: this.#responseBytes,
+      reading: null,
+      isStale: false,
+      refusal: null,
+      keyRefused: false,
+      ...result,
+    });
+  }
+
+  get upstreamRequestId(): string | null {
+    return this.#options.target.provider.upstreamRequestId(this.#headers);
+  }
+}
+
+function sentence(code: ErrorCode, target: Target): string {
+  const where = target.provider.title;
+  if (code === 'UPSTREAM_TIMEOUT') return `${where} did not answer in time.`;
+  if (code === 'UPSTREAM_UNREACHABLE') return `${where} could not be reached at ${target.origin}.`;
+  if (code === 'EGRESS_REFUSED') return `${target.origin} is not an origin that calls may go to.`;
+  if (code === 'KEY_ORIGIN') return `The key was not stored for ${target.origin}.`;
+  if (code === 'KEY_INVALID') return 'The stored key cannot be sent.';
+  if (code === 'CLIENT_CLOSED') return 'The call was ended.';
+  return `The connection to ${where} failed.`;
+}

@@ -1,0 +1,75 @@
+import type { IncomingMessage } from 'node:http';
+import { pipeline, Transform, type Readable } from 'node:stream';
+import { SallyportError } from '../errors.ts';
+
+/** `json` is read whole, because its model decides; `opaque` (multipart, binary, compressed) streams through unread. */
+export type BodyKind = 'none' | 'json' | 'opaque';
+
+export function bodyKind(request: IncomingMessage): BodyKind {
+  const { headers } = request;
+  const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+  if (!hasBody) return 'none';
+  const encoding = headers['content-encoding'];
+  if (encoding !== undefined && encoding !== 'identity') return 'opaque';
+  const type = headers['content-type'];
+  if (type === undefined) return 'json';
+  return /^application\/(?:[\w.-]+\+)?json\b/i.test(type) ? 'json' : 'opaque';
+}
+
+/** @throws {SallyportError} BODY_TOO_LARGE, by the announced length. */
+export function checkLength(request: IncomingMessage, maxBytes: number): void {
+  if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge(maxBytes);
+}
+
+/**
+ * Reads a body whole.
+ *
+ * @throws {SallyportError} BODY_TOO_LARGE; CLIENT_CLOSED where the client went away in the middle.
+ */
+export function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    const settle = (error: SallyportError | null): void => {
+      request.off('data', onData).off('end', onEnd).off('close', onClose).off('error', onClose);
+      if (error === null) resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, bytes));
+      else reject(error);
+    };
+    const onData = (chunk: Buffer): void => {
+      bytes += chunk.length;
+      if (bytes > maxBytes) settle(tooLarge(maxBytes));
+      else chunks.push(chunk);
+    };
+    const onEnd = (): void => settle(null);
+    const onClose = (): void =>
+      settle(new SallyportError('CLIENT_CLOSED', 'The client went away while it was sending.'));
+    request.on('data', onData).on('end', onEnd).on('close', onClose).on('error', onClose);
+  });
+}
+
+/** The body as a stream with a bound: past it the stream fails with BODY_TOO_LARGE, and so does the call. */
+export function boundedUpload(
+  request: IncomingMessage,
+  maxBytes: number,
+): Readable & { readonly bytesSeen: number } {
+  let bytes = 0;
+  const upload = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      bytes += chunk.length;
+      if (bytes > maxBytes) done(tooLarge(maxBytes));
+      else done(null, chunk);
+    },
+  });
+  // The error reaches whoever reads `upload`; here it only must not be thrown.
+  pipeline(request, upload, () => {});
+  return Object.defineProperty(upload, 'bytesSeen', { get: () => bytes }) as Transform & {
+    bytesSeen: number;
+  };
+}
+
+function tooLarge(maxBytes: number): SallyportError {
+  return new SallyportError(
+    'BODY_TOO_LARGE',
+    `The body is larger than the ${maxBytes} bytes that this gateway takes.`,
+  );
+}

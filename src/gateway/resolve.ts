@@ -1,0 +1,226 @@
+import { SallyportError } from '../errors.ts';
+import type { Provider } from '../providers/provider.ts';
+import type { BaseUrl, Place } from './base-url.ts';
+import { chooseKey } from './key-choice.ts';
+import type { CallerSnapshot, KeySnapshot } from './snapshot.ts';
+import type { Target } from './target.ts';
+
+export interface Resolver {
+  readonly providers: ReadonlyMap<string, Provider>;
+  /** The origin in force for a known provider: canonical, or the operator's. */
+  readonly originOf: (provider: string) => string;
+  readonly isOperatorSet: (origin: string) => boolean;
+  readonly now: () => number;
+}
+
+export interface Question {
+  readonly place: Place;
+  readonly method: string;
+  /** As the client wrote it, or null where no body was read or none names one. */
+  readonly model: string | null;
+  /** `x-sallyport-provider`. */
+  readonly providerHint: string | null;
+  /** A body is being streamed through unread: its model is not known. */
+  readonly isOpaque: boolean;
+}
+
+/**
+ * Decides where a call goes and whose key pays. Pure.
+ *
+ * @throws {SallyportError} MODEL_UNKNOWN, MODEL_DIALECT, MODEL_FORBIDDEN, FORBIDDEN, ENDPOINT_FORBIDDEN, NOT_FOUND, REQUEST_INVALID, KEY_*.
+ */
+export function resolve(resolver: Resolver, caller: CallerSnapshot, question: Question): Target {
+  const { place, method } = question;
+  const choice = choose(resolver, caller, question);
+  const { provider } = choice;
+  checkToken(caller, choice.name, question, choice.model);
+
+  const path = place.base.kind === 'unified' ? null : place.rest;
+  // Refused before a key is chosen: what hands out provider credentials is nobody's, whoever pays.
+  const basePath = choice.key?.basePath ?? provider.basePath;
+  const upstream = path ?? joined(basePath, place.rest);
+  if (provider.isRefusedPath(method, upstream)) {
+    throw new SallyportError(
+      'ENDPOINT_FORBIDDEN',
+      'This endpoint hands out provider credentials or administers the account; it is never relayed.',
+    );
+  }
+  const key = chooseKey(caller, choice.name, choice.custom, resolver.now());
+  if (!key.isCallersOwn && provider.isStatefulPath(method, upstream)) {
+    throw new SallyportError(
+      'ENDPOINT_FORBIDDEN',
+      'Files, batches and other stored objects are not relayed on a key that is not your own: its users would see each other’s.',
+    );
+  }
+  const origin = choice.custom ? (key.origins[0] as string) : resolver.originOf(provider.name);
+  if (!key.origins.includes(origin)) {
+    throw new SallyportError(
+      'KEY_ORIGIN',
+      `The key was stored for ${key.origins.join(', ')}, and calls to ${provider.title} now go to ${origin}.`,
+    );
+  }
+  const isOperator = choice.custom ? key.isOperatorOrigin : resolver.isOperatorSet(origin);
+  return {
+    provider,
+    key,
+    origin,
+    reach: isOperator ? 'operator' : 'public',
+    path: upstream + place.query,
+    operation: provider.operation(method, upstream),
+    upstreamModel: choice.upstreamModel,
+  };
+}
+
+interface Choice {
+  readonly provider: Provider;
+  /** The provider's name, or a custom provider's own. */
+  readonly name: string;
+  readonly custom: boolean;
+  readonly key: KeySnapshot | null;
+  readonly model: string | null;
+  readonly upstreamModel: string | null;
+}
+
+function choose(resolver: Resolver, caller: CallerSnapshot, question: Question): Choice {
+  const { base } = question.place;
+  if (base.kind === 'native') return known(resolver, base.provider, question.model, null);
+  if (base.kind === 'custom') return custom(resolver, caller, base.name, question.model, null);
+  if (question.model !== null) return byModel(resolver, caller, question.model, question.place);
+  return withoutModel(resolver, caller, question);
+}
+
+function known(resolver: Resolver, name: string, model: string | null, upstreamModel: string | null): Choice {
+  const provider = resolver.providers.get(name) as Provider;
+  return { provider, name, custom: false, key: null, model, upstreamModel };
+}
+
+function custom(
+  resolver: Resolver,
+  caller: CallerSnapshot,
+  name: string,
+  model: string | null,
+  upstreamModel: string | null,
+): Choice {
+  const provider = resolver.providers.get('custom') as Provider;
+  const key = caller.keys.find((key) => key.provider === 'custom' && key.name === name) ?? null;
+  return { provider, name, custom: true, key, model, upstreamModel };
+}
+
+/** Text before the first `/` is a provider or custom name if such exists, else the whole is a bare name (GATEWAY.md). */
+function byModel(resolver: Resolver, caller: CallerSnapshot, model: string, place: Place): Choice {
+  const slash = model.indexOf('/');
+  const first = slash > 0 ? model.slice(0, slash) : '';
+  const rest = model.slice(slash + 1);
+  if (first !== '' && rest !== '') {
+    if (caller.keys.some((key) => key.provider === 'custom' && key.name === first)) {
+      return custom(resolver, caller, first, model, rest);
+    }
+    if (first !== 'custom' && resolver.providers.has(first))
+      return inDialect(known(resolver, first, model, rest), place.base);
+  }
+  for (const provider of resolver.providers.values()) {
+    if (provider.servesBareModel(model))
+      return inDialect(known(resolver, provider.name, model, null), place.base);
+  }
+  const customs = caller.keys.filter((key) => key.provider === 'custom').map((key) => `${key.name}/…`);
+  const prefixes = [...resolver.providers.values()]
+    .filter((p) => p.name !== 'custom' && p.dialect === 'openai')
+    .map((p) => `${p.name}/…`);
+  throw new SallyportError(
+    'MODEL_UNKNOWN',
+    `No provider is known for the model ${quoted(model)}. On /v1 name it as ${[...prefixes, ...customs].join(', ')}, or by a bare name such as gpt-4o or grok-4.`,
+  );
+}
+
+function inDialect(choice: Choice, base: BaseUrl): Choice {
+  if (choice.provider.dialect === base.dialect) return choice;
+  const url = choice.provider.name === 'google' ? '/google' : `/${choice.provider.name}`;
+  throw new SallyportError(
+    'MODEL_DIALECT',
+    `${quoted(choice.model ?? '')} is served by ${choice.provider.title}, in its own dialect.`,
+    {
+      fix: `Use its SDK with the base URL ${url} on this host.`,
+    },
+  );
+}
+
+function withoutModel(resolver: Resolver, caller: CallerSnapshot, question: Question): Choice {
+  const hint = question.providerHint;
+  if (hint !== null) {
+    if (hint !== 'custom' && resolver.providers.has(hint))
+      return inDialect(known(resolver, hint, null, null), question.place.base);
+    if (caller.keys.some((key) => key.provider === 'custom' && key.name === hint))
+      return custom(resolver, caller, hint, null, null);
+    throw new SallyportError(
+      'REQUEST_INVALID',
+      `x-sallyport-provider names ${quoted(hint)}, which is neither a provider nor a custom name of yours.`,
+    );
+  }
+  const names = new Set<string>();
+  for (const key of caller.keys) {
+    if (key.provider === 'custom') names.add(key.name);
+    else if (resolver.providers.get(key.provider)?.dialect === 'openai') names.add(key.provider);
+  }
+  const [only] = names;
+  const name = names.has('openai') || only === undefined ? 'openai' : names.size === 1 ? only : null;
+  if (name === null) {
+    throw new SallyportError(
+      'REQUEST_INVALID',
+      `This call names no model, and you have keys of several providers: ${[...names].join(', ')}.`,
+      {
+        fix: 'Say which in the header x-sallyport-provider, or use that provider’s own base URL.',
+      },
+    );
+  }
+  return resolver.providers.has(name) && name !== 'custom'
+    ? known(resolver, name, null, null)
+    : custom(resolver, caller, name, null, null);
+}
+
+function checkToken(caller: CallerSnapshot, name: string, question: Question, model: string | null): void {
+  if (caller.providers !== null && !caller.providers.includes(name)) {
+    throw new SallyportError(
+      'FORBIDDEN',
+      `This token may use ${caller.providers.join(', ') || 'no provider'}, and the call is for ${name}.`,
+    );
+  }
+  if (caller.models === null) return;
+  if (model === null) {
+    if (!question.isOpaque) return;
+    throw new SallyportError(
+      'MODEL_FORBIDDEN',
+      'This token may use certain models only, and the model of a streamed upload cannot be read.',
+    );
+  }
+  if (!caller.models.some((pattern) => matches(pattern, model))) {
+    throw new SallyportError(
+      'MODEL_FORBIDDEN',
+      `This token may use ${caller.models.join(', ') || 'no model'}; the call asked for ${quoted(model)}.`,
+    );
+  }
+}
+
+/** `*` stands for any run of characters; everything else for itself. Linear: no regular expression is made of a pattern. */
+export function matches(pattern: string, text: string): boolean {
+  const parts = pattern.split('*');
+  const first = parts[0] as string;
+  if (parts.length === 1) return pattern === text;
+  const last = parts.at(-1) as string;
+  if (text.length < first.length + last.length || !text.startsWith(first) || !text.endsWith(last))
+    return false;
+  let at = first.length;
+  for (const part of parts.slice(1, -1)) {
+    const found = text.indexOf(part, at);
+    if (found < 0 || found + part.length > text.length - last.length) return false;
+    at = found + part.length;
+  }
+  return true;
+}
+
+function joined(basePath: string, rest: string): string {
+  return basePath === '/' ? rest : basePath + rest;
+}
+
+function quoted(text: string): string {
+  return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text);
+}

@@ -1,0 +1,73 @@
+import type { Receipt } from '../journal/journal.ts';
+import type { GatewayDeps } from './gateway.ts';
+import type { Body } from './incoming.ts';
+import type { RelayResult } from './relay.ts';
+import { endFields, type UseIdentity } from './use-record.ts';
+
+export interface Settled {
+  readonly identity: UseIdentity;
+  readonly begin: Receipt;
+  readonly attempt: number;
+  readonly isFinal: boolean;
+  readonly result: RelayResult;
+  readonly body: Body;
+  /** What the client was told, or null where it was told nothing. */
+  readonly status: number | null;
+  /** ms since the epoch: of the attempt, and of the call. */
+  readonly startedAtMs: number;
+  readonly callStartedAtMs: number;
+  /** ms of the gateway's own before the first attempt went out. */
+  readonly overheadMs: number;
+}
+
+/** The end of an attempt: its record, and with the last one the call's metrics and its one log line. After the last byte, never before. */
+export function settle(
+  { ends, metrics, log, lastUsed, now }: Pick<GatewayDeps, 'ends' | 'metrics' | 'log' | 'lastUsed' | 'now'>,
+  settled: Settled,
+): void {
+  const { identity, result, body, startedAtMs } = settled;
+  const endedAtMs = now();
+  const firstByteMs = result.firstByteAt === null ? null : result.firstByteAt - startedAtMs;
+  ends.write(
+    endFields(identity, settled.attempt, settled.begin, {
+      final: settled.isFinal,
+      outcome: result.outcome,
+      endReason: result.endReason,
+      status: settled.status,
+      upstreamRequestId: result.upstreamRequestId,
+      startedAtMs,
+      endedAtMs,
+      firstByteMs,
+      requestBytes: body === null ? 0 : Buffer.isBuffer(body) ? body.length : body.bytesSeen,
+      responseBytes: result.responseBytes,
+      reading: result.reading,
+    }),
+  );
+  lastUsed.note(identity.tokenId, identity.keyId, endedAtMs);
+  if (!settled.isFinal) return;
+  const { provider, operation, model } = identity;
+  metrics.callEnded({
+    provider,
+    operation,
+    outcome: result.outcome,
+    model,
+    seconds: (endedAtMs - settled.callStartedAtMs) / 1000,
+    firstChunkSeconds: firstByteMs === null ? null : firstByteMs / 1000,
+    overheadSeconds: settled.overheadMs / 1000,
+    usage: result.reading?.usage ?? null,
+    isUsageUnknown: result.outcome === 'ok' && result.reading?.usageSource === 'unknown',
+    costNanoUsd: null,
+  });
+  log.info('call.end', {
+    requestId: identity.callId,
+    tokenId: identity.tokenId,
+    keyId: identity.keyId,
+    provider,
+    operation,
+    model,
+    outcome: result.outcome,
+    status: settled.status,
+    totalMs: endedAtMs - settled.callStartedAtMs,
+    attempts: settled.attempt,
+  });
+}

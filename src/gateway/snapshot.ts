@@ -1,0 +1,43 @@
+import type { KeySource } from './target.ts';
+import type { PreparedKey, SealedKey } from '../vault/vault.ts';
+
+/** A provider key as one caller sees it: its row, sealed, and how he comes to it. Never the value. */
+export interface KeySnapshot {
+  readonly id: string;
+  readonly name: string;
+  readonly provider: string;
+  readonly source: Exclude<KeySource, 'pass-through'>;
+  /** Stored for the caller himself, whatever its source: he may list what he keeps at the provider. */
+  readonly isCallersOwn: boolean;
+  readonly protection: 'standard' | 'sealed';
+  readonly auth: 'bearer' | 'none' | `header:${string}`;
+  readonly origins: readonly string[];
+  readonly basePath: string;
+  readonly isOperatorOrigin: boolean;
+  readonly version: number;
+  readonly isActive: boolean;
+  /** ms since the epoch, or null. */
+  readonly expiresAt: number | null;
+  readonly sealed: SealedKey;
+  /** Unwraps down to the record key; the payload stays closed. Cached by the vault. */
+  prepare(): Promise<PreparedKey>;
+}
+
+/**
+ * What one gateway token grants, verified when it was read and good until the epoch moves. It holds sealed rows, so that a
+ * cached caller's key opens without the database.
+ */
+export interface CallerSnapshot {
+  readonly tokenId: string;
+  readonly prefix: string;
+  readonly workspaceId: string;
+  readonly userId: string;
+  readonly providers: readonly string[] | null;
+  readonly models: readonly string[] | null;
+  readonly keyIds: readonly string[] | null;
+  readonly requestsPerMinute: number;
+  readonly concurrentCalls: number;
+  readonly expiresAt: number | null;
+  /** Usable keys, the caller's own first, then shared, then managed; within each the newest first. */
+  readonly keys: readonly KeySnapshot[];
+}

@@ -1,0 +1,18 @@
+import type { Provider } from '../providers/provider.ts';
+import type { KeySnapshot } from './snapshot.ts';
+
+/** Whose key pays (VAULT.md, "Life of a provider key"). */
+export type KeySource = 'own' | 'shared' | 'managed' | 'pass-through';
+
+/** Where one call goes: decided before anything is opened. */
+export interface Target {
+  readonly provider: Provider;
+  readonly key: KeySnapshot;
+  readonly origin: string;
+  readonly reach: 'public' | 'operator';
+  /** Path and query as sent upstream. */
+  readonly path: string;
+  readonly operation: string;
+  /** The name that goes upstream where it differs from the one asked for (`groq/llama` → `llama`). */
+  readonly upstreamModel: string | null;
+}

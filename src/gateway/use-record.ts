@@ -1,0 +1,104 @@
+import type { Reading } from '../dialects/meter.ts';
+import type { Fields, Receipt } from '../journal/journal.ts';
+import type { CallerSnapshot } from './snapshot.ts';
+import type { Target } from './target.ts';
+
+export type EndReason = 'complete' | 'client_closed' | 'upstream_broken' | 'revoked' | 'timeout' | 'crash';
+
+/** Who and what: the same in a call's begin and end, so that a usage row is a pure function of its end. */
+export interface UseIdentity {
+  readonly callId: string;
+  readonly workspaceId: string;
+  readonly tokenId: string | null;
+  readonly userId: string | null;
+  readonly keyId: string;
+  readonly keyVersion: number;
+  readonly keySource: string;
+  readonly provider: string;
+  readonly operation: string;
+  readonly model: string | null;
+  readonly isStream: boolean;
+}
+
+export interface AttemptEnd {
+  readonly final: boolean;
+  /** `ok` or an error code. */
+  readonly outcome: string;
+  readonly endReason: EndReason;
+  /** What the client was answered, or null where no answer was begun. */
+  readonly status: number | null;
+  readonly upstreamRequestId: string | null;
+  readonly startedAtMs: number;
+  readonly endedAtMs: number;
+  readonly firstByteMs: number | null;
+  readonly requestBytes: number;
+  readonly responseBytes: number;
+  readonly reading: Reading | null;
+}
+
+export function identityOf(
+  callId: string,
+  caller: Pick<CallerSnapshot, 'workspaceId' | 'userId'> & { readonly tokenId: string | null },
+  target: Target,
+  model: string | null,
+  isStream: boolean,
+): UseIdentity {
+  return {
+    callId,
+    workspaceId: caller.workspaceId,
+    tokenId: caller.tokenId,
+    userId: caller.userId,
+    keyId: target.key.id,
+    keyVersion: target.key.version,
+    keySource: target.key.source,
+    provider: target.provider.name,
+    operation: target.operation,
+    model,
+    isStream,
+  };
+}
+
+export function beginFields(
+  identity: UseIdentity,
+  target: Target,
+  attempt: number,
+  startedAtMs: number,
+  clientIpHash: string | null,
+): Fields {
+  return {
+    ...identity,
+    attempt,
+    protection: target.key.protection,
+    origin: target.origin,
+    clientIpHash,
+    reservedNanoUsd: null,
+    startedAt: new Date(startedAtMs).toISOString(),
+  };
+}
+
+export function endFields(identity: UseIdentity, attempt: number, begin: Receipt, end: AttemptEnd): Fields {
+  const { reading } = end;
+  return {
+    ...identity,
+    attempt,
+    final: end.final,
+    beginStream: begin.stream,
+    beginSeq: begin.seq,
+    receipt: begin.text,
+    startedAt: new Date(end.startedAtMs).toISOString(),
+    endedAt: new Date(end.endedAtMs).toISOString(),
+    outcome: end.outcome,
+    status: end.status,
+    endReason: end.endReason,
+    upstreamRequestId: end.upstreamRequestId,
+    firstByteMs: end.firstByteMs,
+    totalMs: end.endedAtMs - end.startedAtMs,
+    requestBytes: end.requestBytes,
+    responseBytes: end.responseBytes,
+    usage: (reading?.usage ?? null) as Fields[string],
+    usageSource: reading?.usageSource ?? 'unknown',
+    providerUsage: (reading?.providerUsage ?? null) as Fields[string],
+    costNanoUsd: null,
+    priceVersion: null,
+  };
+}
