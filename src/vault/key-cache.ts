@@ -1,0 +1,51 @@
+/**
+ * Least recently used out first, and a hard age: what is older is gone, however often it is asked for. `sweep` drops what nobody asks
+ * for any more, so that an idle process holds nothing.
+ */
+export interface KeyCache<T> {
+  get(id: string): T | undefined;
+  set(id: string, value: T): void;
+  deleteWhere(isGone: (id: string) => boolean): void;
+  sweep(): void;
+  clear(): void;
+  readonly size: number;
+}
+
+export function createKeyCache<T>(options: {
+  readonly limit: number;
+  readonly maxAgeMs: number;
+  readonly clock: () => number;
+}): KeyCache<T> {
+  const { limit, maxAgeMs, clock } = options;
+  const entries = new Map<string, { readonly value: T; readonly madeAt: number }>();
+  // A clock set back must not prolong a life, so both directions count.
+  const isOld = (madeAt: number): boolean => Math.abs(clock() - madeAt) >= maxAgeMs;
+
+  return Object.freeze({
+    get(id: string): T | undefined {
+      const entry = entries.get(id);
+      if (entry === undefined) return undefined;
+      entries.delete(id);
+      if (isOld(entry.madeAt)) return undefined;
+      entries.set(id, entry);
+      return entry.value;
+    },
+    set(id: string, value: T): void {
+      entries.delete(id);
+      entries.set(id, { value, madeAt: clock() });
+      if (entries.size <= limit) return;
+      const [oldest] = entries.keys();
+      if (oldest !== undefined) entries.delete(oldest);
+    },
+    deleteWhere(isGone: (id: string) => boolean): void {
+      for (const id of entries.keys()) if (isGone(id)) entries.delete(id);
+    },
+    sweep(): void {
+      for (const [id, { madeAt }] of entries) if (isOld(madeAt)) entries.delete(id);
+    },
+    clear: () => entries.clear(),
+    get size() {
+      return entries.size;
+    },
+  });
+}

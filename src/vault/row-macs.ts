@@ -1,0 +1,75 @@
+import type { Selectable } from 'kysely';
+import type { Schema } from '../db/schema.ts';
+import type { MacField } from './mac.ts';
+
+/**
+ * What a row grants, in a fixed order. Who can write to the database must not mint access or widen it, so every column that decides who
+ * may do what stands here; names, descriptions and what the gateway notes down (last used, last test) do not. A column added to a list
+ * changes every MAC: that takes a migration that MACs the rows anew.
+ */
+type Token = Selectable<Schema['tokens']>;
+type Key = Selectable<Schema['provider_keys']>;
+
+export function tokenMacFields(
+  row: Omit<Token, 'name' | 'mac' | 'last_used_at' | 'created_at'>,
+): readonly MacField[] {
+  return [
+    row.id,
+    row.workspace_id,
+    row.user_id,
+    row.kind,
+    row.prefix,
+    row.verifier.toString('hex'),
+    row.providers,
+    row.models,
+    row.key_ids,
+    row.requests_per_minute,
+    row.concurrent_calls,
+    time(row.expires_at),
+    time(row.revoked_at),
+  ];
+}
+
+export function keyMacFields(
+  row: Pick<
+    Key,
+    | 'id'
+    | 'workspace_id'
+    | 'user_id'
+    | 'provider'
+    | 'source'
+    | 'protection'
+    | 'seal_id'
+    | 'auth'
+    | 'origins'
+    | 'base_path'
+    | 'operator_origin'
+    | 'version'
+    | 'is_active'
+    | 'shared_with'
+    | 'expires_at'
+  >,
+): readonly MacField[] {
+  return [
+    row.id,
+    row.workspace_id,
+    row.user_id,
+    row.provider,
+    row.source,
+    row.protection,
+    row.seal_id,
+    row.auth,
+    row.origins,
+    row.base_path,
+    row.operator_origin,
+    row.version,
+    row.is_active,
+    JSON.stringify(row.shared_with),
+    time(row.expires_at),
+  ];
+}
+
+/** Milliseconds, as the columns were written; microseconds set by hand in SQL are lost here and matter to nobody. */
+function time(value: Date | null): string | null {
+  return value === null ? null : value.toISOString();
+}
