@@ -1,0 +1,67 @@
+import { isObject, type JsonObject, type JsonValue, parseJson } from './dialect.ts';
+
+/** A bounded copy of a JSON answer, by reference to its chunks. */
+export interface JsonCopy {
+  push(chunk: Buffer): void;
+  /** Null: cut, or no JSON. */
+  read(): JsonAnswer | null;
+}
+
+export interface JsonAnswer {
+  /** Gemini's streams without `alt=sse` are one array of answers. */
+  readonly isArray: boolean;
+  readonly objects: readonly JsonObject[];
+}
+
+/** How much of an answer too long to keep stays in sight: counts stand near the end of it. */
+const tailBytes = 64 * 1024;
+
+/**
+ * Beyond `maxBytes` only the end is kept. Vectors and pictures come before the counts, so these are still found, and proved to
+ * be members of the outermost object: what follows their name must end exactly where the answer ends.
+ */
+export function createJsonCopy(maxBytes: number, names: readonly string[]): JsonCopy {
+  let kept: Buffer[] = [];
+  let keptBytes = 0;
+  let isCut = false;
+
+  return Object.freeze({
+    push(chunk: Buffer): void {
+      kept.push(chunk);
+      keptBytes += chunk.length;
+      if (keptBytes > maxBytes || kept.length > 4096) {
+        const all = Buffer.concat(kept);
+        isCut ||= keptBytes > maxBytes;
+        // A copy, or the tail would hold the whole of it in memory.
+        kept = [isCut ? Buffer.from(all.subarray(-tailBytes)) : all];
+        keptBytes = kept[0]?.length ?? 0;
+      } else if (isCut && keptBytes > 2 * tailBytes) {
+        kept = [Buffer.from(Buffer.concat(kept).subarray(-tailBytes))];
+        keptBytes = tailBytes;
+      }
+    },
+    read(): JsonAnswer | null {
+      const bytes = Buffer.concat(kept);
+      if (isCut) return lastMembers(bytes.subarray(-tailBytes).toString('utf8'), names);
+      const value = parseJson(bytes.toString('utf8'));
+      if (Array.isArray(value))
+        return { isArray: true, objects: value.filter((item: JsonValue) => isObject(item)) };
+      return isObject(value) ? { isArray: false, objects: [value] } : null;
+    },
+  });
+}
+
+/** Members from the first of `names` to the end of the outermost object, given the end of its text. */
+function lastMembers(text: string, names: readonly string[]): JsonAnswer | null {
+  const whole = text.trimEnd();
+  const isArray = whole.endsWith(']');
+  const end = isArray ? whole.slice(0, -1).trimEnd() : whole;
+  for (const name of names) {
+    const at = end.lastIndexOf(`"${name}"`);
+    // Within a text the first quote would be escaped.
+    if (at < 1 || end[at - 1] === '\\') continue;
+    const value = parseJson(`{${end.slice(at)}`);
+    if (isObject(value)) return { isArray, objects: [value] };
+  }
+  return null;
+}

@@ -1,0 +1,139 @@
+import { isObject, type JsonObject, objectAt, objectsAt } from './dialect.ts';
+import { countAt, errorWord, type Usage, word } from './usage.ts';
+import { type Findings, nothingFound, type StreamEvent, type UsageReader } from './usage-reader.ts';
+
+/** Events after which nothing comes (Responses; images; transcriptions; speech). Responses streams end without `[DONE]`. */
+const lastTypes = new Set([
+  'response.completed',
+  'response.incomplete',
+  'response.failed',
+  'image_generation.completed',
+  'image_edit.completed',
+  'transcript.text.done',
+  'speech.audio.done',
+]);
+
+/**
+ * Counts in OpenAI's dialect: `prompt_tokens` of chat, completions and embeddings, `input_tokens` of Responses, images and
+ * transcriptions. xAI counts reasoning beside `completion_tokens` and only the total tells (docs.x.ai, "Consumption": "reasoning
+ * tokens … counted separately from completion_tokens, but … in the total_tokens"); where the sum shows it, it is added.
+ * Embeddings give no output count; their total equals their input.
+ */
+export function readOpenaiUsage(usage: JsonObject): Usage | null {
+  const input = countAt(usage, 'prompt_tokens', 'input_tokens');
+  const total = countAt(usage, 'total_tokens');
+  const visible = countAt(usage, 'completion_tokens', 'output_tokens');
+  if (input === null && visible === null) return null;
+  const inputParts = partsOf(usage, 'prompt_tokens_details', 'input_tokens_details', 'input_token_details');
+  const outputParts = partsOf(usage, 'completion_tokens_details', 'output_tokens_details');
+  const reasoning = countAt(outputParts, 'reasoning_tokens');
+  const isApart = total !== null && reasoning !== null && total === (input ?? 0) + (visible ?? 0) + reasoning;
+  const output = isApart ? (visible ?? 0) + reasoning : visible;
+  return {
+    inputTokens: input,
+    cachedInputTokens: countAt(inputParts, 'cached_tokens') ?? countAt(usage, 'prompt_cache_hit_tokens'),
+    cacheWriteInputTokens: countAt(inputParts, 'cache_write_tokens'),
+    outputTokens: output ?? (total !== null && input !== null && total >= input ? total - input : null),
+    reasoningTokens: reasoning,
+  };
+}
+
+/** Groq puts the counts of a stream under `x_groq`; in a whole answer `x_groq.usage` is about its hardware cache. */
+export const openaiReader: UsageReader = Object.freeze({ fromStream, fromBody, textLength });
+
+function fromStream(first: StreamEvent | null, last: readonly StreamEvent[]): Findings {
+  let found: Findings = { ...nothingFound, model: modelOf(first?.json ?? {}) };
+  for (const { name, json, isDone } of last) {
+    if (isDone) {
+      found = { ...found, isComplete: true, isFinal: found.usage !== null };
+      continue;
+    }
+    if (json === null) continue;
+    const error = errorOf(name, json);
+    const raw = usageOf(json);
+    const usage = raw === null ? null : readOpenaiUsage(raw);
+    const isLast = error !== null || (typeof json['type'] === 'string' && lastTypes.has(json['type']));
+    found = {
+      model: modelOf(json) ?? found.model,
+      errorInBand: error ?? found.errorInBand,
+      isComplete: found.isComplete || isLast,
+      ...(usage === null
+        ? { usage: found.usage, providerUsage: found.providerUsage, isFinal: found.isFinal }
+        : { usage, providerUsage: raw, isFinal: isLast || isLastChunk(json) }),
+    };
+  }
+  return found;
+}
+
+function fromBody(body: JsonObject): Findings {
+  const raw = isObject(body['usage']) ? body['usage'] : null;
+  const usage = raw === null ? null : readOpenaiUsage(raw);
+  return {
+    usage,
+    isFinal: usage !== null,
+    providerUsage: raw,
+    errorInBand: errorOf(null, body),
+    model: modelOf(body),
+    isComplete: true,
+  };
+}
+
+/** The extra chunk for usage has no choices; without it the counts come with the finish reason. */
+function isLastChunk(chunk: JsonObject): boolean {
+  const choices = chunk['choices'];
+  if (!Array.isArray(choices)) return false;
+  return (
+    choices.length === 0 ||
+    objectsAt(chunk, 'choices').some((choice) => typeof choice['finish_reason'] === 'string')
+  );
+}
+
+function usageOf(event: JsonObject): JsonObject | null {
+  const groq = objectAt(event, 'x_groq')['usage'];
+  if (isObject(groq) && countAt(groq, 'prompt_tokens') !== null) return groq;
+  const usage = event['usage'] ?? objectAt(event, 'response')['usage'];
+  return isObject(usage) ? usage : null;
+}
+
+function errorOf(name: string | null, event: JsonObject): string | null {
+  const error = event['error'];
+  const response = objectAt(event, 'response');
+  const groqError = objectAt(event, 'x_groq')['error'];
+  if (isObject(error)) return errorWord(error['code']) ?? errorWord(error['type']) ?? 'error';
+  if (typeof error === 'string' && error !== '') return errorWord(error) ?? 'error';
+  if (typeof groqError === 'string' && groqError !== '') return errorWord(groqError) ?? 'error';
+  if (isObject(response['error'])) return errorWord(response['error']['code']) ?? 'error';
+  if (name === 'error' || event['type'] === 'error') return errorWord(event['code']) ?? 'error';
+  if (event['status'] === 'failed' || event['type'] === 'response.failed') return 'failed';
+  return null;
+}
+
+function modelOf(event: JsonObject): string | null {
+  return word(event['model'], 128) ?? word(objectAt(event, 'response')['model'], 128);
+}
+
+function partsOf(usage: JsonObject, ...names: readonly string[]): JsonObject {
+  for (const name of names) if (isObject(usage[name])) return usage[name];
+  return {};
+}
+
+function textLength(event: JsonObject): number {
+  let length = typeof event['delta'] === 'string' ? event['delta'].length : 0;
+  for (const choice of objectsAt(event, 'choices')) {
+    const delta = objectAt(choice, 'delta');
+    for (const text of [
+      choice['text'],
+      delta['content'],
+      delta['reasoning'],
+      delta['reasoning_content'],
+      delta['refusal'],
+    ]) {
+      if (typeof text === 'string') length += text.length;
+    }
+    for (const call of objectsAt(delta, 'tool_calls')) {
+      const text = objectAt(call, 'function')['arguments'];
+      if (typeof text === 'string') length += text.length;
+    }
+  }
+  return length;
+}

@@ -1,0 +1,55 @@
+import { saysApiKeyInvalid } from './failure.ts';
+import { canonicalSegments } from './canonical-path.ts';
+import { anyKey } from './key-shape.ts';
+import { openaiOperation, openaiUsageReader } from './openai-endpoints.ts';
+import { defineProvider } from './provider.ts';
+
+/** Names of collections that dialects keep in the account. */
+const collections = new Set([
+  'assistants',
+  'batches',
+  'cachedcontents',
+  'containers',
+  'conversations',
+  'files',
+  'fine-tunes',
+  'fine_tuning',
+  'threads',
+  'uploads',
+  'vector_stores',
+]);
+
+/**
+ * Any HTTP API with a key: vLLM, Ollama, Mistral, DeepSeek. Origin, base path and the header of the credential are the stored
+ * key's; what is here holds where that says nothing. Its answers are read as OpenAI's, the dialect that most of them speak.
+ */
+export default defineProvider({
+  name: 'custom',
+  title: 'Custom',
+  dialect: 'openai',
+  origin: '',
+  basePath: '/v1',
+  credential: { header: 'authorization', prefix: 'Bearer ' },
+  keyShape: anyKey,
+  keyPage: '',
+  usagePage: '',
+  forwards: ['anthropic-beta', 'anthropic-version', 'openai-beta', 'x-title', 'http-referer'],
+  relays: ['openai-', 'anthropic-'],
+  probe: { method: 'GET', path: '/v1/models' },
+  operation: openaiOperation,
+  servesBareModel: () => false,
+  knownModels: [],
+  usageReader: openaiUsageReader,
+  // Old servers answer 400 to options that they don't know: the stored key's own setting decides.
+  splicesStreamUsage: () => false,
+  refusesKey: (status, body) => status === 400 && saysApiKeyInvalid(body),
+  isStatefulPath,
+});
+
+/** Here unknown endpoints are the rule, so that only known collections count: by name, and stored responses by their id. */
+function isStatefulPath(method: string, path: string): boolean {
+  const segments = canonicalSegments(path);
+  if (segments.some((segment) => collections.has(segment))) return true;
+  const at = segments.indexOf('responses');
+  return at >= 0 && (method !== 'POST' || at < segments.length - 1);
+}

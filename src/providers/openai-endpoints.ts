@@ -1,0 +1,90 @@
+import { openaiReader } from '../dialects/openai-usage.ts';
+import type { UsageReader } from '../dialects/usage-reader.ts';
+import { endpointSegments } from './canonical-path.ts';
+
+/** Endpoints of OpenAI's dialect by their first segments, the longest first. */
+const operations: readonly (readonly [path: string, operation: string])[] = [
+  ['chat/completions', 'openai.chat'],
+  ['completions', 'openai.completions'],
+  ['responses', 'openai.responses'],
+  ['embeddings', 'openai.embeddings'],
+  ['images', 'openai.images'],
+  ['audio/speech', 'openai.speech'],
+  ['audio/transcriptions', 'openai.transcriptions'],
+  ['audio/translations', 'openai.translations'],
+  ['moderations', 'openai.moderations'],
+  ['models', 'openai.models'],
+  ['files', 'openai.files'],
+  ['uploads', 'openai.uploads'],
+  ['batches', 'openai.batches'],
+  ['fine_tuning', 'openai.fine_tuning'],
+  ['vector_stores', 'openai.vector_stores'],
+  ['assistants', 'openai.assistants'],
+  ['threads', 'openai.threads'],
+  ['conversations', 'openai.conversations'],
+  ['containers', 'openai.containers'],
+  ['evals', 'openai.evals'],
+  ['videos', 'openai.videos'],
+  ['realtime', 'openai.realtime'],
+];
+
+/** Exactly these, with POST, leave nothing in the account that another user of the key could list. */
+const statelessPosts = new Set([
+  'chat/completions',
+  'completions',
+  'responses',
+  'responses/compact',
+  'responses/input_tokens',
+  'embeddings',
+  'images/generations',
+  'images/edits',
+  'images/variations',
+  'audio/speech',
+  'audio/transcriptions',
+  'audio/translations',
+  'moderations',
+  'realtime/calls',
+  'tokenize-text', // xAI
+]);
+
+/** Lists of what is on offer. */
+const statelessGets =
+  /^(?:models|language-models|embedding-models|image-generation-models)(?:\/|$)|^realtime$/;
+
+const metered = new Set([
+  'openai.chat',
+  'openai.completions',
+  'openai.responses',
+  'openai.embeddings',
+  'openai.images',
+  'openai.speech',
+  'openai.transcriptions',
+]);
+
+export function openaiOperation(_method: string, path: string): string {
+  return operationOf(endpointSegments(path).join('/'));
+}
+
+/** As `openaiOperation`, for what follows the version or base path. */
+export function operationOf(endpoint: string): string {
+  return (
+    operations.find(([start]) => endpoint === start || endpoint.startsWith(`${start}/`))?.[1] ??
+    'openai.other'
+  );
+}
+
+export function openaiUsageReader(operation: string): UsageReader | null {
+  return metered.has(operation) ? openaiReader : null;
+}
+
+/** Unknown endpoints count as stateful: what a provider adds tomorrow is not shared before somebody looked at it. */
+export function isStatefulOpenaiPath(method: string, path: string): boolean {
+  const endpoint = endpointSegments(path).join('/');
+  if (method === 'POST') return !statelessPosts.has(endpoint);
+  return !((method === 'GET' || method === 'HEAD') && statelessGets.test(endpoint));
+}
+
+/** Accepted by chat and the older completions (platform.openai.com/docs/api-reference/chat/create#stream_options). */
+export function splicesOpenaiUsage(operation: string): boolean {
+  return operation === 'openai.chat' || operation === 'openai.completions';
+}

@@ -1,0 +1,77 @@
+import { keyStarting } from './key-shape.ts';
+import {
+  isStatefulOpenaiPath,
+  openaiOperation,
+  openaiUsageReader,
+  splicesOpenaiUsage,
+} from './openai-endpoints.ts';
+import { defineProvider } from './provider.ts';
+
+/** Families by the start of the name, fine-tunes (`ft:gpt-…`) included. */
+const models =
+  /^(?:ft:)?(?:gpt-|chatgpt-|codex-|o\d+(?:-|$)|text-embedding-(?:3-|ada-)|text-moderation-|omni-moderation-|dall-e-|whisper-\d|tts-|sora-|computer-use-|babbage-|davinci-)/;
+
+/** Sources: platform.openai.com/docs/api-reference (paths, headers, streaming), /docs/guides/error-codes. */
+export default defineProvider({
+  name: 'openai',
+  title: 'OpenAI',
+  dialect: 'openai',
+  origin: 'https://api.openai.com',
+  basePath: '/v1',
+  credential: { header: 'authorization', prefix: 'Bearer ' },
+  // Anthropic's and OpenRouter's keys begin alike.
+  keyShape: keyStarting(['sk-'], 'sk-… (made at platform.openai.com)', ['sk-ant-', 'sk-or-']),
+  keyPage: 'https://platform.openai.com/api-keys',
+  usagePage: 'https://platform.openai.com/usage',
+  forwards: ['openai-beta', 'openai-safety-identifier', 'x-client-request-id'],
+  forwardsWithOwnKey: ['openai-organization', 'openai-project'],
+  relays: ['openai-'],
+  probe: { method: 'GET', path: '/v1/models' },
+  operation: openaiOperation,
+  servesBareModel: (model) => models.test(model),
+  knownModels: [
+    'gpt-6.1-sol',
+    'gpt-6.1-terra',
+    'gpt-6-astra',
+    'gpt-6-sol',
+    'gpt-6-luna',
+    'gpt-5.6-sol',
+    'gpt-5.6-terra',
+    'gpt-5.6-luna',
+    'gpt-5.5',
+    'gpt-5.4',
+    'gpt-5.4-mini',
+    'gpt-5.4-nano',
+    'gpt-5.2',
+    'gpt-5.2-pro',
+    'gpt-5.1',
+    'gpt-5.1-codex',
+    'gpt-5',
+    'gpt-5-mini',
+    'gpt-5-nano',
+    'gpt-4.1',
+    'gpt-4.1-mini',
+    'gpt-4.1-nano',
+    'gpt-4o',
+    'gpt-4o-mini',
+    'gpt-4-turbo',
+    'gpt-4',
+    'gpt-3.5-turbo',
+    'o4-mini',
+    'o3',
+    'o3-mini',
+    'o1',
+    'gpt-image-1',
+    'gpt-4o-transcribe',
+    'gpt-4o-mini-tts',
+    'text-embedding-3-large',
+    'text-embedding-3-small',
+    'text-embedding-ada-002',
+    'whisper-1',
+    'tts-1',
+    'dall-e-3',
+  ],
+  usageReader: openaiUsageReader,
+  splicesStreamUsage: splicesOpenaiUsage,
+  isStatefulPath: isStatefulOpenaiPath,
+});

@@ -1,0 +1,39 @@
+import { canonicalSegments } from './canonical-path.ts';
+
+/** Segments below which accounts, members and keys are managed, or that hand out a credential, wherever they stand. */
+const segmentsRefused = new Set([
+  'organization', // OpenAI's administration
+  'organizations', // Anthropic's
+  'admin_api_keys',
+  'api-key', // xAI: shows parts of the key and whose it is
+  'api-keys',
+  'api_keys',
+  'apikeys',
+  'auth_tokens', // Gemini's ephemeral tokens
+  'authtokens',
+  'client_secrets', // OpenAI's and xAI's ephemeral keys
+  'reveal_token', // Anthropic's tunnels
+  'rotate_token',
+  'regenerate_signing_secret',
+  'rotatesigningsecret',
+]);
+
+/** Two segments in a row: each creates a session and answers with a client secret, or with a token. */
+const pairsRefused = new Set([
+  'realtime/sessions',
+  'realtime/transcription_sessions',
+  'chatkit/sessions',
+  'oauth/token',
+]);
+
+/**
+ * Endpoints that give away what the vault keeps: they mint credentials, or manage the account that the key belongs to
+ * (VAULT.md, "Life of a provider key"). Refused at every provider and with every method; a custom origin may be a proxy of any.
+ */
+export function isRefusedPath(_method: string, path: string): boolean {
+  // `resource:verb` is Google's way of naming an action.
+  const words = canonicalSegments(path).flatMap((segment) => segment.split(':'));
+  return words.some(
+    (word, at) => segmentsRefused.has(word) || (at > 0 && pairsRefused.has(`${words[at - 1]}/${word}`)),
+  );
+}

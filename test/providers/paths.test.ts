@@ -1,0 +1,171 @@
+import t from 'tap';
+import { canonicalSegments } from '../../src/providers/canonical-path.ts';
+import { providers } from '../../src/providers/catalogue.ts';
+import type { Provider } from '../../src/providers/provider.ts';
+
+const provider = (name: string): Provider => providers.get(name) as Provider;
+
+t.test('endpoints that hand out credentials are refused at every provider', async (t) => {
+  const refused = [
+    '/v1/realtime/client_secrets',
+    '/v1/realtime/sessions',
+    '/v1/realtime/transcription_sessions',
+    '/v1/realtime/translations/client_secrets',
+    '/v1/chatkit/sessions',
+    '/v1/organization/admin_api_keys',
+    '/v1/organization/projects/p/api_keys',
+    '/v1/organizations/api_keys',
+    '/v1/organizations/me',
+    '/openai/v1/realtime/client_secrets',
+    '/v1/api-key',
+    '/v1alpha/auth_tokens',
+    '/v1alpha/authTokens',
+    '/v1/oauth/token',
+    '/v1/tunnels/t/reveal_token',
+    '/v1beta/webhooks/w:rotateSigningSecret',
+  ];
+  for (const each of providers.values()) {
+    for (const path of refused) t.ok(each.isRefusedPath('POST', path), `${each.name} ${path}`);
+  }
+});
+
+t.test('no spelling of a refused path gets through', async (t) => {
+  const tricks = [
+    '/v1//realtime///client_secrets',
+    '/v1/realtime/client_secrets/',
+    '/v1/realtime/client%5Fsecrets',
+    '/v1/realtime/client%255Fsecrets',
+    '/v1/realtime%2Fclient_secrets',
+    '/v1/realtime%5Cclient_secrets',
+    '/v1/realtime\\client_secrets',
+    '/v1/files/../realtime/sessions',
+    '/v1/files/%2e%2e/realtime/sessions',
+    '/v1/./realtime/./sessions',
+    '/v1/REALTIME/Sessions',
+    '/v1/realtime;a=b/sessions;c',
+    '/v1/realtime/sessions?x=/chat',
+    '/v1/realtime/sessions%3Fx',
+    '/v1/realtime/sessions%00',
+    '/v1/realtime/sessions%20',
+    '/v1/%6Frganization/users',
+    '/v1/organization%2Fusers',
+    '//v1//organization',
+  ];
+  for (const path of tricks) {
+    t.ok(provider('openai').isRefusedPath('POST', path), path);
+    t.ok(provider('custom').isRefusedPath('GET', path), path);
+  }
+});
+
+t.test('ordinary paths are not refused', async (t) => {
+  const allowed = [
+    '/v1/chat/completions',
+    '/v1/responses/resp_1/input_items',
+    '/v1/realtime?model=gpt-realtime',
+    '/v1/realtime/calls',
+    '/v1/models/organization-gpt',
+    '/v1/messages/batches',
+    '/v1beta/models/gemini-2.5-flash:generateContent',
+    '/v1/chat/completions?return=/v1/organization',
+    '/v1/threads/sessions',
+    '',
+    '/',
+    '/%',
+    '/%zz',
+  ];
+  for (const path of allowed) t.notOk(provider('openai').isRefusedPath('POST', path), path);
+});
+
+t.test('a path is read as the most lenient server would read it', async (t) => {
+  t.same(canonicalSegments('/a//b/../c/./D%2fe;x=1/f?g=/h'), ['a', 'c', 'd', 'e', 'f']);
+  t.same(canonicalSegments('/../../a'), ['a']);
+  t.same(canonicalSegments(`/${'%25'.repeat(50)}41`).length, 1, 'decoding has an end');
+});
+
+t.test('operations are named by method and path, wherever the API stands', async (t) => {
+  const cases: readonly (readonly [string, string, string])[] = [
+    ['openai', '/v1/chat/completions', 'openai.chat'],
+    ['openai', '/v1/chat/completions?x=1', 'openai.chat'],
+    ['openai', '/v1/responses', 'openai.responses'],
+    ['openai', '/v1/responses/resp_1', 'openai.responses'],
+    ['openai', '/v1/embeddings', 'openai.embeddings'],
+    ['openai', '/v1/images/generations', 'openai.images'],
+    ['openai', '/v1/audio/transcriptions', 'openai.transcriptions'],
+    ['openai', '/v1/models/v1', 'openai.models'],
+    ['openai', '/v1/chatter', 'openai.other'],
+    ['groq', '/openai/v1/chat/completions', 'openai.chat'],
+    ['groq', '/openai/v1/models', 'openai.models'],
+    ['xai', '/v1/chat/completions', 'openai.chat'],
+    ['custom', '/chat/completions', 'openai.chat'],
+    ['custom', '/api/v3/chat/completions', 'openai.chat'],
+    ['custom', '/api/chat', 'openai.other'],
+    ['anthropic', '/v1/messages', 'anthropic.messages'],
+    ['anthropic', '/v1/messages/count_tokens', 'anthropic.count_tokens'],
+    ['anthropic', '/v1/messages/batches/b/results', 'anthropic.batches'],
+    ['anthropic', '/v1/models', 'anthropic.models'],
+    ['google', '/v1beta/models/g:generateContent', 'google.generate_content'],
+    ['google', '/v1/models/g:streamGenerateContent?alt=sse', 'google.stream_generate_content'],
+    ['google', '/v1beta/tunedModels/g:generateContent', 'google.generate_content'],
+    ['google', '/v1beta/models/g:embedContent', 'google.embed_content'],
+    ['google', '/v1beta/models/g:batchEmbedContents', 'google.batch_embed_contents'],
+    ['google', '/v1beta/models/g:countTokens', 'google.count_tokens'],
+    ['google', '/v1beta/models/g:somethingNew', 'google.other'],
+    ['google', '/v1beta/models', 'google.models'],
+    ['google', '/v1beta/openai/chat/completions', 'openai.chat'],
+    ['google', '/upload/v1beta/files', 'google.files'],
+  ];
+  for (const [name, path, operation] of cases) {
+    t.equal(provider(name).operation('POST', path), operation, `${name} ${path}`);
+  }
+});
+
+t.test('objects that stay in the account are told from calls that leave nothing', async (t) => {
+  const stateful: readonly (readonly [string, string, string])[] = [
+    ['openai', 'GET', '/v1/files'],
+    ['openai', 'POST', '/v1/files'],
+    ['openai', 'POST', '/v1/batches'],
+    ['openai', 'GET', '/v1/responses/resp_1'],
+    ['openai', 'DELETE', '/v1/responses/resp_1'],
+    ['openai', 'GET', '/v1/chat/completions'],
+    ['openai', 'POST', '/v1/assistants'],
+    ['openai', 'POST', '/v1/threads/runs'],
+    ['openai', 'GET', '/v1/vector_stores'],
+    ['openai', 'GET', '/v1/fine_tuning/jobs'],
+    ['openai', 'DELETE', '/v1/models/ft:gpt'],
+    ['openai', 'GET', '/v1/something_new'],
+    ['openai', 'GET', '/v1/%66iles'],
+    ['groq', 'GET', '/openai/v1/batches'],
+    ['xai', 'GET', '/v1/chat/deferred-completion/1'],
+    ['anthropic', 'GET', '/v1/messages/batches'],
+    ['anthropic', 'POST', '/v1/messages/batches'],
+    ['anthropic', 'GET', '/v1/files'],
+    ['google', 'GET', '/v1beta/files'],
+    ['google', 'POST', '/upload/v1beta/files'],
+    ['google', 'GET', '/v1beta/cachedContents'],
+    ['google', 'POST', '/v1beta/models/g:batchGenerateContent'],
+    ['google', 'GET', '/v1beta/openai/files'],
+    ['custom', 'GET', '/v1/files'],
+    ['custom', 'GET', '/v1/responses/resp_1'],
+  ];
+  const stateless: readonly (readonly [string, string, string])[] = [
+    ['openai', 'POST', '/v1/chat/completions'],
+    ['openai', 'POST', '/v1/responses'],
+    ['openai', 'POST', '/v1/audio/transcriptions'],
+    ['openai', 'GET', '/v1/models'],
+    ['openai', 'GET', '/v1/models/gpt-4o'],
+    ['openai', 'GET', '/v1/realtime?model=x'],
+    ['groq', 'POST', '/openai/v1/chat/completions'],
+    ['anthropic', 'POST', '/v1/messages'],
+    ['anthropic', 'POST', '/v1/messages/count_tokens'],
+    ['google', 'POST', '/v1beta/models/g:generateContent'],
+    ['google', 'GET', '/v1beta/models'],
+    ['google', 'POST', '/v1beta/openai/chat/completions'],
+    ['custom', 'POST', '/api/chat'],
+    ['custom', 'GET', '/api/tags'],
+    ['custom', 'POST', '/v1/responses'],
+  ];
+  for (const [name, method, path] of stateful)
+    t.ok(provider(name).isStatefulPath(method, path), `${name} ${path}`);
+  for (const [name, method, path] of stateless)
+    t.notOk(provider(name).isStatefulPath(method, path), `${name} ${path}`);
+});
