@@ -200,7 +200,7 @@ export const settings: readonly Setting<unknown>[] = Object.freeze(Object.values
  *
  * @throws {SallyportError} CONFIG_INVALID, one sentence that names the setting and never its value, which may be a secret.
  */
-export function readConfig(env: Environment = process.env): Config {
+export function readConfig(env: Environment): Config {
   refuseUnknown(env);
   const entries = Object.entries(table).map(([key, entry]) => [key, readSetting(env, entry)]);
   const { openaiOrigin, anthropicOrigin, googleOrigin, groqOrigin, xaiOrigin, dataDir, ...values } =

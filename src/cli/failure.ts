@@ -1,0 +1,64 @@
+import { SallyportError } from '../errors.ts';
+import { scrub } from '../telemetry/scrub.ts';
+
+/** Exit codes of WIRE.md. */
+export const exits = { ok: 0, refused: 1, usage: 2, notFound: 3, unreachable: 4, config: 78 } as const;
+
+const byCode: Readonly<Record<string, number>> = {
+  REQUEST_INVALID: exits.usage,
+  NOT_FOUND: exits.notFound,
+  GATEWAY_UNREACHABLE: exits.unreachable,
+  AUTH_UNAVAILABLE: exits.unreachable,
+  JOURNAL_UNAVAILABLE: exits.unreachable,
+  VAULT_SEALED: exits.unreachable,
+  SHUTTING_DOWN: exits.unreachable,
+  CONFIG_INVALID: exits.config,
+};
+
+/** An error that a gateway answered with. Its code may be newer than this program. */
+export class AnsweredError extends Error {
+  override readonly name = 'AnsweredError';
+  readonly code: string;
+  readonly fix: string;
+
+  constructor(code: string, message: string, fix: string) {
+    super(message);
+    this.code = code;
+    this.fix = fix;
+  }
+}
+
+export interface Failure {
+  readonly code: string;
+  readonly message: string;
+  readonly fix: string;
+  readonly exit: number;
+}
+
+export function usageError(message: string, fix: string): SallyportError {
+  return new SallyportError('REQUEST_INVALID', message, { fix });
+}
+
+/** Any error as code, message, fix and exit code, without a secret in it. */
+export function failureOf(error: unknown): Failure {
+  if (error instanceof SallyportError || error instanceof AnsweredError) {
+    const exit = byCode[error.code] ?? exits.refused;
+    return { code: error.code, message: scrub(error.message), fix: scrub(error.fix), exit };
+  }
+  const errno = error instanceof Error ? (error as NodeJS.ErrnoException) : null;
+  if (errno?.syscall !== undefined) {
+    return {
+      code: 'GATEWAY_UNREACHABLE',
+      message: scrub(errno.message),
+      fix: 'Check the data directory and the database: bin/sallyport doctor',
+      exit: exits.unreachable,
+    };
+  }
+  const message = errno === null ? 'Something failed without saying what.' : errno.message;
+  return {
+    code: 'INTERNAL',
+    message: scrub(message),
+    fix: 'Run bin/sallyport doctor; report it if that is all well.',
+    exit: exits.refused,
+  };
+}

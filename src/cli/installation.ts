@@ -1,0 +1,107 @@
+import { SallyportError } from '../errors.ts';
+import type { Command } from './command.ts';
+import type { Initialised } from './deps.ts';
+import { exits, usageError } from './failure.ts';
+import { printable, textTable } from './text-table.ts';
+
+const serve: Command = {
+  words: 'serve',
+  doc: 'Run the gateway; on an empty data directory, set everything up first.',
+  options: {
+    'keys-fd': { value: 'N', doc: 'where provider keys of the environment come in', isHidden: true },
+  },
+  async run(context) {
+    const text = context.text('keys-fd');
+    if (text !== null && !/^[3-9]$/.test(text))
+      throw usageError('--keys-fd must be a descriptor from 3 to 9.', 'Leave it to bin/sallyport.');
+    const deps = await context.deps();
+    return deps.serve({ keysFd: text === null ? null : Number(text) });
+  },
+};
+
+const init: Command = {
+  words: 'init',
+  doc: 'Set up the data directory: keyring, workspace, admin token, gateway token.',
+  options: {},
+  async run(context) {
+    const deps = await context.deps();
+    const made = await deps.init();
+    const { workspaceId, adminToken, token } = made;
+    context.print({ workspaceId, adminToken, token }, credentialsText(made));
+    return exits.ok;
+  },
+};
+
+const migrate: Command = {
+  words: 'migrate',
+  doc: 'Bring the database’s schema up to date.',
+  options: {},
+  async run(context) {
+    const deps = await context.deps();
+    const { applied, version } = await deps.migrate();
+    const text = applied.length === 0 ? 'Up to date' : `Applied ${applied.join(', ')}`;
+    context.print({ applied, version }, `${text}; the schema is at ${version}.\n`);
+    return exits.ok;
+  },
+};
+
+const journalVerify: Command = {
+  words: 'journal verify',
+  doc: 'Check that no record of the journal was changed, lost or moved.',
+  options: {
+    dir: { value: 'FOLDER', doc: 'check a copy of the journal’s files alone, without the database' },
+  },
+  async run(context) {
+    const deps = await context.deps();
+    const found = await deps.verifyJournal({ dir: context.text('dir') });
+    const { ok, streams, records, openCalls, problems } = found;
+    const head = `${records.toLocaleString('en-US')} records in ${streams} streams, ${openCalls} calls under way: `;
+    const rows = problems.map(({ stream, seq, kind, message }) => [stream, seq, kind, message]);
+    const text = ok
+      ? `${head}all well.\n`
+      : `${head}${problems.length} problems.\n\n${textTable(['STREAM', 'SEQ', 'KIND', 'WHAT'], rows)}`;
+    context.print({ ok, streams, records, openCalls, problems }, text);
+    return ok ? exits.ok : exits.refused;
+  },
+};
+
+const doctor: Command = {
+  words: 'doctor',
+  doc: 'Say what is wrong with this installation, and how to mend it.',
+  options: {},
+  async run(context) {
+    const { ok, checks } = await diagnose(context);
+    const lines = checks.map(({ name, ok, detail, fix }) => {
+      const mend = fix === null ? '' : `\n    → ${printable(fix)}`;
+      return `${ok ? '✓' : '✗'} ${name}: ${printable(detail)}${mend}\n`;
+    });
+    context.print({ ok, checks }, `${lines.join('')}${ok ? '\nAll well.\n' : ''}`);
+    return ok ? exits.ok : exits.refused;
+  },
+};
+
+/** A configuration that cannot be read is what the doctor is asked about, and no reason to fail without an answer. */
+async function diagnose(context: Parameters<Command['run']>[0]) {
+  try {
+    context.config();
+  } catch (error) {
+    if (!(error instanceof SallyportError)) throw error;
+    return {
+      ok: false,
+      checks: [{ name: 'configuration', ok: false, detail: error.message, fix: error.fix }],
+    };
+  }
+  const deps = await context.deps();
+  return deps.doctor();
+}
+
+export const installationCommands: readonly Command[] = [serve, init, migrate, journalVerify, doctor];
+
+export function credentialsText({ workspaceId, adminToken, token }: Initialised): string {
+  return `Shown this once; keep them where you keep passwords.
+
+  workspace      ${workspaceId}
+  admin token    ${adminToken}
+  gateway token  ${token}
+`;
+}

@@ -1,0 +1,153 @@
+import { isId } from '../ids.ts';
+import { wipe } from '../secret.ts';
+import type { Command, Context } from './command.ts';
+import { AnsweredError, exits, usageError } from './failure.ts';
+import { given, userId } from './people.ts';
+import { readSecret } from './secret-input.ts';
+import { secretBody } from './secret-body.ts';
+import { textTable } from './text-table.ts';
+
+interface Key {
+  readonly id: string;
+  readonly name: string;
+  readonly provider: string;
+  readonly source: string;
+  readonly status: string;
+  readonly last4: string | null;
+  readonly expiresAt: string | null;
+  readonly lastUsedAt: string | null;
+}
+
+const add: Command = {
+  words: 'keys add',
+  doc: 'Store a provider key; its value is asked for, or read from standard input.',
+  options: {
+    provider: { value: 'NAME', doc: 'openai, anthropic, google, groq, xai or custom', isRequired: true },
+    name: { value: 'NAME', doc: 'what to call it; for custom the segment under /custom/', isRequired: true },
+    user: { value: 'USER', doc: 'whose key it is (id, external id or name); else the operator’s' },
+    origin: { value: 'URL', doc: 'the origin it may go to; custom needs one' },
+    'base-path': { value: 'PATH', doc: 'where the OpenAI-like interface begins at that origin, such as /v1' },
+    auth: { value: 'HOW', doc: 'bearer, header:NAME or none (no value is read)' },
+    expires: { value: 'TIME', doc: 'RFC 3339: 2027-12-31T23:59:59Z' },
+    description: { value: 'TEXT', doc: 'what it is for' },
+    force: { value: null, doc: 'store it though it has not the shape of this provider’s keys' },
+  },
+  async run(context) {
+    const provider = context.text('provider') ?? '';
+    const auth = context.text('auth');
+    if (provider === 'custom' && context.text('origin') === null) {
+      throw usageError(
+        'A custom provider needs --origin URL.',
+        'bin/sallyport keys add --provider custom --name ollama --origin http://127.0.0.1:11434 --auth none',
+      );
+    }
+    const secret =
+      auth === 'none'
+        ? null
+        : await readSecret(context.terminal, `Paste the key for ${provider} (it is not shown): `);
+    try {
+      const api = await context.api();
+      const user = context.text('user');
+      const origin = context.text('origin');
+      const fields = {
+        name: context.text('name'),
+        provider,
+        ...given('userId', user === null ? null : await userId(api, user)),
+        ...given('origins', origin === null ? null : [origin]),
+        ...given('basePath', context.text('base-path')),
+        ...given('auth', auth),
+        ...given('expiresAt', context.text('expires')),
+        ...given('description', context.text('description')),
+        ...given('force', context.has('force') ? true : null),
+      };
+      const body = secret === null ? fields : secretBody(fields, secret);
+      try {
+        const key = await api.call<Key>('POST', '/api/api-keys', body);
+        const next = provider === 'custom' ? '' : `  Does it work? bin/sallyport keys test ${key.id}\n`;
+        context.print({ id: key.id, name: key.name, provider: key.provider }, `Stored ${key.id}\n${next}`);
+      } finally {
+        if (Buffer.isBuffer(body)) wipe(body);
+      }
+      return exits.ok;
+    } finally {
+      wipe(secret);
+    }
+  },
+};
+
+const list: Command = {
+  words: 'keys list',
+  doc: 'List the stored keys; never their values.',
+  options: {
+    provider: { value: 'NAME', doc: 'of one provider' },
+    user: { value: 'USER', doc: 'of one user' },
+  },
+  async run(context) {
+    const api = await context.api();
+    const user = context.text('user');
+    const data = await api.list<Key>('/api/api-keys', {
+      provider: context.text('provider'),
+      userId: user === null ? null : await userId(api, user),
+    });
+    const rows = data.map((key) => [
+      key.id,
+      key.name,
+      key.provider,
+      key.last4 === null ? null : `…${key.last4}`,
+      key.source,
+      key.status,
+      key.lastUsedAt,
+    ]);
+    const none = 'No keys. Store one: bin/sallyport keys add --provider openai --name main\n';
+    context.print(
+      { data },
+      rows.length === 0
+        ? none
+        : textTable(['ID', 'NAME', 'PROVIDER', 'ENDS', 'SOURCE', 'STATUS', 'LAST USED'], rows),
+    );
+    return exits.ok;
+  },
+};
+
+const test: Command = {
+  words: 'keys test',
+  doc: 'Ask the provider whether it takes a key.',
+  argument: 'ID',
+  options: {},
+  async run(context) {
+    const keyId = idOf(context);
+    const api = await context.api();
+    const result = await api.call<{ ok: boolean; status: number | null; ms: number; message: string }>(
+      'POST',
+      '/api/api-keys/test',
+      { keyId },
+    );
+    context.print(result, result.ok ? `The provider takes it (${result.ms} ms).\n` : `${result.message}\n`);
+    return result.ok ? exits.ok : exits.refused;
+  },
+};
+
+const rm: Command = {
+  words: 'keys rm',
+  doc: 'Delete a key for good; the record of its uses stays.',
+  argument: 'ID',
+  options: {},
+  async run(context) {
+    const id = idOf(context);
+    const api = await context.api();
+    const gone = await api.call<{ receipt: string }>('DELETE', `/api/api-keys/${id}`);
+    context.print(gone, `Deleted. Receipt: ${gone.receipt}\n`);
+    return exits.ok;
+  },
+};
+
+export const keyCommands: readonly Command[] = [add, list, test, rm];
+
+function idOf({ argument }: Context): string {
+  if (isId('key', argument)) return argument;
+  throw new AnsweredError(
+    'NOT_FOUND',
+    'There is no such key.',
+    'bin/sallyport keys list shows the ids (key_…).',
+  );
+}

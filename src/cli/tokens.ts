@@ -1,0 +1,122 @@
+import { isId } from '../ids.ts';
+import type { Command } from './command.ts';
+import { AnsweredError, exits, usageError } from './failure.ts';
+import { given, userId } from './people.ts';
+import { textTable } from './text-table.ts';
+
+interface Token {
+  readonly id: string;
+  readonly name: string;
+  readonly kind: string;
+  readonly prefix: string;
+  readonly status: string;
+  readonly expiresAt: string | null;
+  readonly lastUsedAt: string | null;
+}
+
+const create: Command = {
+  words: 'tokens create',
+  doc: 'Make a gateway token, or with --admin one for /api; it is shown this once.',
+  options: {
+    name: { value: 'NAME', doc: 'what it is for', isRequired: true },
+    user: { value: 'USER', doc: 'whose token it is (id, external id or name); else the operator’s' },
+    admin: { value: null, doc: 'an admin token (spa_…), for /api' },
+    expires: { value: 'TIME', doc: 'RFC 3339: 2027-12-31T23:59:59Z' },
+    providers: { value: 'LIST', doc: 'only these providers, separated by commas' },
+    models: { value: 'LIST', doc: 'only these models, separated by commas' },
+    keys: { value: 'LIST', doc: 'only these key ids, separated by commas' },
+    'requests-per-minute': { value: 'N', doc: 'at most so many calls a minute' },
+    'concurrent-calls': { value: 'N', doc: 'at most so many calls at once' },
+  },
+  async run(context) {
+    const entries = (name: string) =>
+      context
+        .text(name)
+        ?.split(',')
+        .map((entry) => entry.trim())
+        .filter(Boolean) ?? null;
+    const whole = (name: string) => {
+      const text = context.text(name);
+      if (text !== null && !/^\d{1,9}$/.test(text))
+        throw usageError(`--${name} must be a whole number.`, 'Give a number, such as 600.');
+      return text === null ? null : Number(text);
+    };
+    const limits = {
+      ...given('requestsPerMinute', whole('requests-per-minute')),
+      ...given('concurrentCalls', whole('concurrent-calls')),
+    };
+    const api = await context.api();
+    const user = context.text('user');
+    const made = await api.call<{ id: string; token: string }>('POST', '/api/tokens', {
+      name: context.text('name'),
+      kind: context.has('admin') ? 'admin' : 'gateway',
+      ...given('userId', user === null ? null : await userId(api, user)),
+      ...given('expiresAt', context.text('expires')),
+      ...given('providers', entries('providers')),
+      ...given('models', entries('models')),
+      ...given('keyIds', entries('keys')),
+      ...limits,
+    });
+    context.print(
+      { id: made.id, token: made.token },
+      `${made.token}\n\nShown this once. Its id is ${made.id}.\n`,
+    );
+    return exits.ok;
+  },
+};
+
+const list: Command = {
+  words: 'tokens list',
+  doc: 'List the tokens; never their secrets.',
+  options: {
+    user: { value: 'USER', doc: 'of one user' },
+    status: { value: 'STATUS', doc: 'active, revoked or expired' },
+  },
+  async run(context) {
+    const api = await context.api();
+    const user = context.text('user');
+    const data = await api.list<Token>('/api/tokens', {
+      userId: user === null ? null : await userId(api, user),
+      status: context.text('status'),
+    });
+    const rows = data.map((token) => [
+      token.id,
+      token.name,
+      token.kind,
+      `${token.prefix}…`,
+      token.status,
+      token.expiresAt,
+      token.lastUsedAt,
+    ]);
+    const none = 'No tokens. Make one: bin/sallyport tokens create --name app\n';
+    context.print(
+      { data },
+      rows.length === 0
+        ? none
+        : textTable(['ID', 'NAME', 'KIND', 'BEGINS', 'STATUS', 'EXPIRES', 'LAST USED'], rows),
+    );
+    return exits.ok;
+  },
+};
+
+const revoke: Command = {
+  words: 'tokens revoke',
+  doc: 'End a token; its streams are cut within a second.',
+  argument: 'ID',
+  options: {},
+  async run(context) {
+    if (!isId('tok', context.argument)) {
+      throw new AnsweredError(
+        'NOT_FOUND',
+        'There is no such token.',
+        'bin/sallyport tokens list shows the ids (tok_…).',
+      );
+    }
+    const api = await context.api();
+    const token = await api.call<Token>('DELETE', `/api/tokens/${context.argument}`);
+    context.print(token, `Revoked ${token.id} (${token.prefix}…).\n`);
+    return exits.ok;
+  },
+};
+
+export const tokenCommands: readonly Command[] = [create, list, revoke];
