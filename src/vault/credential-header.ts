@@ -1,24 +1,9 @@
+import { credentialHeaders } from '../egress/request.ts';
+
 /**
- * Headers that a provider key may be sent in. An allow-list, because a payload may have been made by a client: with `host`, `cookie`
- * or `transfer-encoding` a stored key could steer the request that carries it.
+ * May a provider key be sent in this header (lower case)? The injector's own list: what it would refuse is not stored to begin with, and
+ * a payload, which a client may have made, steers the request with no `host`, `cookie` or `transfer-encoding`.
  */
-const named: ReadonlySet<string> = new Set([
-  'authorization',
-  'api-key',
-  'apikey',
-  'api-token',
-  'access-token',
-  'private-token',
-  'subscription-key',
-  'ocp-apim-subscription-key',
-  'cf-aig-authorization',
-]);
-
-/** `x-forwarded-for` and its like say who calls; `x-sallyport-…` is ours; `x-http-method…` changes the request. */
-const refused =
-  /^x-(?:forwarded|real-|client-|original|rewrite|http-method|method-override|sallyport|envoy|cluster)/;
-
-/** `authorization`, some known names, or `x-…`; lower case, up to 64 characters. */
 export function isCredentialHeader(name: string): boolean {
-  return named.has(name) || (/^x-[a-z0-9](?:[a-z0-9-]{0,60}[a-z0-9])?$/.test(name) && !refused.test(name));
+  return credentialHeaders.has(name);
 }

@@ -1,4 +1,4 @@
-import { createSecretKey, randomBytes, type KeyObject } from 'node:crypto';
+import { createSecretKey, randomFillSync, type KeyObject } from 'node:crypto';
 import type { Store, Tx } from '../db/store.ts';
 import { SallyportError } from '../errors.ts';
 import { newId } from '../ids.ts';
@@ -28,6 +28,8 @@ export interface Deployment {
   readonly id: string;
   /** The canary's 32 random bytes: the key of what belongs to no workspace. It stays when root keys rotate. */
   readonly key: KeyObject;
+  /** Opens the canary anew: does the ring still answer? Rejects where it doesn't. */
+  readonly check: () => Promise<void>;
 }
 
 /**
@@ -52,8 +54,7 @@ export async function openDeployment(deps: {
     refuse('The database holds workspace keys but no deployment: a part of it is missing.');
 
   const id = newId('dep', clock());
-  const bytes = secretBuffer(32);
-  bytes.set(randomBytes(32));
+  const bytes = randomFillSync(secretBuffer(32));
   const canary = await ring
     .wrap(ring.active().id, kinds.canary, canaryContext(id), bytes)
     .finally(() => wipe(bytes));
@@ -89,7 +90,13 @@ async function openCanary(
     try {
       const bytes = await ring.unwrap(id, kinds.canary, canaryContext(row.id), row.canary);
       try {
-        return Object.freeze({ id: row.id, key: createSecretKey(bytes) });
+        return Object.freeze({
+          id: row.id,
+          key: createSecretKey(bytes),
+          async check() {
+            wipe(await ring.unwrap(id, kinds.canary, canaryContext(row.id), row.canary));
+          },
+        });
       } finally {
         wipe(bytes);
       }

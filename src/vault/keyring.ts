@@ -1,12 +1,12 @@
-import { createHmac, createSecretKey, randomBytes, type KeyObject } from 'node:crypto';
+import { createHmac, createSecretKey, randomFillSync, type KeyObject } from 'node:crypto';
 import { SallyportError } from '../errors.ts';
 import { secretBuffer, wipe } from '../secret.ts';
 import { openRecord, sealRecord, VaultError, type Kind } from './record.ts';
 import { isSampleKey } from './sample-keys.ts';
 
-export type RootKeyState = 'staged' | 'active' | 'decrypt_only' | 'retired';
+type RootKeyState = 'staged' | 'active' | 'decrypt_only' | 'retired';
 
-export interface RootKey {
+interface RootKey {
   readonly id: string;
   readonly state: RootKeyState;
 }
@@ -37,8 +37,7 @@ export function rootKeyId(key: Uint8Array): string {
 
 /** The text of a new ring with one active key. The text is the secret itself. */
 export function newKeyringText(): string {
-  const key = secretBuffer(32);
-  key.set(randomBytes(32));
+  const key = randomFillSync(secretBuffer(32));
   try {
     const entry = { id: rootKeyId(key), state: 'active', key: `base64:${key.toBase64()}` };
     return `${JSON.stringify({ keys: [entry] }, null, 2)}\n`;

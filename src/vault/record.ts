@@ -1,13 +1,6 @@
-import {
-  createCipheriv,
-  createDecipheriv,
-  createSecretKey,
-  hkdfSync,
-  randomBytes,
-  timingSafeEqual,
-  type KeyObject,
-} from 'node:crypto';
+import { createSecretKey, hkdfSync, randomBytes, timingSafeEqual, type KeyObject } from 'node:crypto';
 import { wipe } from '../secret.ts';
+import { gcmOpen, gcmSeal } from './gcm.ts';
 
 /**
  * Sealed record, version 1:
@@ -26,7 +19,6 @@ const prefixBytes = 8;
 const saltEnd = 40;
 const commitmentEnd = 72;
 const headBytes = 84;
-const tagBytes = 16;
 const infoLabel = Buffer.from('sallyport/v1/');
 
 type VaultErrorCode = 'VAULT_FORMAT' | 'VAULT_WRONG_KEY' | 'VAULT_TAMPERED';
@@ -72,18 +64,8 @@ export function sealRecord(
   const okm = derive(key, blob);
   try {
     blob.set(okm.subarray(32), saltEnd);
-    const cipher = createCipheriv(
-      'aes-256-gcm',
-      okm.subarray(0, 32),
-      blob.subarray(commitmentEnd, headBytes),
-      {
-        authTagLength: tagBytes,
-      },
-    );
-    cipher.setAAD(blob.subarray(0, headBytes)).setAAD(context);
-    blob.set(cipher.update(plaintext), headBytes);
-    cipher.final();
-    blob.set(cipher.getAuthTag(), blob.length - tagBytes);
+    const nonce = blob.subarray(commitmentEnd, headBytes);
+    blob.set(gcmSeal(okm.subarray(0, 32), nonce, authenticated(blob, context), plaintext), headBytes);
     return blob;
   } finally {
     wipe(okm);
@@ -126,21 +108,14 @@ export function deriveRecordKey(key: KeyObject | Uint8Array, kind: Kind, blob: B
 export function openWithRecordKey(recordKey: RecordKey, context: Uint8Array, blob: Buffer): Buffer {
   checkFormat(recordKey.kind, blob);
   if (!recordKey.isFor(blob)) throw wrongKey();
-  const decipher = createDecipheriv('aes-256-gcm', recordKey.key, blob.subarray(commitmentEnd, headBytes), {
-    authTagLength: tagBytes,
-  });
-  decipher.setAAD(blob.subarray(0, headBytes)).setAAD(context);
-  decipher.setAuthTag(blob.subarray(blob.length - tagBytes));
-  // Node allocates the output at its exact size outside the V8 heap: memory of its own, as secretBuffer gives.
-  const plaintext = decipher.update(blob.subarray(headBytes, blob.length - tagBytes));
-  try {
-    decipher.final();
-    return plaintext;
-  } catch {
-    // update() gives plaintext before the tag is checked: nobody may see it.
-    wipe(plaintext);
-    throw new VaultError('VAULT_TAMPERED', 'the record or its place was changed');
-  }
+  const nonce = blob.subarray(commitmentEnd, headBytes);
+  const plaintext = gcmOpen(recordKey.key, nonce, authenticated(blob, context), blob.subarray(headBytes));
+  if (plaintext === null) throw new VaultError('VAULT_TAMPERED', 'the record or its place was changed');
+  return plaintext;
+}
+
+function authenticated(blob: Buffer, context: Uint8Array): Buffer {
+  return Buffer.concat([blob.subarray(0, headBytes), context]);
 }
 
 function derive(key: KeyObject | Uint8Array, blob: Buffer): Buffer {

@@ -1,4 +1,4 @@
-import { createHmac, randomBytes } from 'node:crypto';
+import { createHmac, randomFillSync } from 'node:crypto';
 import { SallyportError } from '../errors.ts';
 import { secretBuffer, wipe } from '../secret.ts';
 import { dataKeyContext, payloadContext } from './context.ts';
@@ -46,8 +46,7 @@ export function sealSecret(
   checkOrigins(input, deps.knownOrigins(input.provider));
   if (secret !== null) checkSecret(secret);
   const place = { deploymentId: deps.deploymentId, ...input };
-  const dataKey = secretBuffer(32);
-  dataKey.set(randomBytes(32));
+  const dataKey = randomFillSync(secretBuffer(32));
   const payload = buildPayload(head, secret);
   try {
     return {

@@ -9,7 +9,7 @@ import { runSelfTest } from './self-test.ts';
 import { subkey } from './subkey.ts';
 import { createWorkspaceKeys, type SealedWorkspaceKey, type WorkspaceKeyHandle } from './workspace-keys.ts';
 
-export type { PreparedKey, SealedKey, SealedSecret, SealedWorkspaceKey, SecretToSeal, WorkspaceKeyHandle };
+export type { PreparedKey, SealedKey, SecretToSeal };
 
 /** What did not open although it should have: somebody changed the database, or restored a part of it. */
 export interface VaultAlarm {
@@ -55,6 +55,8 @@ export interface Vault {
   hashIp(ip: string): string;
   /** Drops everything cached of a workspace: it was deleted, or its keys were sealed anew. */
   forget(workspaceId: string): void;
+  /** Rejects while the ring opens nothing: a key service out of reach, a vault that was closed. */
+  check(): Promise<void>;
   close(): void;
 }
 
@@ -74,7 +76,7 @@ export async function createVault(deps: {
 }): Promise<Vault> {
   const { store, ring, clock, knownOrigins } = deps;
   runSelfTest();
-  const { id: deploymentId, key } = await openDeployment({ store, ring, clock });
+  const { id: deploymentId, key, check } = await openDeployment({ store, ring, clock });
   const clientIpKey = subkey(key, 'client-ip');
   const alarm = (code: string, place: { readonly workspaceId: string; readonly keyId?: string }): void =>
     deps.alarm?.({ code, workspaceId: place.workspaceId, keyId: place.keyId ?? null });
@@ -130,6 +132,7 @@ export async function createVault(deps: {
       workspaceKeys.forget(workspaceId);
       opener.forget(workspaceId);
     },
+    check,
     close() {
       clearInterval(sweeper);
       workspaceKeys.close();

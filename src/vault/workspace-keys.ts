@@ -1,4 +1,4 @@
-import { createSecretKey, randomBytes, type KeyObject } from 'node:crypto';
+import { createSecretKey, randomFillSync, type KeyObject } from 'node:crypto';
 import type { Store, Tx } from '../db/store.ts';
 import { SallyportError } from '../errors.ts';
 import { secretBuffer, wipe } from '../secret.ts';
@@ -153,8 +153,7 @@ export function createWorkspaceKeys(deps: {
     async create(tx: Tx, workspaceId: string): Promise<void> {
       const rootKeyId = ring.active().id;
       const context = workspaceKeyContext({ deploymentId, workspaceId, version: 1, rootKeyId });
-      const bytes = secretBuffer(32);
-      bytes.set(randomBytes(32));
+      const bytes = randomFillSync(secretBuffer(32));
       try {
         const record = await ring.wrap(rootKeyId, kinds.workspaceKey, context, bytes);
         const row = { workspace_id: workspaceId, version: 1, root_key_id: rootKeyId, record };
