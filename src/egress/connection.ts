@@ -66,19 +66,18 @@ export class Connection implements Carrier {
     if (isClean) {
       this.#served += 1;
       this.#events.onFree(this);
-    } else this.destroy();
+    } else void this.destroy();
   }
 
-  /** The call on it, if any, fails with ABORTED. */
-  destroy(): void {
+  /** The call on it, if any, fails with ABORTED. @returns once the socket is closed */
+  async destroy(): Promise<void> {
     if (this.#isGone) return;
     this.#isGone = true;
     this.#events.onGone(this);
     this.#call?.abort();
     // Not within undici's own parser, from which a call's end comes.
-    queueMicrotask(() => {
-      this.#client.destroy(new EgressError('ABORTED', 'The connection was closed.')).catch(() => {});
-    });
+    await Promise.resolve();
+    await this.#client.destroy(new EgressError('ABORTED', 'The connection was closed.'));
   }
 
   #adopt(socket: Socket, origin: string): void {
@@ -89,7 +88,7 @@ export class Connection implements Carrier {
       if (this.#socket !== socket) return;
       this.#socket = null;
       // Idle and closed by the provider or by time: a client without a socket is not worth its place.
-      if (this.#call === null) this.destroy();
+      if (this.#call === null) void this.destroy();
     });
   }
 }

@@ -93,7 +93,8 @@ export function createEgress(options: EgressOptions = {}): Egress {
     checkOrigin: check,
     async close(): Promise<void> {
       isClosed = true;
-      for (const lane of [...lanes.public.values(), ...lanes.operator.values()]) lane.close();
+      const open = [...lanes.public.values(), ...lanes.operator.values()];
+      await Promise.all(open.map((lane) => lane.close()));
     },
   });
 }

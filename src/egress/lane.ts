@@ -9,7 +9,7 @@ export interface Lane {
   /** The warmest free connection, or a new one; null at the bound. */
   take(): Connection | null;
   /** Destroys every connection; calls on them fail with ABORTED. */
-  close(): void;
+  close(): Promise<void>;
 }
 
 /**
@@ -25,7 +25,7 @@ export function createLane(origin: string, connector: Connector, onEmpty: () => 
   const events = {
     onFree(connection: Connection): void {
       free.push(connection);
-      if (free.length > maxIdle) free[0]?.destroy();
+      if (free.length > maxIdle) void free[0]?.destroy();
     },
     onGone(connection: Connection): void {
       all.delete(connection);
@@ -44,8 +44,8 @@ export function createLane(origin: string, connector: Connector, onEmpty: () => 
       all.add(fresh);
       return fresh;
     },
-    close(): void {
-      for (const connection of all) connection.destroy();
+    async close(): Promise<void> {
+      await Promise.all([...all].map((connection) => connection.destroy()));
     },
   });
 }
