@@ -39,6 +39,8 @@ export interface Gateway {
     options?: { expectsContinue?: boolean },
   ): Promise<void>;
   callsInFlight(): number;
+  /** Resolves when no call is under way; those that come meanwhile are waited for too. */
+  idle(): Promise<void>;
   /** New calls get 503, running ones go on. */
   drain(): void;
   /** Ends what still runs. */
@@ -48,6 +50,7 @@ export interface Gateway {
 export function createGateway(deps: GatewayDeps): Gateway {
   const running = new Set<Call>();
   let isDraining = false;
+  const waiting: (() => void)[] = [];
   return Object.freeze({
     async handle(
       request: IncomingMessage,
@@ -60,9 +63,12 @@ export function createGateway(deps: GatewayDeps): Gateway {
         await call.run(isDraining);
       } finally {
         running.delete(call);
+        if (running.size === 0) for (const resolve of waiting.splice(0)) resolve();
       }
     },
     callsInFlight: () => running.size,
+    idle: () =>
+      running.size === 0 ? Promise.resolve() : new Promise<void>((resolve) => void waiting.push(resolve)),
     drain: () => {
       isDraining = true;
     },

@@ -83,7 +83,12 @@ async function readWorkspace(tx: Tx, token: TokenRow) {
   return { workspaceKeys: sealedKeys, keys };
 }
 
-function keySnapshot(vault: Pick<Vault, 'prepare'>, token: TokenRow, row: KeyRow & VersionRow): KeySnapshot {
+/** A key as the user sees it who makes the call, or tests it. */
+export function keySnapshot(
+  vault: Pick<Vault, 'prepare'>,
+  user: { readonly user_id: string },
+  row: KeyRow & VersionRow,
+): KeySnapshot {
   const auth = row.auth as KeySnapshot['auth'];
   const sealed: SealedKey = {
     workspaceId: row.workspace_id,
@@ -96,7 +101,7 @@ function keySnapshot(vault: Pick<Vault, 'prepare'>, token: TokenRow, row: KeyRow
     payload: row.payload,
     auth,
   };
-  const isCallersOwn = row.user_id === token.user_id;
+  const isCallersOwn = row.user_id === user.user_id;
   return {
     id: row.id,
     name: row.name,

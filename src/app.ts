@@ -1,0 +1,259 @@
+import type { IncomingMessage } from 'node:http';
+import { createActs } from './admin/acts.ts';
+import { createAudit } from './admin/audit.ts';
+import type { Caller } from './admin/caller.ts';
+import { createCallers as createAdminCallers } from './admin/callers.ts';
+import { countKeys } from './admin/key-counts.ts';
+import { createKeys, type Keys } from './admin/keys.ts';
+import { createMembers } from './admin/members.ts';
+import { createIsOperator } from './admin/operator.ts';
+import { createTokens } from './admin/tokens.ts';
+import { createUsageReports } from './admin/usage.ts';
+import { createUsers } from './admin/users.ts';
+import { createWorkspaces, type NewWorkspace } from './admin/workspaces.ts';
+import type { Config } from './config.ts';
+import { createEgress } from './egress/egress.ts';
+import { SallyportError } from './errors.ts';
+import { createDataPlane, type DataPlane } from './gateway/data-plane.ts';
+import type { Installation } from './installation.ts';
+import { createLimits } from './limits/limits.ts';
+import { providers } from './providers/catalogue.ts';
+import { apiRoutes } from './routes/api/api.ts';
+import { createClientAddresses, isLoopback } from './routes/client-address.ts';
+import { createEdge, type Edge, type EdgeRequest } from './routes/edge.ts';
+import { createEdgeServer } from './routes/gateway.ts';
+import { healthRoutes } from './routes/health.ts';
+import { isLocalPeer, metricsRoutes } from './routes/metrics.ts';
+import type { Log } from './telemetry/log.ts';
+import type { Metrics } from './telemetry/metrics.ts';
+
+export interface AppDeps {
+  readonly installation: Installation;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly version: string;
+  /** Trusted for upstreams instead of the built-in roots (tests). */
+  readonly ca?: string;
+}
+
+/** Everything, built and not yet listening. */
+export interface App {
+  readonly dataPlane: DataPlane;
+  readonly main: Edge;
+  /** Listeners of their own, where they are set. */
+  readonly admin: Edge | null;
+  readonly metrics: Edge | null;
+  /** `/api` as the operator: for the admin socket, and for commands that open the data directory. */
+  readonly operator: Edge;
+  readonly keys: Keys;
+  /** The first workspace. @throws {SallyportError} ALREADY_INITIALISED */
+  initialise(): Promise<NewWorkspace>;
+  operatorCaller(): Promise<Caller>;
+  /** Ends calls after `graceMs`, then everything above the installation. */
+  close(graceMs: number): Promise<void>;
+}
+
+/** The only place that knows everyone. Where a lower room needs a higher one's ability, it is handed a function here. */
+export async function createApp(config: Config, deps: AppDeps): Promise<App> {
+  const { installation, log, metrics, version } = deps;
+  const { store, vault, journal } = installation;
+  const clock = Date.now;
+  const egress = createEgress(deps.ca === undefined ? {} : { ca: deps.ca });
+  const origins: Readonly<Record<string, string>> = config.origins;
+  const originOf = (provider: string): string => origins[provider] ?? '';
+  const operatorSet = new Set([...config.operatorSetOrigins].map(originOf));
+  const addresses = createClientAddresses(config.trustedProxies);
+
+  const dataPlane = await createDataPlane({
+    store,
+    vault,
+    journal,
+    egress,
+    limits: createLimits({ clock }),
+    metrics,
+    log,
+    providers,
+    originOf,
+    isOperatorSet: (origin) => operatorSet.has(origin),
+    clientAddress: addresses.of,
+    staleSeconds: config.authStaleSeconds,
+    maxJsonBytes: config.maxJsonBytes,
+    maxUploadBytes: config.maxUploadBytes,
+    corsOrigins: config.corsOrigins,
+  });
+
+  const isOperator = createIsOperator({ store });
+  const act = createActs({ store, journal, hashIp: vault.hashIp, clock });
+  const workspaces = createWorkspaces({ store, act, vault, clock });
+  const keys = createKeys({
+    store,
+    act,
+    vault,
+    places: {
+      providers: new Map([...providers].filter(([name]) => name !== 'custom')),
+      originOf,
+      allowOrigins: config.allowOrigins,
+      checkOrigin: (origin, reach) => egress.checkOrigin(origin, reach),
+    },
+    probe: (caller, key) => dataPlane.probe(caller, key),
+    clock,
+  });
+  const callers = createAdminCallers({
+    store,
+    vault,
+    isOperator,
+    clock,
+    onForgedRow: (kind, record) => log.error('database.forged-row', { kind, record }),
+  });
+  const services = {
+    keys,
+    tokens: createTokens({ store, act, vault, clock }),
+    users: createUsers({ store, act, isOperator, clock }),
+    members: createMembers({ store, act, isOperator, clock }),
+    workspaces,
+    usage: createUsageReports({ store, clock }),
+    audit: createAudit({ store }),
+    callers,
+    version,
+    onFault: (error: unknown, request: EdgeRequest) =>
+      log.error('api.failed', { requestId: request.id, route: request.routeOptions.url, error }),
+  };
+
+  /** The deployment's first user in its first workspace: whoever reaches the socket or the data directory. */
+  async function operatorCaller(): Promise<Caller> {
+    const first = await store.asSystem((tx) =>
+      tx.selectFrom('users').select(['id', 'workspace_id']).orderBy('id').limit(1).executeTakeFirst(),
+    );
+    if (first === undefined) {
+      throw new SallyportError('CONFLICT', 'This installation has no workspace yet.', {
+        fix: 'Run bin/sallyport init, or start the gateway once: npm start',
+      });
+    }
+    return {
+      type: 'cli',
+      id: 'cli',
+      workspaceId: first.workspace_id,
+      userId: first.id,
+      role: 'owner',
+      isOperator: true,
+      ip: null,
+    };
+  }
+
+  const { trustedProxies } = config;
+  const overNetwork = apiRoutes({ ...services, isSecure: (request) => isPrivate(request.raw) });
+  const health = healthRoutes({ version, checks: () => checkHealth(installation, dataPlane) });
+  const scraped = { contentType: metrics.contentType, text: () => scrape(installation, metrics) };
+  const openMetrics = metricsRoutes({ metrics: scraped, mayRead: async () => true });
+  const guardedMetrics = metricsRoutes({
+    metrics: scraped,
+    mayRead: async (request) => isLocalPeer(request, isLoopback) || isAdmin(request),
+  });
+  const main = await createEdge({
+    serverOf: (listener) => createEdgeServer(dataPlane.gateway, listener),
+    trustedProxies,
+    plugins: [
+      { plugin: health },
+      ...(config.adminPort === null ? [{ plugin: overNetwork, prefix: '/api' }] : []),
+      ...(config.metricsPort === null ? [{ plugin: guardedMetrics }] : []),
+    ],
+  });
+  const admin =
+    config.adminPort === null
+      ? null
+      : await createEdge({
+          trustedProxies,
+          plugins: [{ plugin: overNetwork, prefix: '/api' }, { plugin: health }],
+        });
+  const metricsEdge =
+    config.metricsPort === null
+      ? null
+      : await createEdge({ trustedProxies, plugins: [{ plugin: openMetrics }] });
+  const operator = await createEdge({
+    trustedProxies: [],
+    plugins: [
+      {
+        plugin: apiRoutes({ ...services, isSecure: () => true, callerOf: () => operatorCaller() }),
+        prefix: '/api',
+      },
+    ],
+  });
+  dataPlane.start();
+
+  /** May a provider key come in clear over this connection? */
+  function isPrivate(request: IncomingMessage): boolean {
+    if (config.allowPlainHttp) return true;
+    if (addresses.isTrustedPeer(request)) return request.headers['x-forwarded-proto'] === 'https';
+    const isForwarded =
+      request.headers['x-forwarded-for'] !== undefined || request.headers['forwarded'] !== undefined;
+    return !isForwarded && isLoopback(request.socket.remoteAddress ?? '');
+  }
+
+  async function isAdmin(request: EdgeRequest): Promise<boolean> {
+    const bearer = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
+    if (bearer === undefined) return false;
+    return callers.authenticate(bearer, request.ip).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  return Object.freeze<App>({
+    dataPlane,
+    main,
+    admin,
+    metrics: metricsEdge,
+    operator,
+    keys,
+    operatorCaller,
+    async initialise() {
+      const found = await store.asSystem((tx) =>
+        tx.selectFrom('workspaces').select('id').limit(1).executeTakeFirst(),
+      );
+      if (found !== undefined) {
+        throw new SallyportError(
+          'ALREADY_INITIALISED',
+          'This installation has a workspace already; nothing was changed.',
+        );
+      }
+      return workspaces.createWorkspace(
+        { type: 'cli', id: 'init', ip: null, isOperator: true },
+        { name: 'default' },
+      );
+    },
+    async close(graceMs) {
+      dataPlane.gateway.drain();
+      const cutter = setTimeout(() => dataPlane.gateway.cutAll(), graceMs);
+      await Promise.all([main, admin, metricsEdge, operator].map((edge) => edge?.close()));
+      clearTimeout(cutter);
+      await dataPlane.stop();
+      await egress.close();
+    },
+  });
+}
+
+/** Gauges of what nobody counts on the way of a call are read when they are asked for. */
+async function scrape({ store, shipper }: Installation, metrics: Metrics): Promise<string> {
+  metrics.setJournalLag(shipper.lag());
+  // With the database away the last counts stand.
+  await countKeys({ store }, Date.now()).then(metrics.setKeys, () => {});
+  return metrics.text();
+}
+
+async function checkHealth({ store, journal, vault }: Installation, { epoch }: DataPlane) {
+  const isReachable =
+    !epoch.isStale() &&
+    (await store.ping().then(
+      () => true,
+      () => false,
+    ));
+  const isOpen = await vault.check().then(
+    () => true,
+    () => false,
+  );
+  return {
+    database: isReachable ? ('ok' as const) : ('failed' as const),
+    journal: journal.isOpen() ? ('ok' as const) : ('failed' as const),
+    vault: isOpen ? ('ok' as const) : ('failed' as const),
+  };
+}

@@ -1,0 +1,13 @@
+import path from 'node:path';
+import type { ConnectionOptions } from './connection.ts';
+import { isAlive, mayBePostgres, readPidFile } from './embedded-pidfile.ts';
+
+/**
+ * The embedded server of a data directory if one runs there now, to look and not to own: it takes no lock and stops nothing.
+ * For commands beside a running gateway (doctor, journal verify).
+ */
+export function runningDatabase(dataDir: string): ConnectionOptions | null {
+  const file = readPidFile(path.join(dataDir, 'postgres'));
+  if (file === null || file.status !== 'ready' || !isAlive(file.pid) || !mayBePostgres(file.pid)) return null;
+  return Object.freeze({ host: file.socketDir, user: 'sallyport', database: 'sallyport' });
+}

@@ -1,0 +1,126 @@
+import type { IncomingMessage } from 'node:http';
+import type { Selectable } from 'kysely';
+import type { Schema } from '../db/schema.ts';
+import type { Store } from '../db/store.ts';
+import type { Egress } from '../egress/egress.ts';
+import { SallyportError } from '../errors.ts';
+import type { Journal } from '../journal/journal.ts';
+import type { Limits } from '../limits/limits.ts';
+import type { Provider } from '../providers/provider.ts';
+import type { Log } from '../telemetry/log.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import type { Vault } from '../vault/vault.ts';
+import { createCallers } from './callers.ts';
+import { createDenials } from './denials.ts';
+import { createEnds } from './ends.ts';
+import { createEpoch, type Epoch } from './epoch.ts';
+import { createGateway, type Gateway } from './gateway.ts';
+import { createLastUsed } from './last-used.ts';
+import { createProbe, type ProbeResult } from './probe.ts';
+import { createSnapshotReader, keySnapshot } from './snapshot-reader.ts';
+
+type KeyRow = Selectable<Schema['provider_keys']>;
+
+export interface DataPlaneDeps {
+  readonly store: Store;
+  readonly vault: Vault;
+  readonly journal: Journal;
+  readonly egress: Egress;
+  readonly limits: Limits;
+  readonly metrics: Metrics;
+  readonly log: Log;
+  readonly providers: ReadonlyMap<string, Provider>;
+  readonly originOf: (provider: string) => string;
+  readonly isOperatorSet: (origin: string) => boolean;
+  readonly clientAddress: (request: IncomingMessage) => string;
+  readonly staleSeconds: number;
+  readonly maxJsonBytes: number;
+  readonly maxUploadBytes: number;
+  readonly corsOrigins: readonly string[];
+}
+
+/** The data plane as a whole: the gateway and what it keeps going beside the calls. */
+export interface DataPlane {
+  readonly gateway: Gateway;
+  readonly epoch: Pick<Epoch, 'isStale' | 'ageMs'>;
+  probe(caller: { readonly workspaceId: string; readonly userId: string }, key: KeyRow): Promise<ProbeResult>;
+  start(): void;
+  /** Resolves when no call is under way and the ends of those that were are durable, or refused by the journal. */
+  settled(): Promise<void>;
+  /** Calls have ended: what still waits to be written is. */
+  stop(): Promise<void>;
+}
+
+export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
+  const { store, vault, journal, egress, log, originOf, isOperatorSet } = deps;
+  const now = Date.now;
+  const epoch = await createEpoch({
+    read: () =>
+      store.asSystem(
+        async (tx) => (await tx.selectFrom('epoch').select('value').executeTakeFirstOrThrow()).value,
+      ),
+    now,
+    onRead: () => callers.refreshRunning(),
+  });
+  const onForgedRow = (kind: string, record: string): void =>
+    log.error('database.forged-row', { kind, record });
+  const callers = createCallers({
+    read: createSnapshotReader({ store, vault, onForgedRow }),
+    epoch,
+    staleSeconds: deps.staleSeconds,
+    now,
+  });
+  const ends = createEnds({ append: journal.append, isOpen: journal.isOpen });
+  const denials = createDenials({ append: journal.append });
+  const lastUsed = createLastUsed({ store });
+  const gateway = createGateway({
+    ...deps,
+    callers,
+    resolver: { providers: deps.providers, originOf, isOperatorSet, now },
+    ends,
+    denials,
+    lastUsed,
+    hashIp: vault.hashIp,
+    now,
+  });
+  const probe = createProbe({ journal, ends, egress, originOf, isOperatorSet, now });
+
+  return Object.freeze<DataPlane>({
+    gateway,
+    epoch,
+    async probe(caller, key) {
+      const version = await store.asWorkspace(caller.workspaceId, (tx) =>
+        tx
+          .selectFrom('provider_key_versions')
+          .select(['wrap', 'payload', 'workspace_key_version'])
+          .where('key_id', '=', key.id)
+          .where('version', '=', key.version)
+          .executeTakeFirst(),
+      );
+      if (version === undefined) throw new SallyportError('KEY_MISSING', 'The key is gone.');
+      const provider = deps.providers.get(key.provider);
+      if (provider === undefined)
+        throw new SallyportError('KEY_INVALID', 'The key is for a provider that is not known.');
+      const snapshot = keySnapshot(vault, { user_id: caller.userId }, { ...key, ...version });
+      return probe(provider, snapshot, caller);
+    },
+    async settled() {
+      await gateway.idle();
+      await ends.flush();
+    },
+    start() {
+      epoch.start();
+      lastUsed.start();
+    },
+    async stop() {
+      epoch.stop();
+      lastUsed.stop();
+      denials.flush();
+      denials.stop();
+      await gateway.idle();
+      await ends.flush();
+      ends.stop();
+      await lastUsed.flush();
+    },
+  });
+}

@@ -1,0 +1,198 @@
+import { randomBytes } from 'node:crypto';
+import path from 'node:path';
+import type { Config } from './config.ts';
+import type { ConnectionOptions } from './db/connection.ts';
+import { startEmbedded } from './db/embedded.ts';
+import { migrate, schemaState } from './db/migrate.ts';
+import { openStore, type Store } from './db/store.ts';
+import { SallyportError } from './errors.ts';
+import { openJournal, type Journal } from './journal/journal.ts';
+import { nodeIdOf } from './journal/node-id.ts';
+import { settleCrashed } from './journal/recovery.ts';
+import { createShipper, type Shipper } from './journal/shipper.ts';
+import type { Log } from './telemetry/log.ts';
+import type { Metrics } from './telemetry/metrics.ts';
+import { countSealed } from './vault/deployment.ts';
+import { createKeyringFile, readKeyringFile } from './vault/keyring-file.ts';
+import { parseKeyring, type KekRing } from './vault/keyring.ts';
+import { createVault, type Vault } from './vault/vault.ts';
+
+/** What is on disk and in the database, opened: the rooms below the gateway and the admin side. */
+export interface Installation {
+  readonly store: Store;
+  readonly vault: Vault;
+  readonly journal: Journal;
+  readonly shipper: Shipper;
+  /** No workspace yet: `init` has to come first. */
+  readonly isEmpty: boolean;
+  /** Ships what is left and ends everything; the database last. */
+  close(): Promise<void>;
+}
+
+export interface Database {
+  readonly connection: ConnectionOptions;
+  stop(): Promise<void>;
+}
+
+export interface InstallationDeps {
+  readonly log: Log;
+  readonly metrics: Metrics;
+  /** In place of the one that the configuration names. */
+  readonly database?: Database;
+}
+
+/** The server that this installation uses: the one named, or its own. */
+export async function openDatabase(config: Config): Promise<Database> {
+  if (config.databaseUrl !== null) return { connection: { url: config.databaseUrl }, stop: async () => {} };
+  return startEmbedded({ dataDir: config.dataDir });
+}
+
+/** The connection for migrations: the owner's, where it is kept apart. */
+export function migrationConnection(
+  config: Config,
+  database: Pick<Database, 'connection'>,
+): ConnectionOptions {
+  return config.databaseMigrateUrl === null ? database.connection : { url: config.databaseMigrateUrl };
+}
+
+/**
+ * Opens an installation: database, schema, ring, vault, journal, in the order in which each can refuse before the next is touched.
+ *
+ * @throws {SallyportError} CONFIG_INVALID: nothing was changed but the schema.
+ */
+export async function openInstallation(
+  config: Config,
+  { log, metrics, database: given }: InstallationDeps,
+): Promise<Installation> {
+  const clock = Date.now;
+  let isClosing = false;
+  const closers: (() => Promise<void> | void)[] = [];
+  const close = async (): Promise<void> => {
+    isClosing = true;
+    for (const closer of closers.splice(0).toReversed()) {
+      await Promise.resolve(closer()).catch((error: unknown) => log.error('close.failed', { error }));
+    }
+  };
+  try {
+    const database = given ?? (await openDatabase(config));
+    closers.push(() => database.stop());
+    await bringUpToDate(config, database, log);
+    const store = openStore({ connection: database.connection });
+    closers.push(() => store.close());
+    const ring = await openRing(config, store, log);
+    closers.push(() => ring.close());
+    const vault = await createVault({
+      store,
+      ring,
+      clock,
+      knownOrigins: (provider) => (config.origins as Readonly<Record<string, string>>)[provider] ?? null,
+      alarm: (alarm) => log.error('vault.alarm', { ...alarm }),
+    });
+    closers.push(() => vault.close());
+    const dir = path.join(config.dataDir, 'journal');
+    const journal = await openJournal({
+      dir,
+      nodeId: await nodeIdOf(dir),
+      bootId: randomBytes(8).toString('hex'),
+      sync: config.journalSync,
+      maxBytes: config.journalMaxBytes,
+      clock,
+      onAppended: (event, seconds) => metrics.journalAppended(event, seconds),
+      onGate: (closed) => {
+        metrics.journalGate(closed);
+        if (isClosing) return;
+        if (closed) log.error('journal.gate-closed');
+        else log.info('journal.gate-open');
+      },
+    });
+    closers.push(() => journal.close());
+    await settle(journal, store, log);
+    const shipper = createShipper({
+      store,
+      journal,
+      clock,
+      onAlarm: (fault) =>
+        log.error('journal.alarm', { stream: fault.stream, seq: fault.seq, kind: fault.kind }),
+      onError: (error) => log.warn('journal.shipping-failed', { error }),
+    });
+    shipper.start();
+    closers.push(() => shipLast(journal, shipper, log));
+    const isEmpty = await store.asSystem(
+      async (tx) =>
+        (await tx.selectFrom('workspaces').select('id').limit(1).executeTakeFirst()) === undefined,
+    );
+    return Object.freeze({ store, vault, journal, shipper, isEmpty, close });
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function bringUpToDate(config: Config, database: Database, log: Log): Promise<void> {
+  const connection = migrationConnection(config, database);
+  if (config.migrate === 'auto') {
+    const { applied, version } = await migrate(connection);
+    if (applied.length > 0) log.info('database.migrated', { version, count: applied.length });
+    return;
+  }
+  const { pending } = await schemaState(connection);
+  if (pending.length === 0) return;
+  throw new SallyportError(
+    'CONFIG_INVALID',
+    `The database lacks the migrations ${pending.join(', ')}, and MIGRATE is off.`,
+    {
+      fix: 'Run bin/sallyport migrate, or set MIGRATE=auto.',
+    },
+  );
+}
+
+/** The ring that there is: from the settings, else the file. @throws {SallyportError} CONFIG_INVALID */
+export async function readRing(config: Config): Promise<KekRing> {
+  if (config.keyring !== null) return parseKeyring(config.keyring, 'SALLYPORT_KEYRING');
+  return readKeyringFile(keyringFile(config));
+}
+
+function keyringFile({ dataDir }: Config): string {
+  return path.join(dataDir, 'keyring.json');
+}
+
+/** The same, made on the very first start and never again. */
+async function openRing(config: Config, store: Store, log: Log): Promise<KekRing> {
+  const found = await countSealed(store);
+  if (config.keyring !== null || found.workspaceKeys > 0 || found.hasDeployment) return readRing(config);
+  const file = keyringFile(config);
+  try {
+    // Overwrites nothing: a file that is there is read, and says itself what is wrong with it.
+    const ring = await createKeyringFile(file, found);
+    log.info('keyring.created', { file });
+    return ring;
+  } catch {
+    return readRing(config);
+  }
+}
+
+async function settle(journal: Journal, store: Store, log: Log): Promise<void> {
+  const recovered = await settleCrashed({
+    journal,
+    lookup: (actId) =>
+      store.asSystem(
+        async (tx) =>
+          (await tx.selectFrom('acts').select('act_id').where('act_id', '=', actId).executeTakeFirst()) !==
+          undefined,
+      ),
+    onFault: (fault) =>
+      log.error('journal.damaged', { stream: fault.stream, seq: fault.seq, kind: fault.kind }),
+  });
+  if (recovered.calls + recovered.acts + recovered.torn === 0) return;
+  log.warn('journal.settled', {
+    count: recovered.calls,
+    detail: `${recovered.acts} acts, ${recovered.torn} torn tails`,
+  });
+}
+
+/** The journal is closed first, so that its last record goes along; what a lost database leaves behind, the next start ships. */
+async function shipLast(journal: Journal, shipper: Shipper, log: Log): Promise<void> {
+  await journal.close();
+  await shipper.stop();
+  await shipper.flush().catch((error: unknown) => log.warn('journal.shipping-failed', { error }));
+}

@@ -1,0 +1,140 @@
+import path from 'node:path';
+import { findUndecryptable, listKeyOrigins } from './admin/key-survey.ts';
+import { createApp } from './app.ts';
+import { examine } from './cli/doctor.ts';
+import type { CliDeps, Initialised } from './cli/deps.ts';
+import { readEnvironmentKeys } from './cli/environment-keys.ts';
+import type { Config } from './config.ts';
+import type { ConnectionOptions } from './db/connection.ts';
+import { runningDatabase } from './db/embedded-running.ts';
+import { migrate, schemaState } from './db/migrate.ts';
+import { openStore, type Store } from './db/store.ts';
+import { SallyportError } from './errors.ts';
+import { migrationConnection, openDatabase, openInstallation, readRing } from './installation.ts';
+import { verifyJournal } from './journal/verify.ts';
+import { serve } from './serve.ts';
+import { createLog, openLogSink } from './telemetry/log.ts';
+import { createMetrics } from './telemetry/metrics.ts';
+import { countSealed } from './vault/deployment.ts';
+import { createVault } from './vault/vault.ts';
+
+export interface ProgramOptions {
+  readonly version: string;
+  readonly output: NodeJS.WritableStream & { isTTY?: boolean };
+}
+
+/** What the command line can do, over a configuration. Log lines go to standard error: standard output is the answer's. */
+export function createCliDeps(config: Config, { version, output }: ProgramOptions): CliDeps {
+  const sink = openLogSink(2);
+  const metrics = createMetrics({ version, node: process.version });
+  const serving = createLog({ level: config.logLevel, write: sink.write });
+  // A command says itself what came of it: of the rooms below only faults are told.
+  const quiet = createLog({ level: config.logLevel === 'silent' ? 'silent' : 'error', write: sink.write });
+
+  async function withApp<T>(work: (app: Awaited<ReturnType<typeof createApp>>) => Promise<T>): Promise<T> {
+    const { app, close } = await openQuietly();
+    try {
+      return await work(app);
+    } finally {
+      await close();
+    }
+  }
+
+  async function openQuietly() {
+    const installation = await openInstallation(config, { log: quiet, metrics });
+    try {
+      const app = await createApp(config, { installation, log: quiet, metrics, version });
+      const close = async (): Promise<void> => {
+        await app.close(0);
+        await installation.close();
+      };
+      return { app, close };
+    } catch (error) {
+      await installation.close();
+      throw error;
+    }
+  }
+
+  /** The database for a look: the running gateway's where one runs, else opened for the while. */
+  async function withConnection<T>(work: (connection: ConnectionOptions) => Promise<T>): Promise<T> {
+    const running = config.databaseUrl === null ? runningDatabase(config.dataDir) : null;
+    if (running !== null) return work(running);
+    const database = await openDatabase(config);
+    try {
+      return await work(database.connection);
+    } finally {
+      await database.stop();
+    }
+  }
+
+  async function verify() {
+    const dir = path.join(config.dataDir, 'journal');
+    return withConnection((connection) => withStore(connection, (store) => verifyJournal({ dir, store })));
+  }
+
+  return Object.freeze<CliDeps>({
+    async serve({ keysFd }) {
+      const environmentKeys = keysFd === null ? [] : readEnvironmentKeys(keysFd);
+      try {
+        return await serve(config, { log: serving, metrics, version, environmentKeys, output });
+      } finally {
+        sink.flush();
+      }
+    },
+    init: () => withApp((app): Promise<Initialised> => app.initialise()),
+    migrate: () => withConnection((connection) => migrate(migrationConnection(config, { connection }))),
+    verifyJournal: ({ dir }) => (dir === null ? verify() : verifyJournal({ dir, store: null })),
+    async openOffline() {
+      const { app, close } = await openQuietly();
+      return {
+        request: (method, path, body) => app.operator.inject(method, path, body),
+        close,
+      };
+    },
+    doctor: () =>
+      withConnection((connection) =>
+        examine({
+          config,
+          nodeVersion: process.version,
+          schemaState: () => schemaState(connection),
+          openVault: () => withStore(connection, (store) => surveyVault(config, store)),
+          keyOrigins: () => withStore(connection, (store) => listKeyOrigins({ store })),
+          verifyJournal: verify,
+        }),
+      ),
+  });
+}
+
+async function withStore<T>(connection: ConnectionOptions, work: (store: Store) => Promise<T>): Promise<T> {
+  const store = openStore({ connection, maxConnections: 2 });
+  try {
+    return await work(store);
+  } finally {
+    await store.close();
+  }
+}
+
+/** Opens the vault as a start would, but founds nothing: the doctor changes nothing. */
+async function surveyVault(config: Config, store: Store): Promise<string[]> {
+  if (!(await countSealed(store)).hasDeployment) {
+    throw new SallyportError('CONFIG_INVALID', 'This installation has not been set up yet.', {
+      fix: 'Run bin/sallyport init, or start the gateway once: npm start',
+    });
+  }
+  const ring = await readRing(config);
+  try {
+    const vault = await createVault({
+      store,
+      ring,
+      clock: Date.now,
+      knownOrigins: (provider) => (config.origins as Readonly<Record<string, string>>)[provider] ?? null,
+    });
+    try {
+      return await findUndecryptable({ store, vault });
+    } finally {
+      vault.close();
+    }
+  } finally {
+    ring.close();
+  }
+}

@@ -1,0 +1,75 @@
+import Fastify, { type FastifyInstance, type FastifyPluginAsync, type FastifyRequest } from 'fastify';
+import { randomUUID } from 'node:crypto';
+import type { RequestListener, Server } from 'node:http';
+import { renderError } from '../dialects/error-answer.ts';
+import { SallyportError } from '../errors.ts';
+import { baseUrls } from '../gateway/base-url.ts';
+
+export type EdgeRequest = FastifyRequest;
+
+export interface EdgeOptions {
+  /** Makes the HTTP server; a plain one of fastify's own where it is left out. */
+  readonly serverOf?: (listener: RequestListener) => Server;
+  /** Peers whose forwarding headers are believed. */
+  readonly trustedProxies: readonly string[];
+  readonly plugins: readonly { readonly plugin: FastifyPluginAsync; readonly prefix?: string }[];
+}
+
+export interface Edge {
+  readonly app: FastifyInstance;
+  /** @returns the port in use. */
+  listen(
+    where: { readonly host: string; readonly port: number } | { readonly path: string },
+  ): Promise<number>;
+  /** One request without a listener. `body` is JSON and stays the caller's to wipe. */
+  inject(method: string, path: string, body: Buffer | null): Promise<{ status: number; body: Buffer }>;
+  /** Lets running requests end; idle connections are closed at once and again as they fall idle. */
+  close(): Promise<void>;
+}
+
+/** One listener: fastify with the given plugins, without its own logging (the request line would hold `?key=`). */
+export async function createEdge({ serverOf, trustedProxies, plugins }: EdgeOptions): Promise<Edge> {
+  const app = Fastify({
+    logger: false,
+    genReqId: () => `req_${randomUUID()}`,
+    bodyLimit: 1024 * 1024,
+    trustProxy: trustedProxies.length > 0 ? [...trustedProxies] : false,
+    forceCloseConnections: false,
+    ...(serverOf === undefined ? {} : { serverFactory: (handler: RequestListener) => serverOf(handler) }),
+  });
+  for (const { plugin, prefix } of plugins)
+    await app.register(plugin, prefix === undefined ? {} : { prefix });
+  app.setNotFoundHandler((request, reply) => {
+    const error = new SallyportError('NOT_FOUND', `Nothing is served here. Base URLs: ${baseUrls}.`, {
+      fix: 'Set your SDK’s base URL to one of these on this host; administration is under /api.',
+    });
+    const answer = renderError('openai', error, request.id);
+    return reply.code(answer.status).headers(answer.headers).send(answer.body);
+  });
+  await app.ready();
+  return Object.freeze<Edge>({
+    app,
+    async listen(where) {
+      await app.listen(where);
+      const address = app.server.address();
+      return typeof address === 'object' && address !== null ? address.port : 0;
+    },
+    async inject(method, path, body) {
+      const answer = await app.inject({
+        method: method as 'GET',
+        url: path,
+        ...(body === null ? {} : { payload: body, headers: { 'content-type': 'application/json' } }),
+      });
+      return { status: answer.statusCode, body: answer.rawPayload };
+    },
+    async close() {
+      // app.close() waits for idle keep-alive connections, which nothing ends.
+      const idle = setInterval(() => app.server.closeIdleConnections(), 50);
+      try {
+        await app.close();
+      } finally {
+        clearInterval(idle);
+      }
+    },
+  });
+}

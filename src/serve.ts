@@ -1,0 +1,152 @@
+import { createServer } from 'node:net';
+import { createApp, type App } from './app.ts';
+import { guardAdminSocket, prepareAdminSocket, removeAdminSocket } from './cli/admin-socket.ts';
+import { bannerText } from './cli/banner.ts';
+import type { EnvironmentKey } from './cli/environment-keys.ts';
+import { handOver } from './cli/first-start.ts';
+import type { Config } from './config.ts';
+import { SallyportError } from './errors.ts';
+import { openInstallation, type Installation } from './installation.ts';
+import { wipe } from './secret.ts';
+import type { Log } from './telemetry/log.ts';
+import type { Metrics } from './telemetry/metrics.ts';
+
+export interface ServeDeps {
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly version: string;
+  readonly environmentKeys: readonly EnvironmentKey[];
+  readonly output: NodeJS.WritableStream & { isTTY?: boolean };
+}
+
+/** Running calls may end by themselves for so long; a second signal ends them now. */
+const graceMs = 10_000;
+
+/** Runs the gateway until a signal ends it. @returns the exit code */
+export async function serve(config: Config, deps: ServeDeps): Promise<number> {
+  const { log, metrics } = deps;
+  // Before anything is made: a first start that then cannot listen would have minted tokens that nobody has seen.
+  await checkPort(config.host, config.port);
+  const socketPath = await prepareAdminSocket(config.dataDir);
+  const signal = nextSignal();
+  const installation = await openInstallation(config, { log, metrics });
+  let app: App | null = null;
+  try {
+    app = await createApp(config, { ...deps, installation });
+    const isFirst = installation.isEmpty;
+    const made = isFirst ? await app.initialise() : null;
+    const imported = await importKeys(config, app, deps, isFirst);
+    const baseUrl = await listen(config, app, socketPath);
+    const file = made === null ? null : handOver({ ...made, baseUrl }, config.dataDir, deps.output);
+    if (file !== null) log.info('first-start', { file });
+    deps.output.write(
+      bannerText({
+        version: deps.version,
+        dataDir: config.dataDir,
+        baseUrl,
+        providers: await providersOf(app, installation),
+        importedKeys: imported,
+        token: deps.output.isTTY === true ? (made?.token ?? null) : null,
+        firstStartFile: file,
+      }),
+    );
+    log.info('serving', { host: config.host, port: Number(new URL(baseUrl).port), version: deps.version });
+    log.info('stopping', { signal: await signal.first });
+  } finally {
+    const isHurried = signal.second.then(() => app?.dataPlane.gateway.cutAll());
+    void isHurried;
+    await app?.close(graceMs);
+    removeAdminSocket(config.dataDir);
+    await installation.close();
+    signal.release();
+  }
+  return 0;
+}
+
+async function listen(config: Config, app: App, socketPath: string): Promise<string> {
+  const { host } = config;
+  try {
+    await app.operator.listen({ path: socketPath });
+    guardAdminSocket(socketPath);
+    if (config.adminPort !== null) await app.admin?.listen({ host, port: config.adminPort });
+    if (config.metricsPort !== null) await app.metrics?.listen({ host, port: config.metricsPort });
+    const port = await app.main.listen({ host, port: config.port });
+    return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+  } catch (error) {
+    throw portTaken(error) ?? error;
+  }
+}
+
+function checkPort(host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer()
+      .once('error', (error) => reject(portTaken(error) ?? error))
+      .listen({ host, port, exclusive: true }, () => probe.close(() => resolve()));
+  });
+}
+
+function portTaken(error: unknown): SallyportError | null {
+  const { code, port, address } = error as NodeJS.ErrnoException & { port?: number; address?: string };
+  if (code === 'EADDRINUSE') {
+    return new SallyportError('CONFIG_INVALID', `Port ${port} is taken.`, {
+      fix: `Choose another one: PORT=${(port ?? 8080) + 1} npm start`,
+    });
+  }
+  if (code === 'EACCES' || code === 'EADDRNOTAVAIL') {
+    return new SallyportError('CONFIG_INVALID', `${address}:${port} cannot be listened on (${code}).`, {
+      fix: 'Set HOST to an address of this machine and PORT to one above 1023.',
+    });
+  }
+  return null;
+}
+
+/** Keys of the environment become managed keys that the operator may use; the values are wiped whatever happens. */
+async function importKeys(config: Config, app: App, { environmentKeys, log }: ServeDeps, isFirst: boolean) {
+  const wanted = config.importEnvKeys === 'always' || (config.importEnvKeys === 'first-start' && isFirst);
+  const imported: { variable: string; provider: string }[] = [];
+  for (const { variable, provider, secret } of environmentKeys) {
+    try {
+      if (!wanted) continue;
+      const made = await app.keys.importManaged(await app.operatorCaller(), provider, secret);
+      log.info('key.imported', { name: variable, provider, keyId: made.id });
+      if (made.imported) imported.push({ variable, provider });
+    } catch (error) {
+      if (!(error instanceof SallyportError) || error.status >= 500) throw error;
+      // One key that is no key must not keep the gateway from starting.
+      log.warn('key.not-imported', { name: variable, provider, code: error.code, detail: error.message });
+    } finally {
+      wipe(secret);
+    }
+  }
+  return imported;
+}
+
+async function providersOf(app: App, { store }: Installation): Promise<string[]> {
+  const caller = await app.operatorCaller();
+  const rows = await store.asWorkspace(caller.workspaceId, (tx) =>
+    tx
+      .selectFrom('provider_keys')
+      .select('provider')
+      .distinct()
+      .where('user_id', '=', caller.userId)
+      .where('is_active', '=', true)
+      .execute(),
+  );
+  return rows.map((row) => row.provider);
+}
+
+function nextSignal() {
+  const first = Promise.withResolvers<string>();
+  const second = Promise.withResolvers<string>();
+  let count = 0;
+  const on = (name: NodeJS.Signals): void => {
+    count += 1;
+    (count === 1 ? first : second).resolve(name);
+  };
+  process.on('SIGINT', on).on('SIGTERM', on).on('SIGHUP', on);
+  return {
+    first: first.promise,
+    second: second.promise,
+    release: () => void process.off('SIGINT', on).off('SIGTERM', on).off('SIGHUP', on),
+  };
+}

@@ -1,0 +1,136 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import type { Test } from 'tap';
+import { createApp, type App } from '../../src/app.ts';
+import { readConfig } from '../../src/config.ts';
+import { openInstallation, type Installation } from '../../src/installation.ts';
+import { createLog } from '../../src/telemetry/log.ts';
+import { createMetrics } from '../../src/telemetry/metrics.ts';
+import { testDatabase, type TestDatabase } from './database.ts';
+
+export interface TestGatewayOptions {
+  /** Origins of known providers, as the operator would set them: a scripted upstream's. */
+  readonly upstreams?: Readonly<Partial<Record<'openai' | 'anthropic' | 'google' | 'groq' | 'xai', string>>>;
+  /** Further settings by their names. */
+  readonly settings?: Readonly<Record<string, string>>;
+  /** Trusted for upstreams with TLS. */
+  readonly ca?: string;
+}
+
+/** `/api`'s answer. */
+export interface ApiAnswer {
+  readonly status: number;
+  readonly headers: Headers;
+  // Shapes are what the tests are about: each asserts those that it reads.
+  // eslint-disable-next-line typescript/no-explicit-any
+  readonly body: any;
+}
+
+export interface TestGateway {
+  /** `http://127.0.0.1:PORT` */
+  readonly origin: string;
+  readonly token: string;
+  readonly adminToken: string;
+  readonly workspaceId: string;
+  readonly app: App;
+  readonly installation: Installation;
+  readonly database: TestDatabase;
+  readonly journalDir: string;
+  readonly logLines: readonly string[];
+  /** JSON to `/api`, as the first workspace's owner unless another admin token is given. */
+  api(method: string, path: string, body?: unknown, adminToken?: string): Promise<ApiAnswer>;
+  /** Stores a key and returns its id. */
+  addKey(provider: string, value: string, more?: Readonly<Record<string, unknown>>): Promise<string>;
+  /** Every call has ended, and all that was recorded is in the database. */
+  shipped(): Promise<void>;
+  metrics(): Promise<string>;
+  stop(): Promise<void>;
+}
+
+/** A whole gateway in this process, on a database and a folder of its own, listening on loopback; gone with the test. */
+export async function startGateway(t: Test, options: TestGatewayOptions = {}): Promise<TestGateway> {
+  const database = await testDatabase(t);
+  const dataDir = mkdtempSync(path.join(tmpdir(), 'sallyport-test-'));
+  const origins = Object.entries(options.upstreams ?? {}).map(([name, origin]) => [
+    `SALLYPORT_${name.toUpperCase()}_ORIGIN`,
+    origin,
+  ]);
+  const config = readConfig({
+    DATA_DIR: dataDir,
+    PORT: '0',
+    ...Object.fromEntries(origins),
+    ...options.settings,
+  });
+  const logLines: string[] = [];
+  const log = createLog({ level: config.logLevel, write: (line) => logLines.push(line) });
+  const metrics = createMetrics({ version: 'test', node: process.version });
+  const installation = await openInstallation(config, {
+    log,
+    metrics,
+    database: { connection: database.connection, stop: async () => {} },
+  });
+  const app = await createApp(config, {
+    installation,
+    log,
+    metrics,
+    version: 'test',
+    ...(options.ca === undefined ? {} : { ca: options.ca }),
+  });
+  const { workspaceId, adminToken, token } = await app.initialise();
+  const origin = `http://127.0.0.1:${await app.main.listen({ host: '127.0.0.1', port: 0 })}`;
+
+  let isStopped = false;
+  async function stop(): Promise<void> {
+    if (isStopped) return;
+    isStopped = true;
+    await app.close(0);
+    await installation.close();
+  }
+  t.teardown(async () => {
+    await stop();
+    rmSync(dataDir, { recursive: true, force: true });
+  });
+
+  async function api(method: string, path: string, body?: unknown, bearer = adminToken): Promise<ApiAnswer> {
+    const response = await fetch(`${origin}/api${path}`, {
+      method,
+      headers: {
+        authorization: `Bearer ${bearer}`,
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    const text = await response.text();
+    return {
+      status: response.status,
+      headers: response.headers,
+      body: text === '' ? null : JSON.parse(text),
+    };
+  }
+
+  return Object.freeze<TestGateway>({
+    origin,
+    token,
+    adminToken,
+    workspaceId,
+    app,
+    installation,
+    database,
+    journalDir: path.join(dataDir, 'journal'),
+    logLines,
+    api,
+    async addKey(provider, value, more = {}) {
+      const made = await api('POST', '/api-keys', { name: provider, provider, value, force: true, ...more });
+      if (made.status !== 201)
+        throw new Error(`a key was refused: ${made.status} ${made.body?.code} ${made.body?.detail}`);
+      return made.body.id;
+    },
+    async shipped() {
+      await app.dataPlane.settled();
+      await installation.shipper.flush();
+    },
+    metrics: async () => (await fetch(`${origin}/metrics`)).text(),
+    stop,
+  });
+}
