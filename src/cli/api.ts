@@ -63,11 +63,10 @@ function errorOf(status: number, document: unknown): AnsweredError {
       'Check --url and SALLYPORT_URL; a proxy in between may have answered.',
     );
   }
-  const places = Array.isArray(errors)
-    ? (errors as { path?: unknown; message?: unknown }[])
-        .map(({ path, message }) => ` ${String(path)}: ${String(message)}.`)
-        .join('')
-    : '';
   const message = [detail, title, code].find((text) => typeof text === 'string') ?? code;
-  return new AnsweredError(code, message + places, typeof fix === 'string' ? fix : '');
+  const places = (Array.isArray(errors) ? (errors as { path?: unknown; message?: unknown }[]) : [])
+    .map((error) => ({ path: String(error.path), text: String(error.message) }))
+    .filter(({ text }) => !message.includes(text))
+    .map(({ path, text }) => ` ${path} ${text}.`);
+  return new AnsweredError(code, message + places.join(''), typeof fix === 'string' ? fix : '');
 }

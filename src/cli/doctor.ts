@@ -2,6 +2,7 @@ import { constants, accessSync, lstatSync, statfsSync, statSync } from 'node:fs'
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { Config } from '../config.ts';
+import { scrub } from '../telemetry/scrub.ts';
 import type { Check, Verification } from './deps.ts';
 import { adminSocketPath, isListening } from './transport.ts';
 
@@ -28,16 +29,23 @@ const leastFreeBytes = 512 * 1024 * 1024;
 /** All checks in the order in which one would mend them; none changes anything. */
 export async function examine(deps: DoctorDeps): Promise<{ ok: boolean; checks: Check[] }> {
   const { config } = deps;
+  const database = await check('database', async () => checkSchema(await deps.schemaState()));
+  // Without the database these could only repeat its failure in worse words.
+  const behind = (name: string, run: () => Promise<Finding>) =>
+    check(
+      name,
+      database.ok ? run : () => ({ ok: false, detail: 'not looked at: the database comes first', fix: null }),
+    );
   const checks = [
     await check('node', () => checkNode(deps.nodeVersion)),
     await check('data directory', () => checkDataDir(config.dataDir)),
     await check('disk space', () => checkSpace(config.dataDir)),
     await check('keyring', () => checkKeyring(config)),
     await check('port', () => checkPort(config)),
-    await check('database', async () => checkSchema(await deps.schemaState())),
-    await check('vault', async () => checkVault(await deps.openVault())),
-    await check('key origins', async () => checkOrigins(await deps.keyOrigins(), config.origins)),
-    await check('journal', async () => checkJournal(await deps.verifyJournal())),
+    database,
+    await behind('vault', async () => checkVault(await deps.openVault())),
+    await behind('key origins', async () => checkOrigins(await deps.keyOrigins(), config.origins)),
+    await behind('journal', async () => checkJournal(await deps.verifyJournal())),
   ];
   return { ok: checks.every(({ ok }) => ok), checks };
 }
@@ -50,7 +58,7 @@ async function check(name: string, run: () => Finding | Promise<Finding>): Promi
   } catch (error) {
     const { message, fix } =
       error instanceof Error ? (error as Error & { fix?: unknown }) : { message: 'failed', fix: null };
-    return { name, ok: false, detail: message, fix: typeof fix === 'string' ? fix : null };
+    return { name, ok: false, detail: scrub(message), fix: typeof fix === 'string' ? fix : null };
   }
 }
 
@@ -159,7 +167,7 @@ export function checkOrigins(
     const origin = Object.hasOwn(inForce, provider) ? inForce[provider] : undefined;
     return origin !== undefined && !origins.includes(origin);
   });
-  if (stray.length === 0) return good(`${keys.length} keys go where they were stored for`);
+  if (stray.length === 0) return good(`${keys.length} keys checked`);
   const names = some(stray.map(({ id, provider, origins }) => `${id} (${provider}: ${origins.join(', ')})`));
   return bad(
     `${stray.length} keys are for another origin: ${names}`,

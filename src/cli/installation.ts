@@ -55,11 +55,11 @@ const journalVerify: Command = {
     const deps = await context.deps();
     const found = await deps.verifyJournal({ dir: context.text('dir') });
     const { ok, streams, records, openCalls, problems } = found;
-    const head = `${records.toLocaleString('en-US')} records in ${streams} streams, ${openCalls} calls under way: `;
+    const head = `Records: ${records.toLocaleString('en-US')}, streams: ${streams}, calls under way: ${openCalls}. `;
     const rows = problems.map(({ stream, seq, kind, message }) => [stream, seq, kind, message]);
     const text = ok
-      ? `${head}all well.\n`
-      : `${head}${problems.length} problems.\n\n${textTable(['STREAM', 'SEQ', 'KIND', 'WHAT'], rows)}`;
+      ? `${head}All well.\n`
+      : `${head}Problems: ${problems.length}.\n\n${textTable(['STREAM', 'SEQ', 'KIND', 'WHAT'], rows)}`;
     context.print({ ok, streams, records, openCalls, problems }, text);
     return ok ? exits.ok : exits.refused;
   },

@@ -221,6 +221,20 @@ t.test(
   },
 );
 
+t.test('validation errors name their places, once', async (t) => {
+  const errors = [
+    { path: '/name', message: 'is too long' },
+    { path: '/x', message: 'detail of REQUEST_INVALID' },
+  ];
+  const { url } = await gateway(t, {
+    'POST /api/users': [400, { ...problem('REQUEST_INVALID', 400), errors }],
+  });
+  const result = await run(['users', 'create', '--name', 'x', '--json'], {
+    env: { SALLYPORT_ADMIN_TOKEN: adminToken, SALLYPORT_URL: url },
+  });
+  t.match(JSON.parse(result.err), { message: 'detail of REQUEST_INVALID /name is too long.' });
+});
+
 t.test('what is no gateway, or is not there, is exit 4', async (t) => {
   const { url } = await gateway(t, { 'GET /api/usage': [200, '<html>'] });
   t.match(await run(['usage', '--url', url], { env: { SALLYPORT_ADMIN_TOKEN: adminToken } }), {

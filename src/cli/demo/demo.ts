@@ -37,13 +37,18 @@ export const demoCommand: Command = {
     const folder = await mkdtemp(join(tmpdir(), 'sallyport-demo-'));
     // Run by root, the embedded database is another user, who has to get through here; what is inside stays closed.
     await chmod(folder, 0o711);
-    const story = createStory(context.terminal.output, context.isJson);
+    const story = createStory(context.terminal.output, context.isJson, interrupt.signal);
     const stage: Stage = { folder, signal: interrupt.signal, standIn: null, gateway: null, token: null };
     try {
       const ok = await perform(story, stage);
       const kept =
         ok && context.has('keep') ? { baseUrl: `${stage.gateway?.baseUrl}/v1`, token: stage.token } : {};
-      context.print({ ok, steps: story.steps, ...kept }, closing(story, ok, kept));
+      context.print(
+        { ok, steps: story.steps, ...kept },
+        interrupt.signal.aborted
+          ? '\n  Interrupted; everything is taken away again.\n\n'
+          : closing(story, ok, kept),
+      );
       if (ok && context.has('keep') && !interrupt.signal.aborted) await untilAborted(interrupt.signal);
       return ok ? exits.ok : exits.refused;
     } finally {
@@ -160,7 +165,7 @@ async function act(story: Story, stage: Stage): Promise<void> {
   });
   await story.step('the journal verifies', async () => {
     const { document } = await sallyport(['journal', 'verify']);
-    const detail = `${String(document['records'])} records in ${String(document['streams'])} streams, chained by hash`;
+    const detail = `${String(document['records'])} records, each chained to the one before by its hash`;
     return {
       ok: document['ok'] === true,
       detail: document['ok'] === true ? detail : JSON.stringify(document['problems']),
@@ -175,7 +180,7 @@ async function act(story: Story, stage: Stage): Promise<void> {
     const changed = await changeOneByte(copy);
     const { exit, document } = await sallyport(['journal', 'verify', '--dir', copy]);
     const [problem] = document['problems'] as { kind: string; stream: string; seq: number }[];
-    const detail = `${changed}  →  ${problem?.kind ?? 'nothing'} in record ${problem?.seq ?? '?'}`;
+    const detail = `${changed}\n→  ${problem?.kind ?? 'nothing'} in record ${problem?.seq ?? '?'}`;
     return { ok: exit === exits.refused && document['ok'] === false && problem !== undefined, detail };
   });
 }

@@ -8,7 +8,7 @@ export interface Step extends Finding {
 }
 
 /** Tells what happens while it happens, and keeps the steps for --json. A step that throws is a step that is not true. */
-export function createStory(output: Terminal['output'], isSilent: boolean) {
+export function createStory(output: Terminal['output'], isSilent: boolean, signal: AbortSignal) {
   const steps: Step[] = [];
   const stream = output as NodeJS.WriteStream;
   const style = (format: Parameters<typeof styleText>[0], text: string) =>
@@ -36,6 +36,8 @@ export function createStory(output: Terminal['output'], isSilent: boolean) {
         ok: false,
         detail: scrub(error instanceof Error ? error.message : 'failed'),
       }));
+      // Ctrl-C makes nothing untrue.
+      if (signal.aborted) throw new StepFailed(name);
       steps.push({ name, ...found });
       const mark = found.ok ? style('green', '✓') : style('red', '✗');
       say(`  ${mark} ${name}\n    ${style('dim', found.detail.replaceAll('\n', '\n    '))}\n`);
