@@ -75,7 +75,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     providers,
     originOf,
     isOperatorSet: (origin) => operatorSet.has(origin),
-    clientAddress: addresses.of,
+    clientAddress: (request) => addresses.of(request),
     staleSeconds: config.authStaleSeconds,
     maxJsonBytes: config.maxJsonBytes,
     maxUploadBytes: config.maxUploadBytes,
@@ -83,7 +83,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
   });
 
   const isOperator = createIsOperator({ store });
-  const act = createActs({ store, journal, hashIp: vault.hashIp, clock });
+  const act = createActs({ store, journal, hashIp: (ip) => vault.hashIp(ip), clock });
   const workspaces = createWorkspaces({ store, act, vault, clock });
   const keys = createKeys({
     store,
@@ -224,7 +224,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     async close(graceMs) {
       dataPlane.gateway.drain();
       const cutter = setTimeout(() => dataPlane.gateway.cutAll(), graceMs);
-      await Promise.all([main, admin, metricsEdge, operator].map((edge) => edge?.close()));
+      await Promise.all([main, admin, metricsEdge, operator].map(async (edge) => edge?.close()));
       clearTimeout(cutter);
       await dataPlane.stop();
       await egress.close();

@@ -6,7 +6,7 @@ import type { CliDeps, Initialised } from './cli/deps.ts';
 import { readEnvironmentKeys } from './cli/environment-keys.ts';
 import type { Config } from './config.ts';
 import type { ConnectionOptions } from './db/connection.ts';
-import { runningDatabase } from './db/embedded-running.ts';
+import { hasDatabase, runningDatabase } from './db/embedded-running.ts';
 import { migrate, schemaState } from './db/migrate.ts';
 import { openStore, type Store } from './db/store.ts';
 import { SallyportError } from './errors.ts';
@@ -27,9 +27,12 @@ export interface ProgramOptions {
 export function createCliDeps(config: Config, { version, output }: ProgramOptions): CliDeps {
   const sink = openLogSink(2);
   const metrics = createMetrics({ version, node: process.version });
-  const serving = createLog({ level: config.logLevel, write: sink.write });
+  const serving = createLog({ level: config.logLevel, write: (line) => sink.write(line) });
   // A command says itself what came of it: of the rooms below only faults are told.
-  const quiet = createLog({ level: config.logLevel === 'silent' ? 'silent' : 'error', write: sink.write });
+  const quiet = createLog({
+    level: config.logLevel === 'silent' ? 'silent' : 'error',
+    write: (line) => sink.write(line),
+  });
 
   async function withApp<T>(work: (app: Awaited<ReturnType<typeof createApp>>) => Promise<T>): Promise<T> {
     const { app, close } = await openQuietly();
@@ -56,9 +59,13 @@ export function createCliDeps(config: Config, { version, output }: ProgramOption
   }
 
   /** The database for a look: the running gateway's where one runs, else opened for the while. */
-  async function withConnection<T>(work: (connection: ConnectionOptions) => Promise<T>): Promise<T> {
+  async function withConnection<T>(
+    work: (connection: ConnectionOptions) => Promise<T>,
+    { mayMake } = { mayMake: false },
+  ): Promise<T> {
     const running = config.databaseUrl === null ? runningDatabase(config.dataDir) : null;
     if (running !== null) return work(running);
+    if (!mayMake && config.databaseUrl === null && !hasDatabase(config.dataDir)) throw notSetUp();
     const database = await openDatabase(config);
     try {
       return await work(database.connection);
@@ -67,9 +74,12 @@ export function createCliDeps(config: Config, { version, output }: ProgramOption
     }
   }
 
+  const look = <T>(work: (store: Store) => Promise<T>): Promise<T> =>
+    withConnection((connection) => withStore(connection, work));
+
   async function verify() {
     const dir = path.join(config.dataDir, 'journal');
-    return withConnection((connection) => withStore(connection, (store) => verifyJournal({ dir, store })));
+    return look((store) => verifyJournal({ dir, store }));
   }
 
   return Object.freeze<CliDeps>({
@@ -82,7 +92,8 @@ export function createCliDeps(config: Config, { version, output }: ProgramOption
       }
     },
     init: () => withApp((app): Promise<Initialised> => app.initialise()),
-    migrate: () => withConnection((connection) => migrate(migrationConnection(config, { connection }))),
+    migrate: () =>
+      withConnection((connection) => migrate(migrationConnection(config, { connection })), { mayMake: true }),
     verifyJournal: ({ dir }) => (dir === null ? verify() : verifyJournal({ dir, store: null })),
     async openOffline() {
       const { app, close } = await openQuietly();
@@ -92,16 +103,14 @@ export function createCliDeps(config: Config, { version, output }: ProgramOption
       };
     },
     doctor: () =>
-      withConnection((connection) =>
-        examine({
-          config,
-          nodeVersion: process.version,
-          schemaState: () => schemaState(connection),
-          openVault: () => withStore(connection, (store) => surveyVault(config, store)),
-          keyOrigins: () => withStore(connection, (store) => listKeyOrigins({ store })),
-          verifyJournal: verify,
-        }),
-      ),
+      examine({
+        config,
+        nodeVersion: process.version,
+        schemaState: () => withConnection((connection) => schemaState(connection)),
+        openVault: () => look((store) => surveyVault(config, store)),
+        keyOrigins: () => look((store) => listKeyOrigins({ store })),
+        verifyJournal: verify,
+      }),
   });
 }
 
@@ -117,9 +126,7 @@ async function withStore<T>(connection: ConnectionOptions, work: (store: Store) 
 /** Opens the vault as a start would, but founds nothing: the doctor changes nothing. */
 async function surveyVault(config: Config, store: Store): Promise<string[]> {
   if (!(await countSealed(store)).hasDeployment) {
-    throw new SallyportError('CONFIG_INVALID', 'This installation has not been set up yet.', {
-      fix: 'Run bin/sallyport init, or start the gateway once: npm start',
-    });
+    throw notSetUp();
   }
   const ring = await readRing(config);
   try {
@@ -137,4 +144,10 @@ async function surveyVault(config: Config, store: Store): Promise<string[]> {
   } finally {
     ring.close();
   }
+}
+
+function notSetUp(): SallyportError {
+  return new SallyportError('CONFIG_INVALID', 'This installation has not been set up yet.', {
+    fix: 'Run bin/sallyport init, or start the gateway once: npm start',
+  });
 }

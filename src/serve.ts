@@ -1,5 +1,7 @@
 import { createServer } from 'node:net';
+import path from 'node:path';
 import { createApp, type App } from './app.ts';
+import { longestSocketPath } from './cli/transport.ts';
 import { guardAdminSocket, prepareAdminSocket, removeAdminSocket } from './cli/admin-socket.ts';
 import { bannerText } from './cli/banner.ts';
 import type { EnvironmentKey } from './cli/environment-keys.ts';
@@ -66,14 +68,26 @@ export async function serve(config: Config, deps: ServeDeps): Promise<number> {
 async function listen(config: Config, app: App, socketPath: string): Promise<string> {
   const { host } = config;
   try {
-    await app.operator.listen({ path: socketPath });
-    guardAdminSocket(socketPath);
+    await listenOnSocket(app, socketPath);
     if (config.adminPort !== null) await app.admin?.listen({ host, port: config.adminPort });
     if (config.metricsPort !== null) await app.metrics?.listen({ host, port: config.metricsPort });
     const port = await app.main.listen({ host, port: config.port });
     return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
   } catch (error) {
     throw portTaken(error) ?? error;
+  }
+}
+
+/** A path too long for a socket's address is bound from its own folder. */
+async function listenOnSocket(app: App, socketPath: string): Promise<void> {
+  const from = process.cwd();
+  const isLong = Buffer.byteLength(socketPath) > longestSocketPath;
+  if (isLong) process.chdir(path.dirname(socketPath));
+  try {
+    await app.operator.listen({ path: isLong ? path.basename(socketPath) : socketPath });
+    guardAdminSocket(socketPath);
+  } finally {
+    if (isLong) process.chdir(from);
   }
 }
 

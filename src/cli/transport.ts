@@ -12,7 +12,7 @@ export type Transport = Offline;
 const timeoutMs = 120_000;
 const maxAnswerBytes = 64 * 1024 * 1024;
 /** Bytes of sun_path without its NUL: 108 on Linux (unix(7)), 104 on macOS. */
-const longestSocketPath = process.platform === 'darwin' ? 103 : 107;
+export const longestSocketPath = process.platform === 'darwin' ? 103 : 107;
 
 /** Where a running gateway serves `/api` to its operator, mode 0600. */
 export function adminSocketPath(dataDir: string): string {

@@ -1,6 +1,12 @@
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import type { ConnectionOptions } from './connection.ts';
 import { isAlive, mayBePostgres, readPidFile } from './embedded-pidfile.ts';
+
+/** Whether a database was ever made in this data directory. */
+export function hasDatabase(dataDir: string): boolean {
+  return existsSync(path.join(dataDir, 'postgres', 'PG_VERSION'));
+}
 
 /**
  * The embedded server of a data directory if one runs there now, to look and not to own: it takes no lock and stops nothing.

@@ -70,8 +70,11 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
     staleSeconds: deps.staleSeconds,
     now,
   });
-  const ends = createEnds({ append: journal.append, isOpen: journal.isOpen });
-  const denials = createDenials({ append: journal.append });
+  const ends = createEnds({
+    append: (event, fields) => journal.append(event, fields),
+    isOpen: () => journal.isOpen(),
+  });
+  const denials = createDenials({ append: (event, fields) => journal.append(event, fields) });
   const lastUsed = createLastUsed({ store });
   const gateway = createGateway({
     ...deps,
@@ -80,7 +83,7 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
     ends,
     denials,
     lastUsed,
-    hashIp: vault.hashIp,
+    hashIp: (ip) => vault.hashIp(ip),
     now,
   });
   const probe = createProbe({ journal, ends, egress, originOf, isOperatorSet, now });
