@@ -1,0 +1,120 @@
+import { hash as digest } from 'node:crypto';
+import type { Batch } from './batch.ts';
+import type { JsonValue } from './canonical.ts';
+import type { Draft } from './draft.ts';
+
+/** A record as it was read. `hash` is 64 hex digits; `seq` counts from 0 in its stream without a gap. */
+export interface JournalRecord {
+  readonly v: number;
+  readonly stream: string;
+  readonly seq: number;
+  readonly at: string;
+  readonly event: string;
+  readonly hash: string;
+  readonly [field: string]: JsonValue;
+}
+
+/** The place of a record: its stream, number and hash. */
+export interface Head {
+  readonly stream: string;
+  readonly seq: number;
+  readonly hash: string;
+}
+
+/** What stands before record 0. */
+export const genesisHash = '0'.repeat(64);
+
+/** Domain separation: 0x00 and 0x01 are leaf and node of the Merkle tree (RFC 6962, 2.1), a record of the chain is 0x02. */
+const recordTag = 0x02;
+const prefixBytes = 33;
+
+export interface Chain {
+  readonly stream: string;
+  /** The number that the next record gets. */
+  nextSeq(): number;
+  headHash(): string;
+  /** Gives the draft its place and writes its line into the batch. */
+  link(draft: Draft, into: Batch): Head;
+}
+
+/**
+ * A chain from its beginning. hash = SHA-256(0x02 ‖ previous hash, 32 bytes ‖ canonical JSON without the member `hash`).
+ * The text is encoded once: into the buffer that is hashed, and from there copied around the hash into the batch.
+ */
+export function createChain(stream: string): Chain {
+  const streamMember = `,"stream":${JSON.stringify(stream)}`;
+  let seq = 0;
+  let head = genesisHash;
+  let scratch = emptyScratch(16_384);
+  return Object.freeze({
+    stream,
+    nextSeq: () => seq,
+    headHash: () => head,
+    link(draft: Draft, into: Batch): Head {
+      const text = `${draft.beforeHash}${draft.beforeSeq},"seq":${seq}${draft.beforeStream}${streamMember}${draft.rest}`;
+      // A UTF-16 code unit is at most three bytes of UTF-8.
+      if (scratch.length < prefixBytes + text.length * 3)
+        scratch = emptyScratch(prefixBytes + text.length * 3);
+      scratch.write(head, 1, 'hex');
+      const bytes = scratch.write(text, prefixBytes, 'utf8');
+      const end = prefixBytes + bytes;
+      const cut =
+        prefixBytes + (bytes === text.length ? draft.beforeHash.length : Buffer.byteLength(draft.beforeHash));
+      head = digest('sha256', scratch.subarray(0, end), 'hex');
+      into.line(scratch, prefixBytes, cut, end, head);
+      const place = { stream, seq, hash: head };
+      seq += 1;
+      return place;
+    },
+  });
+}
+
+function emptyScratch(bytes: number): Buffer {
+  const buffer = Buffer.allocUnsafe(bytes);
+  buffer[0] = recordTag;
+  return buffer;
+}
+
+/**
+ * The hash that a line should have after `previous`, or null if it doesn't hold its own hash as a member.
+ *
+ * The member is cut from the bytes rather than the record written anew: the text `,"hash":"<its own hash>"` can't stand in a
+ * record a second time, for a record would have to contain its own digest. `verify` also compares with the canonical form.
+ */
+export function hashOfLine(line: Buffer, own: string, previous: string): string | null {
+  const at = line.indexOf(`,"hash":"${own}"`);
+  if (at < 0) return null;
+  const after = at + 10 + own.length;
+  const input = Buffer.allocUnsafe(prefixBytes + line.length - (after - at));
+  input[0] = recordTag;
+  input.write(previous, 1, 'hex');
+  line.copy(input, prefixBytes, 0, at);
+  line.copy(input, prefixBytes + at, after);
+  return digest('sha256', input, 'hex');
+}
+
+/** A line as a record, or null if it is not one: not JSON, or without the members that every record has. */
+export function parseRecord(line: Buffer): JournalRecord | null {
+  let value: unknown;
+  try {
+    value = JSON.parse(line.toString('utf8'));
+  } catch {
+    return null;
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return null;
+  const record = value as Partial<JournalRecord>;
+  const isRecord =
+    record.v === 1 &&
+    typeof record.stream === 'string' &&
+    Number.isSafeInteger(record.seq) &&
+    typeof record.at === 'string' &&
+    typeof record.event === 'string' &&
+    typeof record.hash === 'string' &&
+    /^[0-9a-f]{64}$/.test(record.hash);
+  return isRecord ? (record as JournalRecord) : null;
+}
+
+/** What an answer carries: `<stream>.<seq>.<first 16 hex of the hash>`. */
+export function receiptText(head: Head): string {
+  return `${head.stream}.${head.seq}.${head.hash.slice(0, 16)}`;
+}

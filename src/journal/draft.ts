@@ -1,0 +1,95 @@
+import { canonicalize, type JsonValue } from './canonical.ts';
+
+export type Fields = Readonly<Record<string, JsonValue>>;
+
+/**
+ * A record whose place in a chain is still open: the canonical text, cut where `hash`, `seq` and `stream` will stand.
+ * Made when a record is handed in (so that a later change of the fields can't reach it), placed when its batch is written.
+ * `at` and `event` sort before `hash`, so every cut has a member before it and every inserted member begins with a comma.
+ */
+export interface Draft {
+  readonly beforeHash: string;
+  readonly beforeSeq: string;
+  readonly beforeStream: string;
+  readonly rest: string;
+}
+
+/** Members that the journal itself writes. */
+const reserved = new Set(['v', 'stream', 'seq', 'at', 'event', 'hash']);
+
+/** One member: `text` is its name and colon (`,"callId":`), `field` the field to encode, or null where text is all of it. */
+interface Member {
+  readonly text: string;
+  readonly field: string | null;
+}
+
+interface Shape {
+  readonly names: readonly string[];
+  readonly parts: readonly [readonly Member[], readonly Member[], readonly Member[], readonly Member[]];
+}
+
+/**
+ * Sorting 30 names costs more than the rest of a record, and a call site hands in the same names in the same order each
+ * time: the sorted order is kept by event. Event names come from our code alone; the bound is against a mistake.
+ */
+const shapes = new Map<string, Shape>();
+const maxShapes = 512;
+
+/** @throws {TypeError} for a value that JSON does not have, or a field that the journal writes itself. */
+export function draft(event: string, fields: Fields, at: string): Draft {
+  const names = Object.keys(fields);
+  const shape = shapeOf(event, names);
+  return {
+    beforeHash: write(shape.parts[0], fields, at),
+    beforeSeq: write(shape.parts[1], fields, at),
+    beforeStream: write(shape.parts[2], fields, at),
+    rest: `${write(shape.parts[3], fields, at)}}`,
+  };
+}
+
+function write(members: readonly Member[], fields: Fields, at: string): string {
+  let text = '';
+  for (const { text: name, field } of members) {
+    if (field === null) text += name;
+    else if (field === 'at') text += `${name}"${at}"`;
+    else text += name + canonicalize(fields[field] as JsonValue, 1);
+  }
+  return text;
+}
+
+function shapeOf(event: string, names: readonly string[]): Shape {
+  const known = shapes.get(event);
+  if (known !== undefined && isSame(known.names, names)) return known;
+  const shape = makeShape(event, names);
+  if (shapes.size >= maxShapes) shapes.clear();
+  shapes.set(event, shape);
+  return shape;
+}
+
+function isSame(left: readonly string[], right: readonly string[]): boolean {
+  if (left.length !== right.length) return false;
+  for (let i = 0; i < left.length; i += 1) if (left[i] !== right[i]) return false;
+  return true;
+}
+
+function makeShape(event: string, names: readonly string[]): Shape {
+  for (const name of names) {
+    if (reserved.has(name)) throw new TypeError(`the journal writes "${name}" itself`);
+  }
+  const parts: [Member[], Member[], Member[], Member[]] = [[], [], [], []];
+  let part = 0;
+  let isFirst = true;
+  for (const name of [...names, ...reserved].toSorted()) {
+    if (name === 'hash' || name === 'seq' || name === 'stream') {
+      part += 1;
+      continue;
+    }
+    const label = `${isFirst ? '{' : ','}${canonicalize(name)}:`;
+    isFirst = false;
+    const constant = name === 'v' ? '1' : name === 'event' ? canonicalize(event) : null;
+    parts[part]?.push(
+      constant === null ? { text: label, field: name } : { text: label + constant, field: null },
+    );
+  }
+  return { names: [...names], parts };
+}

@@ -1,0 +1,85 @@
+import { createChain, type Chain } from './chain.ts';
+import type { FileSeam, JournalFile } from './file-seam.ts';
+import { segmentPath } from './stream-files.ts';
+import type { StreamLock } from './stream-lock.ts';
+
+/** A stream that this process writes. */
+export interface OpenStream {
+  readonly stream: string;
+  readonly base: string;
+  readonly chain: Chain;
+  /** Writes one batch, durable (strict) or in the kernel's hands (relaxed) when this resolves. One at a time. */
+  write(bytes: Buffer, firstSeq: number): Promise<void>;
+  /** Gives the file up; resolves when no operation is under way. The lock stays until the process ends or `release`. */
+  abandon(): Promise<void>;
+  release(): void;
+}
+
+export interface OpenStreamOptions {
+  readonly stream: string;
+  readonly base: string;
+  readonly lock: StreamLock;
+  readonly files: FileSeam;
+  readonly sync: 'strict' | 'relaxed';
+  readonly segmentBytes: number;
+  /** An operation that takes longer counts as failed. */
+  readonly stallMs: number;
+}
+
+/** Makes the first segment. Further ones begin when a batch finds the last one full. */
+export async function openStream(options: OpenStreamOptions): Promise<OpenStream> {
+  const { base, files, lock, segmentBytes, stallMs, stream, sync } = options;
+  let pending: Promise<unknown> = Promise.resolve();
+  let file: JournalFile = await step(files.create(segmentPath(base, 0)));
+  let position = 0;
+
+  function step<T>(work: Promise<T>): Promise<T> {
+    pending = work.catch(() => undefined);
+    return within(stallMs, work);
+  }
+
+  async function roll(firstSeq: number): Promise<void> {
+    // In relaxed mode the last pages may still be on their way.
+    await step(file.datasync());
+    const next = await step(files.create(segmentPath(base, firstSeq)));
+    const full = file;
+    file = next;
+    position = 0;
+    await full.close();
+  }
+
+  return Object.freeze({
+    stream,
+    base,
+    chain: createChain(stream),
+    async write(bytes: Buffer, firstSeq: number) {
+      if (position >= segmentBytes) await roll(firstSeq);
+      let written = 0;
+      while (written < bytes.length) {
+        const left = bytes.length - written;
+        const { bytesWritten } = await step(file.write(bytes, written, left, position));
+        // A disk without room may take nothing and say nothing.
+        if (bytesWritten === 0) throw new Error('the disk took no bytes');
+        written += bytesWritten;
+        position += bytesWritten;
+      }
+      if (sync === 'strict') await step(file.datasync());
+    },
+    async abandon() {
+      await pending;
+      await file.close().catch(() => undefined);
+    },
+    release: () => lock.release(),
+  });
+}
+
+/** Rejects after `ms`; the work itself can't be called back and goes on. */
+export function within<T>(ms: number, work: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      // A process that stood still for `ms` comes here before it hears of work long done: let it hear first.
+      setImmediate(() => reject(new Error(`no answer from the disk within ${ms} ms`)));
+    }, ms);
+    work.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}

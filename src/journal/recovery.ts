@@ -1,0 +1,209 @@
+import { truncate } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { JsonValue } from './canonical.ts';
+import { receiptText, type JournalRecord } from './chain.ts';
+import { createCursor, type Fault } from './cursor.ts';
+import { diskFiles } from './file-seam.ts';
+import type { Fields, Journal } from './journal.ts';
+import { dutyOf, idText } from './obligations.ts';
+import { listStreams, type StreamFiles } from './stream-files.ts';
+import type { StreamLock } from './stream-lock.ts';
+
+export interface RecoveryOptions {
+  readonly journal: Pick<Journal, 'dir' | 'locks' | 'append' | 'own'>;
+  /** Whether the transaction of an administrative act was committed: is its row in `acts`? Rejects while nobody can say. */
+  readonly lookup: (actId: string) => Promise<boolean>;
+  /** A stream is damaged: it is kept as it is, not settled, and shipped up to there. */
+  readonly onFault?: (fault: Fault) => void;
+}
+
+export interface Recovered {
+  readonly calls: number;
+  readonly acts: number;
+  /** Intents whose outcome nobody could say; settle again when the database is back. */
+  readonly openActs: number;
+  /** Streams whose last line was torn and cut off. */
+  readonly torn: number;
+  readonly faults: readonly Fault[];
+}
+
+/** A begin or intent that waits for its end, and the time of the last record of its stream. */
+interface Open {
+  readonly record: JournalRecord;
+  readonly owner: Dead;
+}
+
+interface Dead {
+  readonly files: StreamFiles;
+  readonly lock: StreamLock;
+  lastAt: string;
+  isDamaged: boolean;
+  hasOpenActs: boolean;
+}
+
+/**
+ * Ends what crashed processes of this folder began: each `use.begin` without its end gets a `use.end` with outcome `crash` in
+ * our stream, each intent its `.done` or `.failed`.
+ *
+ * Exactly once, also when we crash half way: ends are looked for in every stream that isn't settled, ours included, and a
+ * stream is marked settled (and may only then be deleted) after the ends are durable, oldest first. One at a time in a folder,
+ * and only in streams whose lock is free.
+ */
+export async function settleCrashed({ journal, lookup, onFault }: RecoveryOptions): Promise<Recovered> {
+  const alone = journal.locks.takeAlone(join(journal.dir, 'recovery'));
+  if (alone === null) return { calls: 0, acts: 0, openActs: 0, torn: 0, faults: [] };
+  const dead: Dead[] = [];
+  const faults: Fault[] = [];
+  try {
+    const own = new Map(journal.own().map(({ stream, seq }) => [stream, seq]));
+    const open = new Map<string, Open>();
+    let torn = 0;
+    for (const files of await listStreams(journal.dir)) {
+      if (files.isSettled) continue;
+      const acknowledged = own.get(files.stream);
+      const lock = acknowledged === undefined ? journal.locks.take(files.base) : null;
+      const owner = lock === null ? null : { files, lock, lastAt: '', isDamaged: false, hasOpenActs: false };
+      if (owner !== null) dead.push(owner);
+      const fault = await scan(journal.dir, files, acknowledged, owner, open);
+      if (owner === null) continue;
+      if (fault === 'torn') {
+        torn += await cutTail(journal, files);
+      } else if (fault !== null) {
+        owner.isDamaged = true;
+        faults.push(fault);
+        onFault?.(fault);
+      }
+    }
+    const waiting = [...open.values()].filter(({ owner }) => !owner.isDamaged);
+    const calls = waiting.filter(({ record }) => record.event === 'use.begin');
+    await Promise.all(
+      calls.map(({ record, owner }) => journal.append('use.end', crashEnd(record, owner.lastAt))),
+    );
+    const acts = waiting.filter(({ record }) => record.event !== 'use.begin');
+    let openActs = 0;
+    for (const { record, owner } of acts) {
+      const isDone = await lookup(idText(record['actId'])).catch(() => null);
+      if (isDone === null) {
+        openActs += 1;
+        owner.hasOpenActs = true;
+      } else {
+        const event = record.event.replace(/\.intent$/, isDone ? '.done' : '.failed');
+        await journal.append(event, outcome(record, isDone));
+      }
+    }
+    for (const { files, hasOpenActs, isDamaged } of dead) {
+      // A later stream may hold the ends of an earlier one: it must not go before that is settled.
+      if (hasOpenActs) break;
+      if (!isDamaged) await diskFiles.put(`${files.base}.settled`, '');
+    }
+    return { calls: calls.length, acts: acts.length - openActs, openActs, torn, faults };
+  } finally {
+    for (const { lock } of dead) lock.release();
+    alone.release();
+  }
+}
+
+/** Opens and closes what the stream says. `owner` null: its writer lives, so only its ends count, as far as acknowledged. */
+async function scan(
+  dir: string,
+  files: StreamFiles,
+  acknowledged: number | undefined,
+  owner: Dead | null,
+  open: Map<string, Open>,
+): Promise<Fault | 'torn' | null> {
+  const until = Math.min(acknowledged ?? Infinity, files.condemnedAfter?.seq ?? Infinity) + 1;
+  const cursor = createCursor(dir, files.stream, { seq: files.segments[0]?.firstSeq ?? 0, hash: null });
+  try {
+    for (;;) {
+      const { records, fault, isAtEnd, unfinished } = await cursor.read(until);
+      for (const { record } of records) {
+        const { opens, closes } = dutyOf(record.event, record);
+        if (closes !== null) open.delete(closes);
+        else if (opens !== null && owner !== null) open.set(opens, { record, owner });
+        if (owner !== null) owner.lastAt = record.at;
+      }
+      if (fault !== null) return fault;
+      if (isAtEnd) return unfinished > 0 && files.condemnedAfter === null ? 'torn' : null;
+    }
+  } finally {
+    await cursor.close();
+  }
+}
+
+/** The crash came in mid-line. Noted first: a cut without a note would be a repair in silence. */
+async function cutTail(journal: RecoveryOptions['journal'], files: StreamFiles): Promise<number> {
+  const segment = files.segments.at(-1);
+  if (segment === undefined) return 0;
+  const cursor = createCursor(journal.dir, files.stream, { seq: segment.firstSeq, hash: null });
+  try {
+    let end = await cursor.read(Infinity);
+    while (!end.isAtEnd) end = await cursor.read(Infinity);
+    const place = cursor.place();
+    if (place === null || end.unfinished === 0) return 0;
+    await journal.append('stream.torn', {
+      tornStream: files.stream,
+      tornSeq: cursor.nextSeq(),
+      cutBytes: end.unfinished,
+    });
+    await truncate(place.path, place.offset);
+    return 1;
+  } finally {
+    await cursor.close();
+  }
+}
+
+/** What a `use.end` repeats of its begin. */
+const identity = [
+  'callId',
+  'attempt',
+  'workspaceId',
+  'tokenId',
+  'userId',
+  'keyId',
+  'keyVersion',
+  'provider',
+  'keySource',
+  'operation',
+  'model',
+  'isStream',
+  'startedAt',
+] as const;
+
+/** Nobody knows what the provider counted or charged: null, not 0. It ended between the stream's last record and now. */
+function crashEnd(begin: JournalRecord, lastAt: string): Fields {
+  const fields: Record<string, JsonValue> = {};
+  for (const name of identity) fields[name] = begin[name] ?? null;
+  return {
+    ...fields,
+    final: true,
+    beginSeq: begin.seq,
+    beginStream: begin.stream,
+    receipt: receiptText(begin),
+    endedAt: lastAt,
+    outcome: 'crash',
+    status: null,
+    endReason: 'crash',
+    upstreamRequestId: null,
+    firstByteMs: null,
+    totalMs: null,
+    requestBytes: null,
+    responseBytes: null,
+    usage: null,
+    usageSource: 'unknown',
+    providerUsage: null,
+    costNanoUsd: null,
+    priceVersion: null,
+  };
+}
+
+function outcome(intent: JournalRecord, isDone: boolean): Fields {
+  return {
+    actId: intent['actId'] ?? null,
+    workspaceId: intent['workspaceId'] ?? null,
+    actor: intent['actor'] ?? null,
+    intentStream: intent.stream,
+    intentSeq: intent.seq,
+    isRecovered: true,
+    ...(isDone ? {} : { code: 'INTERNAL' }),
+  };
+}

@@ -1,0 +1,288 @@
+import { ensureMonths, monthOf } from '../db/months.ts';
+import type { Store } from '../db/store.ts';
+import { createCursor, type Cursor, type Fault, type Stretch } from './cursor.ts';
+import type { Journal } from './journal.ts';
+import { removeOrphans, removeShipped } from './removal.ts';
+import { type Position, readPosition, shipBatch } from './ship-batch.ts';
+import { listStreams, type StreamFiles } from './stream-files.ts';
+import { readHead } from './stream-head.ts';
+import type { StreamLock } from './stream-lock.ts';
+
+export interface ShipperOptions {
+  readonly store: Pick<Store, 'asSystem'>;
+  readonly journal: Pick<Journal, 'dir' | 'locks' | 'own' | 'oldestOpen' | 'onAcknowledged' | 'measure'>;
+  /** Milliseconds since the epoch. */
+  readonly clock: () => number;
+  /** Between two looks while there is something to do or the database is gone; at most 500. */
+  readonly intervalMs?: number;
+  /** A stream doesn't fit what is in the database, or is damaged: shipping of this stream has stopped. */
+  readonly onAlarm?: (fault: Fault) => void;
+  /** The database refused or is gone; tried again after `intervalMs`. */
+  readonly onError?: (error: unknown) => void;
+}
+
+/** Records acknowledged and not yet in the database, their bytes, and the age of the oldest of them. */
+export interface Lag {
+  readonly records: number;
+  readonly bytes: number;
+  readonly seconds: number;
+}
+
+export interface Shipper {
+  start(): void;
+  /** Ships all that is there now. Rejects when the database refuses or is gone. */
+  flush(): Promise<void>;
+  /** Ends after the batch that is under way. */
+  stop(): Promise<void>;
+  lag(): Lag;
+}
+
+/** A stream of this folder on its way into the database. */
+interface Tracked {
+  readonly stream: string;
+  /** As last heard; read anew wherever `cursor` is null. */
+  position: Position | null;
+  cursor: Cursor | null;
+  /** Of a stream whose writer is gone. */
+  lock: StreamLock | null;
+  /** One past its last record, and the bytes on disk: for `lag`; own streams say it themselves. */
+  endSeq: number;
+  bytes: number;
+  shippedBytes: number;
+  isStopped: boolean;
+  isAll: boolean;
+}
+
+/** Streams of other processes are looked for once in so many intervals; appends of our own prompt by themselves. */
+const rescanEvery = 20;
+
+/**
+ * Carries the files' records into the database: own streams as far as acknowledged, and streams of this folder whose writer is
+ * gone. One batch, one transaction (ship-batch.ts). Appends prompt it, so rows are visible well within 2 s.
+ */
+export function createShipper(options: ShipperOptions): Shipper {
+  const { clock, journal, store, intervalMs = 250 } = options;
+  const tracked = new Map<string, Tracked>();
+  let timer: NodeJS.Timeout | null = null;
+  let running: Promise<void> = Promise.resolve();
+  let isStarted = false;
+  let isPrompted = true;
+  let quiet = 0;
+  /** When the oldest record that isn't shipped was made, as far as known. */
+  let waitingSince: number | null = null;
+  let preparedMonth = '';
+  let unlisten: () => void = () => undefined;
+
+  async function pass(): Promise<void> {
+    isPrompted = false;
+    const own = new Map(journal.own().map((head) => [head.stream, head]));
+    const streams = await listStreams(journal.dir);
+    // Before the database is asked: `lag` must know of them while it is gone.
+    for (const files of streams) {
+      const one = tracked.get(files.stream) ?? (await track(files));
+      if (!own.has(files.stream)) one.lock ??= journal.locks.take(files.base);
+    }
+    await prepareMonth();
+    for (const files of streams) {
+      const one = tracked.get(files.stream);
+      const head = own.get(files.stream);
+      if (one === undefined || one.isStopped || one.isAll) continue;
+      // Its process lives and ships it.
+      if (head === undefined && one.lock === null) continue;
+      const until = Math.min(head?.seq ?? Infinity, files.condemnedAfter?.seq ?? Infinity) + 1;
+      await shipStream(one, until);
+      if (head === undefined && !one.isStopped) one.isAll = true;
+    }
+    await removeShipped(
+      journal,
+      new Map(
+        [...tracked].map(([stream, one]) => [
+          stream,
+          { nextSeq: one.position?.nextSeq ?? 0, isAll: one.isAll },
+        ]),
+      ),
+    );
+    await forgetGone();
+    if (lagOf(journal.own(), tracked).records === 0) waitingSince = null;
+  }
+
+  async function track(files: StreamFiles): Promise<Tracked> {
+    const head = await readHead(files);
+    const bytes = files.segments.reduce((sum, segment) => sum + segment.bytes, 0);
+    const one: Tracked = {
+      stream: files.stream,
+      position: null,
+      cursor: null,
+      lock: null,
+      endSeq: (head?.seq ?? -1) + 1,
+      bytes,
+      shippedBytes: 0,
+      isStopped: false,
+      isAll: false,
+    };
+    tracked.set(files.stream, one);
+    return one;
+  }
+
+  async function shipStream(one: Tracked, until: number): Promise<void> {
+    let ahead: Promise<Stretch> | null = null;
+    for (;;) {
+      if (one.cursor === null || one.position === null) {
+        ahead = null;
+        const position = await store.asSystem((tx) => readPosition(tx, one.stream));
+        one.position = position;
+        one.cursor = createCursor(journal.dir, one.stream, {
+          seq: position.nextSeq,
+          hash: position.headHash,
+        });
+      }
+      if (one.position.nextSeq > until)
+        return halt(one, beyond(one, until, 'the database holds more of this stream than was acknowledged'));
+      if (one.position.nextSeq === until) return;
+      const { records, fault, isAtEnd } = await (ahead ?? one.cursor.read(until));
+      ahead = null;
+      if (records.length > 0) {
+        const from = one.position;
+        waitingSince = Date.parse(records[0]?.record.at ?? '') || clock();
+        const now = new Date(clock()).toISOString();
+        const shipping = store.asSystem((tx) => shipBatch(tx, one.stream, from, records, now));
+        // Read on meanwhile: the database is busy with the batch about as long as reading and checking one takes.
+        if (!isAtEnd) ahead = one.cursor.read(until);
+        const [result] = await Promise.allSettled([shipping, ahead]);
+        if (result.status === 'rejected') {
+          // The cursor is ahead of what is in the database, and a COMMIT may have gone through or not.
+          await reset(one);
+          throw result.reason;
+        }
+        const found = result.value;
+        const last = records.at(-1)?.record;
+        if (last !== undefined && found.nextSeq === last.seq + 1 && found.headHash === last.hash) {
+          one.position = found;
+          one.shippedBytes += records.reduce((sum, { line }) => sum + line.length + 1, 0);
+        } else if (found.nextSeq === from.nextSeq) {
+          return halt(one, beyond(one, from.nextSeq, 'the database has another hash before this record'));
+        } else {
+          // Another shipper was quicker: read on from where it is, comparing hashes there.
+          await reset(one);
+          continue;
+        }
+      }
+      if (fault !== null) return halt(one, fault);
+      if (!isAtEnd) continue;
+      const isShort = one.cursor.place() !== null && one.cursor.nextSeq() < one.position.nextSeq;
+      return isShort
+        ? halt(one, beyond(one, one.cursor.nextSeq(), 'the file ends before what is in the database'))
+        : undefined;
+    }
+  }
+
+  async function halt(one: Tracked, fault: Fault): Promise<void> {
+    one.isStopped = true;
+    await reset(one);
+    options.onAlarm?.(fault);
+  }
+
+  async function reset(one: Tracked): Promise<void> {
+    const { cursor } = one;
+    one.cursor = null;
+    await cursor?.close();
+  }
+
+  /** Partitions of this month and the next; without one, rows lie in the default partition and nothing is lost. */
+  async function prepareMonth(): Promise<void> {
+    const now = new Date(clock());
+    const month = monthOf(now);
+    if (month === preparedMonth) return;
+    await ensureMonths(store, now);
+    preparedMonth = month;
+    await removeOrphans(journal);
+  }
+
+  function beyond(one: Tracked, seq: number, message: string): Fault {
+    return { stream: one.stream, seq, kind: 'mismatch', message };
+  }
+
+  async function forgetGone(): Promise<void> {
+    const present = new Set((await listStreams(journal.dir)).map(({ stream }) => stream));
+    for (const [stream, one] of tracked) {
+      if (present.has(stream)) continue;
+      tracked.delete(stream);
+      await reset(one);
+      one.lock?.release();
+    }
+  }
+
+  function run(): Promise<void> {
+    running = running.catch(() => undefined).then(pass);
+    return running;
+  }
+
+  function schedule(): void {
+    timer = setTimeout(() => {
+      quiet += 1;
+      if (!isPrompted && quiet < rescanEvery) {
+        schedule();
+        return;
+      }
+      quiet = 0;
+      run()
+        .catch((error: unknown) => {
+          isPrompted = true;
+          options.onError?.(error);
+        })
+        .finally(() => {
+          if (isStarted) schedule();
+        });
+    }, intervalMs);
+  }
+
+  return Object.freeze({
+    start() {
+      if (isStarted) return;
+      isStarted = true;
+      unlisten = journal.onAcknowledged(() => {
+        isPrompted = true;
+        waitingSince ??= clock();
+      });
+      schedule();
+    },
+    flush: () => run(),
+    async stop() {
+      isStarted = false;
+      unlisten();
+      if (timer !== null) clearTimeout(timer);
+      await running.catch(() => undefined);
+      for (const one of tracked.values()) {
+        await reset(one);
+        one.lock?.release();
+      }
+      tracked.clear();
+    },
+    lag(): Lag {
+      const { bytes, records } = lagOf(journal.own(), tracked);
+      const seconds = records === 0 || waitingSince === null ? 0 : Math.max(0, clock() - waitingSince) / 1000;
+      return { records, bytes, seconds };
+    },
+  });
+}
+
+function lagOf(own: ReturnType<Journal['own']>, tracked: ReadonlyMap<string, Tracked>): Omit<Lag, 'seconds'> {
+  let records = 0;
+  let bytes = 0;
+  const add = (left: number, leftBytes: number): void => {
+    if (left <= 0) return;
+    records += left;
+    bytes += Math.max(0, leftBytes);
+  };
+  for (const head of own) {
+    const one = tracked.get(head.stream);
+    add(head.seq + 1 - (one?.position?.nextSeq ?? 0), head.bytes - (one?.shippedBytes ?? 0));
+  }
+  const ours = new Set(own.map(({ stream }) => stream));
+  for (const one of tracked.values()) {
+    // Streams of other living processes are theirs to ship.
+    if (ours.has(one.stream) || one.isAll || one.lock === null) continue;
+    add(one.endSeq - (one.position?.nextSeq ?? 0), one.bytes - one.shippedBytes);
+  }
+  return { records, bytes };
+}
