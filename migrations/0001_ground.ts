@@ -11,6 +11,8 @@ import { type Kysely, sql } from 'kysely';
 /** Ids are ASCII; "C" keeps their indexes valid when the system's collations change under the database. */
 const id = 'text collate "C"';
 const time = 'timestamptz(3)';
+/** Taken, not inherited: before PostgreSQL 16 the owner, as a member, has the role's policies without taking it. */
+const isSystem = "current_user = 'sallyport_system'";
 const workspace = "nullif(current_setting('sallyport.workspace', true), '')";
 
 const roles = `
@@ -206,10 +208,8 @@ const tables = [
     provider_usage jsonb,
     cost_nano_usd bigint,
     price_version text,
-    request_bytes bigint not null,
-    response_bytes bigint not null,
-    first_byte_ms integer,
-    total_ms integer not null,
+    request_bytes bigint not null, response_bytes bigint not null,
+    first_byte_ms integer, total_ms integer not null,
     upstream_request_id text,
     receipt text not null,
     primary key (month, call_id, attempt)) partition by range (month)`,
@@ -266,7 +266,7 @@ function guard({ table, column = 'workspace_id', app, system }: Guarded): string
     `alter table ${table} enable row level security`,
     `alter table ${table} force row level security`,
     `create policy ${table}_workspace on ${table} ${policy}`,
-    `create policy ${table}_system on ${table} to sallyport_system using (true) with check (true)`,
+    `create policy ${table}_system on ${table} to sallyport_system using (${isSystem}) with check (${isSystem})`,
     `grant ${app} on ${table} to sallyport_app`,
     `grant ${system} on ${table} to sallyport_system`,
   ];

@@ -1,10 +1,15 @@
 import pg from 'pg';
 import { typeParsers } from './types.ts';
 
-/** Where the database is: a URL, or the folder of a Unix socket (the embedded server). */
-export type ConnectionOptions =
-  | { readonly url: string }
-  | { readonly host: string; readonly user: string; readonly database: string };
+export interface SocketConnection {
+  /** The absolute folder of a Unix socket. */
+  readonly host: string;
+  readonly user: string;
+  readonly database: string;
+}
+
+/** Where the database is: a URL, or a socket's folder (the embedded server). */
+export type ConnectionOptions = { readonly url: string } | SocketConnection;
 
 /** The port is a part of the socket's name only: `.s.PGSQL.5432`. */
 export const socketPort = 5432;
@@ -41,7 +46,7 @@ export async function withClient<T>(
 const gone =
   /^(08|53300|57P0[1-5]|ECONN|EPIPE|ENOENT|ENOTFOUND|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|EAI_AGAIN)/;
 const goneMessages =
-  /^(Connection terminated|Client has encountered a connection error|timeout exceeded when trying to connect)/;
+  /^(Connection terminated|Client was closed|Client has encountered a connection error|timeout exceeded when trying to connect)/;
 
 /** Is the database out of reach (as opposed to a refusal by it)? SQLSTATE classes 08 and 57P, 53300, and the socket's own errors. */
 export function isDatabaseGone(error: unknown): boolean {

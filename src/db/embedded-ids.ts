@@ -5,7 +5,7 @@ import { SallyportError } from '../errors.ts';
 /** Whom the server runs as; null: as ourselves. PostgreSQL refuses to run as root. */
 export type ServerIds = { readonly uid: number; readonly gid: number } | null;
 
-/** `nobody` and `nogroup`/`nobody` on Linux; no entry in /etc/passwd is needed. */
+/** `nobody` on Debian, Alpine and Fedora alike. initdb insists on a uid that has a name. */
 const unprivileged = { uid: 65534, gid: 65534 };
 
 function statOf(folder: string): Stats | null {

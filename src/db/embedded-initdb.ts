@@ -45,6 +45,14 @@ export function ensureDatabaseFolder(initdb: string, databaseDir: string, ids: S
       encoding: 'utf8',
       timeout: 120_000,
     });
+    const nameless = /could not look up effective user ID (\d+)/.exec(stderr ?? '')?.[1];
+    if (nameless !== undefined) {
+      throw new SallyportError(
+        'CONFIG_INVALID',
+        `User id ${nameless}, as whom the database is made, has no name on this machine, and PostgreSQL asks for one.`,
+        { fix: `As root: echo 'sallyport:x:${nameless}:${nameless}::/:/bin/false' >> /etc/passwd` },
+      );
+    }
     if (status !== 0) {
       const reason = error?.message ?? stderr.trim().split('\n').at(-1);
       throw new SallyportError(

@@ -1,8 +1,9 @@
 import { chmodSync, mkdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Client } from 'pg';
 import { SallyportError } from '../errors.ts';
-import { type ConnectionOptions, isDatabaseGone, withClient } from './connection.ts';
+import { isDatabaseGone, type SocketConnection, withClient } from './connection.ts';
 import { findBinaries } from './embedded-binaries.ts';
 import { checkPassable, serverIds, type ServerIds } from './embedded-ids.ts';
 import { ensureDatabaseFolder, superuser } from './embedded-initdb.ts';
@@ -13,9 +14,9 @@ import { type GatewayLock, holdGatewayLock } from './gateway-lock.ts';
 
 export interface Embedded {
   /** The gateway's own role and database: no superuser, so that row security and grants bind here as they do elsewhere. */
-  readonly connection: ConnectionOptions;
+  readonly connection: SocketConnection;
   /** As the server's superuser, for tests and repairs. */
-  readonly maintenance: ConnectionOptions;
+  readonly maintenance: SocketConnection;
   /** The server outlived a killed gateway and was taken over. */
   readonly adopted: boolean;
   readonly pid: number;
@@ -94,20 +95,27 @@ function createFinder({ databaseDir, socket, start }: Place): () => Promise<Foun
   };
 }
 
+/** The gateway's role and database; under a lock, because a second start that will be refused comes by here too. */
+async function ensureOwner(client: Client): Promise<void> {
+  await client.query("select pg_advisory_lock(hashtext('sallyport owner'))");
+  const { rows } = await client.query<{ hasRole: boolean; hasDatabase: boolean }>(
+    `select exists (select from pg_roles where rolname = $1) as "hasRole",
+            exists (select from pg_database where datname = $1) as "hasDatabase"`,
+    [owner],
+  );
+  // CREATEROLE for the two roles of the migrations.
+  if (rows[0]?.hasRole !== true) await client.query(`create role ${owner} login createrole`);
+  if (rows[0]?.hasDatabase !== true) await client.query(`create database ${owner} owner ${owner}`);
+}
+
 /** Is the server behind this socket the process that we mean? Another one's socket may lie in the folder. */
-async function checkServer(maintenance: ConnectionOptions, pid: number, databaseDir: string): Promise<void> {
+async function checkServer(maintenance: SocketConnection, pid: number, databaseDir: string): Promise<void> {
   const other = await withClient(maintenance, async (client) => {
     const { rows } = await client.query<{ pid: string }>(
       "select split_part(pg_read_file('postmaster.pid'), E'\\n', 1) as pid",
     );
     if (Number(rows[0]?.pid) !== pid) return rows[0]?.pid ?? 'unknown';
-    const { rows: known } = await client.query(
-      `select (select count(*) from pg_roles where rolname = '${owner}') as roles,
-              (select count(*) from pg_database where datname = '${owner}') as databases`,
-    );
-    // CREATEROLE for the two roles of the migrations.
-    if (Number(known[0].roles) === 0) await client.query(`create role ${owner} login createrole`);
-    if (Number(known[0].databases) === 0) await client.query(`create database ${owner} owner ${owner}`);
+    await ensureOwner(client);
     return null;
   });
   if (other === null) return;
@@ -117,7 +125,7 @@ async function checkServer(maintenance: ConnectionOptions, pid: number, database
   );
 }
 
-async function takeLock(connection: ConnectionOptions, dataDir: string): Promise<GatewayLock> {
+async function takeLock(connection: SocketConnection, dataDir: string): Promise<GatewayLock> {
   for (let waited = 0; ; waited += 50) {
     const lock = await holdGatewayLock(connection);
     if (lock !== null) return lock;
@@ -147,7 +155,7 @@ function prepareDataDir(dataDir: string, databaseDir: string): ServerIds {
   }
 }
 
-const connections = (host: string): { maintenance: ConnectionOptions; connection: ConnectionOptions } => ({
+const connections = (host: string): { maintenance: SocketConnection; connection: SocketConnection } => ({
   maintenance: Object.freeze({ host, user: superuser, database: 'postgres' }),
   connection: Object.freeze({ host, user: owner, database: owner }),
 });

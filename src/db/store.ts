@@ -9,14 +9,14 @@ export type Tx = Transaction<Schema>;
 /** The only way to the tables: each transaction takes a role, and with it what it may see. */
 export interface Store {
   /** Role `sallyport_app`: rows of this workspace, all others don't exist. */
-  asWorkspace<T>(workspaceId: string, work: (tx: Tx) => Promise<T>): Promise<T>;
+  readonly asWorkspace: <T>(workspaceId: string, work: (tx: Tx) => Promise<T>) => Promise<T>;
   /** Role `sallyport_system`: every workspace, within its grants. */
-  asSystem<T>(work: (tx: Tx) => Promise<T>): Promise<T>;
+  readonly asSystem: <T>(work: (tx: Tx) => Promise<T>) => Promise<T>;
   /** Role `sallyport_app`, no workspace: the one token whose `prefix` is `id`, to read only. */
-  asLookup<T>(id: string, work: (tx: Tx) => Promise<T>): Promise<T>;
+  readonly asLookup: <T>(id: string, work: (tx: Tx) => Promise<T>) => Promise<T>;
   /** Rejects when the database doesn't answer. */
-  ping(): Promise<void>;
-  close(): Promise<void>;
+  readonly ping: () => Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
 export interface StoreOptions {
@@ -52,6 +52,12 @@ export function openStore({ connection, maxConnections = 10, deadlineMs = 30_000
     }, deadlineMs);
     try {
       return await work(client);
+    } catch (error) {
+      if (!isLate) throw error;
+      throw Object.assign(
+        new Error(`the database did not answer within ${deadlineMs} ms`, { cause: error }),
+        { code: 'ETIMEDOUT' },
+      );
     } finally {
       clearTimeout(deadline);
       client.release(isLate);

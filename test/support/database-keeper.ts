@@ -60,8 +60,16 @@ await new Promise<void>((resolve) => {
 sweep();
 const dataDir = mkdtempSync(path.join(parent, `${prefix}${process.pid}-`));
 // The one setting that tests do without: nothing here outlives the run, and syncing every clone is most of its cost.
-const server = await startEmbedded({ dataDir, settings: { fsync: 'off', max_connections: '200' } });
-greeting.resolve(`${JSON.stringify(server.maintenance)}\n`);
+const server = await startEmbedded({ dataDir, settings: { fsync: 'off', max_connections: '200' } }).catch(
+  (error: Error) => {
+    greeting.resolve(JSON.stringify({ error: error.message }));
+    listener.close();
+    rmSync(dataDir, { recursive: true, force: true });
+    // Told first; then the keeper has nothing to keep.
+    return new Promise<never>(() => setTimeout(() => process.exit(1), lingerMs));
+  },
+);
+greeting.resolve(JSON.stringify(server.maintenance));
 idleSince = Date.now();
 
 setInterval(() => {

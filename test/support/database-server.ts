@@ -24,7 +24,9 @@ async function ask(socket: string): Promise<ConnectionOptions> {
   line.on('close', () => reject(new Error('the keeper went away')));
   line.on('data', (data: Buffer) => {
     line.unref();
-    resolve(JSON.parse(data.toString()) as ConnectionOptions);
+    const answer = JSON.parse(data.toString()) as ConnectionOptions | { error: string };
+    if ('error' in answer) reject(Object.assign(new Error(answer.error), { code: 'KEEPER_FAILED' }));
+    else resolve(answer);
   });
   // Our parent is tap, whose end is the run's; of a file that was started by hand it is a shell, which says nothing.
   line.write(String(process.env['TAP'] === '1' ? process.ppid : 0));
@@ -49,6 +51,7 @@ async function find(): Promise<ConnectionOptions> {
       return await ask(socket);
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
+      if (code === 'KEEPER_FAILED') throw error;
       // A killed keeper's socket file: nobody listens, and nobody could.
       if (code === 'ECONNREFUSED') unlinkSync(socket);
       if (code === 'ECONNREFUSED' || code === 'ENOENT') startKeeper(socket);

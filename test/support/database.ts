@@ -10,10 +10,10 @@ export interface TestDatabase {
   readonly store: Store;
   readonly connection: ConnectionOptions;
   /** As the tables' owner, without a role: forced row security hides their rows from it unless it is a superuser. */
-  owner<Row extends pg.QueryResultRow = Record<string, unknown>>(
+  readonly owner: <Row extends pg.QueryResultRow = Record<string, unknown>>(
     text: string,
     values?: unknown[],
-  ): Promise<Row[]>;
+  ) => Promise<Row[]>;
 }
 
 interface Teardown {
@@ -35,17 +35,17 @@ function create(server: ConnectionOptions, database: string, template: string): 
   return `create database ${database} template ${template}${owner}`;
 }
 
-/** Named by what the migrations say: a changed one makes a new template beside those of other checkouts. */
-function templateName(): string {
+/** Named by its owner and by what the migrations say: a changed one makes a new template beside those of other checkouts. */
+function templateName(server: ConnectionOptions): string {
   const folder = new URL('../../migrations/', import.meta.url);
-  const hash = createHash('sha256');
+  const hash = createHash('sha256').update('url' in server ? new URL(server.url).username : embeddedOwner);
   for (const name of readdirSync(folder).toSorted()) hash.update(readFileSync(new URL(name, folder)));
   return `sallyport_template_${hash.digest('hex').slice(0, 12)}`;
 }
 
 /** Migrated once a server, under a lock; renamed when whole, so that a killed maker leaves no half template. */
 async function makeTemplate(server: ConnectionOptions): Promise<string> {
-  const name = templateName();
+  const name = templateName(server);
   await withClient(server, async (client) => {
     await client.query(`select pg_advisory_lock(hashtext('sallyport test template'))`);
     const { rowCount } = await client.query('select from pg_database where datname = $1', [name]);
