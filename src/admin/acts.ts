@@ -1,0 +1,99 @@
+import { sql } from 'kysely';
+import type { Store, Tx } from '../db/store.ts';
+import { SallyportError } from '../errors.ts';
+import { newId } from '../ids.ts';
+import type { Fields, Journal } from '../journal/journal.ts';
+import type { Caller } from './caller.ts';
+
+/** What an act concerns: ids and settings, never names, mail addresses or values (the journal is not erased with a person). */
+export interface ActFields extends Fields {
+  readonly [name: string]: Fields[string];
+}
+
+export interface Acted<T> {
+  readonly value: T;
+  /** `<stream>.<seq>.<16 hex>` of the outcome's record. */
+  readonly receipt: string;
+}
+
+/**
+ * One administrative act: `<event>.intent` durable → the transaction with its row in `acts` and the epoch's bump → `.done` or `.failed`.
+ * `work` runs inside the transaction and makes no call over the network.
+ *
+ * @throws {SallyportError} JOURNAL_UNAVAILABLE before anything was done; whatever `work` throws, rolled back.
+ */
+export type Act = <T>(
+  caller: Caller,
+  event: string,
+  fields: ActFields,
+  work: (tx: Tx, actId: string) => Promise<T>,
+) => Promise<Acted<T>>;
+
+export interface ActsDeps {
+  readonly store: Pick<Store, 'asWorkspace'>;
+  readonly journal: Pick<Journal, 'append'>;
+  readonly hashIp: (ip: string) => string;
+  readonly clock: () => number;
+}
+
+export function createActs({ store, journal, hashIp, clock }: ActsDeps): Act {
+  return async function act(caller, event, fields, work) {
+    const actId = newId('act', clock());
+    const actor = { type: caller.type, id: caller.id };
+    const who = { actId, workspaceId: caller.workspaceId, actor };
+    const ip = caller.ip === null ? null : hashIp(caller.ip);
+    const intent = await journal.append(`${event}.intent`, { ...fields, ...who, ip });
+    const outcome = { ...subjectOf(fields), ...who };
+
+    let isWorkDone = false;
+    let value;
+    try {
+      value = await store.asWorkspace(caller.workspaceId, async (tx) => {
+        // The intent's hash ties this row to one record of the chain: neither can be exchanged for another unseen.
+        const digest = Buffer.from(intent.hash, 'hex');
+        await tx
+          .insertInto('acts')
+          .values({ act_id: actId, workspace_id: caller.workspaceId, digest, at: new Date(clock()) })
+          .execute();
+        const result = await work(tx, actId);
+        // Last, because every act takes this row's lock and holds it until COMMIT.
+        await sql`update epoch set value = value + 1`.execute(tx);
+        isWorkDone = true;
+        return result;
+      });
+    } catch (error) {
+      if (isWorkDone && !isAnsweredByServer(error)) {
+        // COMMIT was sent and its answer lost: only the row in `acts` knows. The next start looks it up and writes the outcome.
+        throw new SallyportError(
+          'INTERNAL',
+          'The database went away during COMMIT: it is not known whether this was done.',
+          {
+            fix: 'Read the resource again before you repeat the request.',
+            cause: error,
+          },
+        );
+      }
+      const code = error instanceof SallyportError ? error.code : 'INTERNAL';
+      // A journal that has closed meanwhile must not hide why the act failed; recovery settles the intent.
+      await journal.append(`${event}.failed`, { ...outcome, code }).catch(() => undefined);
+      throw error;
+    }
+    // Done is done: were the journal's refusal told as an error, the caller would do it twice.
+    const done = await journal.append(`${event}.done`, outcome).catch(() => intent);
+    return { value, receipt: done.text };
+  };
+}
+
+function subjectOf({ keyId, tokenId, userId }: ActFields): ActFields {
+  return {
+    ...(keyId === undefined ? {} : { keyId }),
+    ...(tokenId === undefined ? {} : { tokenId }),
+    ...(userId === undefined ? {} : { userId }),
+  };
+}
+
+/** The server answered COMMIT with an error of its own: rolled back for certain. Classes 08 and 57 are lost connections and shutdowns. */
+function isAnsweredByServer(error: unknown): boolean {
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && !/^(?:08|57)/.test(code);
+}

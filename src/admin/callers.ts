@@ -1,0 +1,128 @@
+import type { Store } from '../db/store.ts';
+import type { Role } from '../db/schema.ts';
+import { isDatabaseGone } from '../db/connection.ts';
+import { SallyportError } from '../errors.ts';
+import { parseToken, type ParsedToken } from '../ids.ts';
+import { tokenMacFields } from '../vault/row-macs.ts';
+import type { Vault } from '../vault/vault.ts';
+import type { Caller } from './caller.ts';
+import type { IsOperator } from './operator.ts';
+
+export interface CallersDeps {
+  readonly store: Pick<Store, 'asLookup' | 'asWorkspace'>;
+  readonly vault: Pick<Vault, 'checkVerifier' | 'checkRowMac'>;
+  readonly isOperator: IsOperator;
+  readonly clock: () => number;
+  /** A row whose MAC is wrong was written round us: alarm. */
+  readonly onForgedRow: (table: string, id: string) => void;
+}
+
+export interface Callers {
+  /**
+   * @param bearer what followed `Bearer `.
+   * @throws {SallyportError} AUTH_INVALID; AUTH_UNAVAILABLE when the database is gone, for nobody may take that for a wrong token.
+   */
+  authenticate(bearer: string, ip: string | null): Promise<Caller>;
+}
+
+/** Knows admin tokens (`spa_…`). Nothing is cached: an act is rare, and a revoked token must be refused at once. */
+export function createCallers({ store, vault, isOperator, clock, onForgedRow }: CallersDeps): Callers {
+  return Object.freeze({
+    async authenticate(bearer: string, ip: string | null) {
+      const token = readToken(bearer);
+      try {
+        return await look(token, ip);
+      } catch (error) {
+        // A workspace that has no key, or none that opens, vouches for nobody.
+        if (error instanceof SallyportError && error.code === 'KEY_INVALID') throw refused();
+        if (!isDatabaseGone(error) && !isDatabaseGone((error as Error).cause)) throw error;
+        throw new SallyportError(
+          'AUTH_UNAVAILABLE',
+          'The database is out of reach, and a token cannot be checked without it.',
+          {
+            retryAfter: 1,
+            cause: error,
+          },
+        );
+      }
+    },
+  });
+
+  async function look(token: ParsedToken, ip: string | null): Promise<Caller> {
+    const row = await store.asLookup(token.prefix, (tx) =>
+      tx.selectFrom('tokens').selectAll().where('prefix', '=', token.prefix).executeTakeFirst(),
+    );
+    if (row === undefined || row.kind !== 'admin') throw refused();
+    if (!(await vault.checkVerifier(row.workspace_id, row.prefix, row.kind, token.secret, row.verifier)))
+      throw refused();
+    if (!(await vault.checkRowMac(row.workspace_id, 'tokens', tokenMacFields(row), row.mac))) {
+      onForgedRow('tokens', row.id);
+      throw refused();
+    }
+    if (row.revoked_at !== null) throw refused();
+    if (row.expires_at !== null && row.expires_at.getTime() <= clock()) {
+      throw new SallyportError('AUTH_INVALID', 'The token has expired.');
+    }
+    const role = await roleOf(row.workspace_id, row.user_id, row.id);
+    // A user who was taken out of the workspace: his token is as good as revoked.
+    if (role === null) throw refused();
+    return {
+      type: 'admin',
+      id: row.id,
+      workspaceId: row.workspace_id,
+      userId: row.user_id,
+      role,
+      isOperator: role === 'owner' && (await isOperator(row.user_id)),
+      ip,
+    };
+  }
+
+  async function roleOf(workspaceId: string, userId: string, tokenId: string): Promise<Role | null> {
+    return store.asWorkspace(workspaceId, async (tx) => {
+      const now = new Date(clock());
+      // Once a minute is often enough for "last used", and a write for every read is not.
+      await tx
+        .updateTable('tokens')
+        .set({ last_used_at: now })
+        .where('workspace_id', '=', workspaceId)
+        .where('id', '=', tokenId)
+        .where((eb) =>
+          eb.or([eb('last_used_at', 'is', null), eb('last_used_at', '<', new Date(now.getTime() - 60_000))]),
+        )
+        .execute();
+      const membership = await tx
+        .selectFrom('memberships')
+        .select('role')
+        .where('workspace_id', '=', workspaceId)
+        .where('user_id', '=', userId)
+        .executeTakeFirst();
+      return membership?.role ?? null;
+    });
+  }
+}
+
+function readToken(bearer: string): ParsedToken {
+  const token = parseToken(bearer);
+  if (token === null) {
+    throw new SallyportError(
+      'AUTH_INVALID',
+      'The token is not well-formed: an admin token is spa_ and 61 characters.',
+      { fix },
+    );
+  }
+  if (token.kind === 'spt') {
+    throw new SallyportError(
+      'AUTH_INVALID',
+      'That is a gateway token (spt_…): it belongs to model calls, at base URLs such as /v1. /api takes an admin token (spa_…).',
+      { fix },
+    );
+  }
+  return token;
+}
+
+const fix =
+  'Send `Authorization: Bearer spa_…`; make a new one: bin/sallyport tokens create --admin --name NAME';
+
+function refused(): SallyportError {
+  return new SallyportError('AUTH_INVALID', 'The token is unknown or was revoked.', { fix });
+}

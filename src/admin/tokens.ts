@@ -1,0 +1,230 @@
+import type { Selectable } from 'kysely';
+import type { Schema } from '../db/schema.ts';
+import type { Store, Tx } from '../db/store.ts';
+import { SallyportError } from '../errors.ts';
+import { isId } from '../ids.ts';
+import { tokenMacFields } from '../vault/row-macs.ts';
+import type { Vault } from '../vault/vault.ts';
+import type { Act } from './acts.ts';
+import type { Caller } from './caller.ts';
+import { found, notFound } from './found.ts';
+import { createOnce, onceOf } from './idempotency.ts';
+import { isUsableBy } from './key-visibility.ts';
+import { readMaybeMoment } from './moment.ts';
+import { type List, type Page, placeOf, rowsToRead, toList } from './paging.ts';
+import { can, demand } from './permissions.ts';
+import { insertToken, mint, tokenDefaults } from './token-mint.ts';
+import { type TokenRow, type TokenView, viewToken } from './token-view.ts';
+
+export interface NewToken {
+  readonly name: string;
+  readonly kind?: 'gateway' | 'admin' | undefined;
+  /** Left out: the caller's own user. */
+  readonly userId?: string | undefined;
+  readonly expiresAt?: string | null | undefined;
+  readonly providers?: string[] | null | undefined;
+  readonly models?: string[] | null | undefined;
+  readonly keyIds?: string[] | null | undefined;
+  readonly requestsPerMinute?: number | undefined;
+  readonly concurrentCalls?: number | undefined;
+}
+
+export interface TokenFilter extends Page {
+  readonly userId?: string | undefined;
+  readonly status?: TokenView['status'] | undefined;
+}
+
+export interface TokensDeps {
+  readonly store: Pick<Store, 'asWorkspace'>;
+  readonly act: Act;
+  readonly vault: Pick<Vault, 'verifierOf' | 'rowMac' | 'checkRowMac'>;
+  readonly clock: () => number;
+}
+
+export type Tokens = ReturnType<typeof createTokens>;
+
+/** Gateway and admin tokens: minted, shown once, listed, revoked. */
+export function createTokens({ store, act, vault, clock }: TokensDeps) {
+  return Object.freeze({
+    /**
+     * @returns the token and its text, which is null for a replay of the same Idempotency-Key: it was shown once.
+     * @throws {SallyportError} NOT_FOUND (a user or key that the caller may not see), FORBIDDEN, REQUEST_INVALID, CONFLICT.
+     */
+    async create(
+      caller: Caller,
+      input: NewToken,
+      idempotencyKey: string | null = null,
+    ): Promise<{ token: TokenView; text: string | null }> {
+      demand(caller, 'tokens:write');
+      const userId = input.userId ?? caller.userId;
+      if (!isId('usr', userId) || (userId !== caller.userId && !can(caller.role, 'tokens:all')))
+        throw notFound('user');
+      const kind = input.kind ?? 'gateway';
+      if (kind === 'admin') demand(caller, 'tokens:admin');
+      const expiresAt = readMaybeMoment('/expiresAt', input.expiresAt);
+      return createOnce<{ token: TokenView; text: string | null }>(
+        store,
+        caller,
+        onceOf(idempotencyKey, 'token', input),
+        clock(),
+        {
+          create: async (remember) => {
+            const minted = await mint(vault, grantOf(caller, userId, kind, input, expiresAt), clock());
+            await act(caller, 'token.create', { tokenId: minted.row.id, userId, kind }, async (tx) => {
+              await checkUser(tx, caller, userId, kind);
+              await checkKeys(tx, caller, userId, input.keyIds ?? []);
+              await insertToken(tx, minted);
+              await remember(tx, minted.row.id);
+            });
+            return { token: viewToken(minted.row, clock()), text: minted.text };
+          },
+          replay: async (id) => ({ token: await get(caller, id), text: null }),
+        },
+      );
+    },
+
+    async list(caller: Caller, filter: TokenFilter): Promise<List<TokenView>> {
+      demand(caller, 'tokens:read');
+      const after = placeOf(filter, [/^tok_[0-9a-f]{32}$/]);
+      const now = new Date(clock());
+      const rows = await store.asWorkspace(caller.workspaceId, (tx) => {
+        let query = visible(tx, caller).orderBy('id', 'desc').limit(rowsToRead(filter));
+        if (after !== null) query = query.where('id', '<', after[0]);
+        if (filter.userId !== undefined) query = query.where('user_id', '=', filter.userId);
+        if (filter.status === 'revoked') query = query.where('revoked_at', 'is not', null);
+        if (filter.status === 'expired')
+          query = query.where('revoked_at', 'is', null).where('expires_at', '<=', now);
+        if (filter.status === 'active') {
+          query = query
+            .where('revoked_at', 'is', null)
+            .where((eb) => eb.or([eb('expires_at', 'is', null), eb('expires_at', '>', now)]));
+        }
+        return query.execute();
+      });
+      return toList(
+        rows,
+        filter,
+        (row) => [row.id],
+        (row) => viewToken(row, clock()),
+      );
+    },
+
+    get,
+
+    /** Idempotent: a revoked token stays as it is, and the answer is the same. */
+    async revoke(caller: Caller, id: string): Promise<TokenView> {
+      const seen = await read(caller, id);
+      demand(caller, 'tokens:write');
+      if (seen.revoked_at !== null) return viewToken(seen, clock());
+      const { value } = await act(
+        caller,
+        'token.revoke',
+        { tokenId: id, userId: seen.user_id },
+        async (tx) => {
+          const row = found(
+            await visible(tx, caller).where('id', '=', id).forUpdate().executeTakeFirst(),
+            'token',
+          );
+          if (row.revoked_at !== null) return row;
+          // An admin who could take an owner's admin tokens away could lock him out.
+          if (row.kind === 'admin' && row.user_id !== caller.userId) await checkRank(tx, caller, row.user_id);
+          return revokeRow(tx, vault, row, new Date(clock()));
+        },
+      );
+      return viewToken(value, clock());
+    },
+  });
+
+  async function get(caller: Caller, id: string): Promise<TokenView> {
+    demand(caller, 'tokens:read');
+    return viewToken(await read(caller, id), clock());
+  }
+
+  async function read(caller: Caller, id: string): Promise<TokenRow> {
+    if (!isId('tok', id)) throw notFound('token');
+    return found(
+      await store.asWorkspace(caller.workspaceId, (tx) =>
+        visible(tx, caller).where('id', '=', id).executeTakeFirst(),
+      ),
+      'token',
+    );
+  }
+}
+
+/** Sets `revoked_at`. A row that was edited round us keeps its wrong MAC: a new one would make the forgery good. */
+export async function revokeRow(
+  tx: Tx,
+  vault: Pick<Vault, 'rowMac' | 'checkRowMac'>,
+  row: TokenRow,
+  now: Date,
+): Promise<TokenRow> {
+  const isOurs = await vault.checkRowMac(row.workspace_id, 'tokens', tokenMacFields(row), row.mac);
+  const revoked = { ...row, revoked_at: now };
+  const mac = isOurs ? await vault.rowMac(row.workspace_id, 'tokens', tokenMacFields(revoked)) : row.mac;
+  await tx.updateTable('tokens').set({ revoked_at: now, mac }).where('id', '=', row.id).execute();
+  return { ...revoked, mac };
+}
+
+function visible(tx: Tx, caller: Caller) {
+  const all = tx.selectFrom('tokens').selectAll().where('workspace_id', '=', caller.workspaceId);
+  return can(caller.role, 'tokens:all') ? all : all.where('user_id', '=', caller.userId);
+}
+
+function grantOf(
+  caller: Caller,
+  userId: string,
+  kind: 'gateway' | 'admin',
+  input: NewToken,
+  expiresAt: Date | null,
+) {
+  return {
+    workspaceId: caller.workspaceId,
+    userId,
+    name: input.name,
+    kind,
+    providers: input.providers ?? null,
+    models: input.models ?? null,
+    keyIds: input.keyIds ?? null,
+    requestsPerMinute: input.requestsPerMinute ?? tokenDefaults.requestsPerMinute,
+    concurrentCalls: input.concurrentCalls ?? tokenDefaults.concurrentCalls,
+    expiresAt,
+  };
+}
+
+async function checkUser(tx: Tx, caller: Caller, userId: string, kind: 'gateway' | 'admin'): Promise<void> {
+  const user = await tx
+    .selectFrom('users')
+    .select('id')
+    .where('workspace_id', '=', caller.workspaceId)
+    .where('id', '=', userId)
+    .executeTakeFirst();
+  found(user, 'user');
+  if (kind === 'admin') await checkRank(tx, caller, userId);
+}
+
+/** An admin token acts as its user: who may not make owners may not act as one. */
+async function checkRank(tx: Tx, caller: Caller, userId: string): Promise<void> {
+  const membership = await tx
+    .selectFrom('memberships')
+    .select('role')
+    .where('workspace_id', '=', caller.workspaceId)
+    .where('user_id', '=', userId)
+    .executeTakeFirst();
+  if (membership?.role === 'owner') demand(caller, 'owners:write');
+}
+
+/** A token may name only keys that its user could use anyway. */
+async function checkKeys(tx: Tx, caller: Caller, userId: string, keyIds: readonly string[]): Promise<void> {
+  if (keyIds.length === 0) return;
+  const rows: Pick<Selectable<Schema['provider_keys']>, 'id'>[] = await tx
+    .selectFrom('provider_keys')
+    .select('id')
+    .where('workspace_id', '=', caller.workspaceId)
+    .where('id', 'in', keyIds)
+    .where(isUsableBy(userId))
+    .execute();
+  const usable = new Set(rows.map((row) => row.id));
+  if (!keyIds.every((id) => usable.has(id))) {
+    throw new SallyportError('NOT_FOUND', 'One of the keyIds is not a key that the token’s user may use.');
+  }
+}

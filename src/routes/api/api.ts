@@ -1,0 +1,96 @@
+import type { FastifyPluginAsync, FastifyRequest } from 'fastify';
+import helmet from '@fastify/helmet';
+import rateLimit from '@fastify/rate-limit';
+import swagger from '@fastify/swagger';
+import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox';
+import type { Audit } from '../../admin/audit.ts';
+import type { Keys } from '../../admin/keys.ts';
+import type { Members } from '../../admin/members.ts';
+import type { Tokens } from '../../admin/tokens.ts';
+import type { UsageReports } from '../../admin/usage.ts';
+import type { Users } from '../../admin/users.ts';
+import type { Workspaces } from '../../admin/workspaces.ts';
+import { SallyportError } from '../../errors.ts';
+import { apiKeyRoutes } from './api-keys.ts';
+import { auditRoutes } from './audit.ts';
+import { addAuthentication, type AuthenticationDeps } from './authentication.ts';
+import { maxIntakeBytes } from './intake-body.ts';
+import { memberRoutes } from './members.ts';
+import { openapi, showValue } from './openapi.ts';
+import { sendProblem, toSallyportError } from './problem.ts';
+import { tokenRoutes } from './tokens.ts';
+import { usageRoutes } from './usage.ts';
+import { userRoutes } from './users.ts';
+import { workspaceRoutes } from './workspaces.ts';
+
+export interface ApiDeps extends AuthenticationDeps {
+  readonly keys: Keys;
+  readonly tokens: Tokens;
+  readonly users: Users;
+  readonly members: Members;
+  readonly workspaces: Workspaces;
+  readonly usage: UsageReports;
+  readonly audit: Audit;
+  readonly version: string;
+  /** A fault of ours: the answer says nothing of it, the log does. */
+  readonly onFault: (error: unknown, request: FastifyRequest) => void;
+}
+
+/**
+ * The admin side, registered under `/api`. It brings its own validator (nothing is coerced in bodies, nothing stripped), error form and
+ * headers, so that it doesn't depend on how the server around it is set up.
+ */
+export function apiRoutes(deps: ApiDeps): FastifyPluginAsync {
+  return async function (app) {
+    app.setValidatorCompiler(TypeBoxValidatorCompiler);
+    // The schemas of answers are documents: a serializer made from them would drop what they have forgotten.
+    app.setSerializerCompiler(() => JSON.stringify);
+    app.setErrorHandler((error, request, reply) => {
+      const told = toSallyportError(error);
+      if (told.code === 'INTERNAL') deps.onFault(told.cause ?? told, request);
+      return sendProblem(request, reply, told);
+    });
+    app.setNotFoundHandler((request, reply) =>
+      sendProblem(
+        request,
+        reply,
+        new SallyportError('NOT_FOUND', 'There is no such path under /api.', {
+          fix: 'GET /api/openapi.json lists them.',
+        }),
+      ),
+    );
+    app.removeContentTypeParser('text/plain');
+    app.addHook('onRoute', (route) => {
+      route.bodyLimit ??= maxIntakeBytes;
+    });
+    app.addHook('onRequest', async (request, reply) => {
+      void reply.header('x-request-id', request.id).header('cache-control', 'no-store');
+    });
+
+    await app.register(helmet, {
+      contentSecurityPolicy: {
+        useDefaults: false,
+        directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
+      },
+      frameguard: { action: 'deny' },
+      referrerPolicy: { policy: 'no-referrer' },
+      // Over plain http browsers ignore it, and behind a proxy it is right.
+      strictTransportSecurity: { maxAge: 31_536_000 },
+      crossOriginResourcePolicy: { policy: 'same-origin' },
+    });
+    await app.register(rateLimit, { global: false });
+    await app.register(swagger, { openapi: openapi(deps.version), transform: showValue });
+    app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
+
+    await app.register(async (guarded) => {
+      addAuthentication(guarded, deps);
+      await guarded.register(apiKeyRoutes(deps), { prefix: '/api-keys' });
+      await guarded.register(tokenRoutes(deps), { prefix: '/tokens' });
+      await guarded.register(userRoutes(deps), { prefix: '/users' });
+      await guarded.register(memberRoutes(deps), { prefix: '/members' });
+      await guarded.register(workspaceRoutes(deps), { prefix: '/workspaces' });
+      await guarded.register(usageRoutes(deps), { prefix: '/usage' });
+      await guarded.register(auditRoutes(deps), { prefix: '/audit' });
+    });
+  };
+}

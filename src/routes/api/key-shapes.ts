@@ -1,0 +1,106 @@
+import { Type } from 'typebox';
+import { Count, Id, maybe, Moment, Name, paging, period, strict, Text, Word } from './shapes.ts';
+import { SumsShape } from './usage-shapes.ts';
+
+export const Sharing = Type.Union([
+  Type.Literal('workspace'),
+  Type.Array(Id, { maxItems: 200, uniqueItems: true }),
+  Type.Null(),
+]);
+
+export const TestShape = Type.Object({
+  keyId: Type.String(),
+  ok: Type.Boolean(),
+  status: maybe(Type.Integer()),
+  code: maybe(Type.String()),
+  ms: Count,
+  message: maybe(Type.String()),
+  testedAt: Type.String(),
+});
+
+export const KeyShape = Type.Object({
+  id: Type.String(),
+  name: Type.String(),
+  provider: Type.String(),
+  service: Type.String(),
+  description: maybe(Type.String()),
+  userId: Type.String(),
+  sharedWith: Sharing,
+  source: Type.Enum(['own', 'shared', 'managed']),
+  protection: Type.Enum(['standard', 'sealed']),
+  sealId: maybe(Type.String()),
+  auth: Type.String(),
+  origins: Type.Array(Type.String()),
+  basePath: Type.String(),
+  version: Type.Integer({ minimum: 1 }),
+  last4: maybe(Type.String()),
+  fingerprint: maybe(Type.String({ pattern: '^[0-9a-f]{16}$' })),
+  isActive: Type.Boolean(),
+  status: Type.Enum(['active', 'disabled', 'expired', 'auth_failed']),
+  expiresAt: maybe(Type.String()),
+  lastUsedAt: maybe(Type.String()),
+  lastTest: maybe(TestShape),
+  createdAt: Type.String(),
+  updatedAt: Type.String(),
+});
+
+/** The members of a new key but its value, which is cut out of the body as bytes before any schema sees it. */
+export const NewKeyShape = strict({
+  name: Name,
+  provider: Type.Optional(Word),
+  service: Type.Optional(Word),
+  description: Type.Optional(maybe(Text)),
+  expiresAt: Type.Optional(maybe(Moment)),
+  userId: Type.Optional(Id),
+  sharedWith: Type.Optional(Sharing),
+  origins: Type.Optional(Type.Array(Type.String({ minLength: 8, maxLength: 300 }), { maxItems: 8 })),
+  basePath: Type.Optional(Type.String({ maxLength: 300 })),
+  auth: Type.Optional(Type.String({ minLength: 1, maxLength: 80 })),
+  force: Type.Optional(Type.Boolean()),
+});
+
+export const KeyChangeShape = strict({
+  name: Type.Optional(Name),
+  description: Type.Optional(maybe(Text)),
+  isActive: Type.Optional(Type.Boolean()),
+  expiresAt: Type.Optional(maybe(Moment)),
+  sharedWith: Type.Optional(Sharing),
+  force: Type.Optional(Type.Boolean()),
+});
+
+/** Only for the documents: what a client may send besides. */
+export const ValueShape = Type.String({
+  minLength: 8,
+  maxLength: 8192,
+  writeOnly: true,
+  description: 'The provider key: printable ASCII without white space. Never returned.',
+});
+
+export const KeyQuery = strict({
+  ...paging,
+  provider: Type.Optional(Word),
+  userId: Type.Optional(Id),
+  /** Refused with VALUE_NEVER_RETURNED before this is looked at; `false` is what everybody gets. */
+  includeValue: Type.Optional(Type.Boolean()),
+});
+
+export const OneKeyQuery = strict({ includeValue: Type.Optional(Type.Boolean()) });
+export const StatsQuery = strict(period);
+export const TestBody = strict({ keyId: Id });
+
+export const StatsShape = Type.Object({
+  from: Type.String(),
+  to: Type.String(),
+  data: Type.Array(
+    Type.Intersect([
+      Type.Object({
+        keyId: Type.String(),
+        name: Type.String(),
+        provider: Type.String(),
+        lastUsedAt: maybe(Type.String()),
+      }),
+      SumsShape,
+    ]),
+  ),
+  totals: SumsShape,
+});

@@ -1,0 +1,77 @@
+import { Type } from 'typebox';
+import { groupings } from '../../admin/usage.ts';
+import { Count, Id, maybe, paging, period, strict, Word } from './shapes.ts';
+
+export const SumsShape = Type.Object({
+  calls: Count,
+  attempts: Count,
+  failed: Count,
+  inputTokens: Count,
+  cachedInputTokens: Count,
+  cacheWriteInputTokens: Count,
+  outputTokens: Count,
+  reasoningTokens: Count,
+  unknownUsageCalls: Count,
+  costNanoUsd: maybe(Type.String({ pattern: '^\\d+$' })),
+  unknownCostCalls: Count,
+});
+
+const filter = {
+  ...period,
+  keyId: Type.Optional(Id),
+  tokenId: Type.Optional(Id),
+  userId: Type.Optional(Id),
+  provider: Type.Optional(Word),
+};
+
+export const UsageQuery = strict({
+  ...filter,
+  groupBy: Type.Optional(Type.Enum(groupings)),
+});
+
+export const UsageShape = Type.Object({
+  from: Type.String(),
+  to: Type.String(),
+  groupBy: Type.String(),
+  data: Type.Array(Type.Intersect([Type.Object({ group: maybe(Type.String()) }), SumsShape])),
+  totals: SumsShape,
+});
+
+export const CallsQuery = strict({ ...filter, ...paging, outcome: Type.Optional(Word) });
+
+export const CallShape = Type.Object({
+  id: Type.String(),
+  attempt: Type.Integer({ minimum: 1 }),
+  final: Type.Boolean(),
+  startedAt: Type.String(),
+  endedAt: Type.String(),
+  tokenId: maybe(Type.String()),
+  userId: maybe(Type.String()),
+  keyId: maybe(Type.String()),
+  keyVersion: maybe(Type.Integer()),
+  keySource: maybe(Type.String()),
+  provider: Type.String(),
+  model: maybe(Type.String()),
+  operation: Type.String(),
+  stream: Type.Boolean(),
+  status: maybe(Type.Integer()),
+  outcome: Type.String(),
+  endReason: Type.String(),
+  inputTokens: maybe(Count),
+  cachedInputTokens: maybe(Count),
+  cacheWriteInputTokens: maybe(Count),
+  outputTokens: maybe(Count),
+  reasoningTokens: maybe(Count),
+  usageSource: Type.String(),
+  providerUsage: maybe(Type.Object({})),
+  costNanoUsd: maybe(Type.String()),
+  priceVersion: maybe(Type.String()),
+  requestBytes: Count,
+  responseBytes: Count,
+  firstByteMs: maybe(Count),
+  totalMs: Count,
+  upstreamRequestId: maybe(Type.String()),
+  receipt: Type.String(),
+});
+
+export const CallAttemptsShape = Type.Object({ id: Type.String(), attempts: Type.Array(CallShape) });

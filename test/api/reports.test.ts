@@ -1,0 +1,224 @@
+import t from 'tap';
+import { newId } from '../../src/ids.ts';
+import { startWorld } from './world.ts';
+
+const world = await startWorld(t);
+const { call } = world;
+const owner = world.first.adminToken;
+const me = await world.callerOf(owner);
+const member = await world.newUser(owner, 'member');
+const other = await world.newWorkspace('other');
+
+interface Use {
+  userId?: string;
+  workspaceId?: string;
+  startedAt: string;
+  outcome?: string;
+  model?: string | null;
+  usage?: { inputTokens: number; outputTokens: number } | null;
+  costNanoUsd?: string | null;
+  keyId?: string | null;
+  attempts?: number;
+}
+
+/** A call as the gateway records it. */
+async function use(input: Use): Promise<string> {
+  const callId = newId('call');
+  const attempts = input.attempts ?? 1;
+  const { usage = { inputTokens: 10, outputTokens: 5 }, costNanoUsd = null } = input;
+  for (let attempt = 1; attempt <= attempts; attempt += 1) {
+    const isLast = attempt === attempts;
+    const identity = {
+      callId,
+      attempt,
+      workspaceId: input.workspaceId ?? me.workspaceId,
+      tokenId: newId('tok'),
+      userId: input.userId ?? me.userId,
+      keyId: input.keyId ?? null,
+      keyVersion: 1,
+      provider: 'openai',
+      keySource: 'own',
+      operation: 'openai.chat',
+      model: input.model ?? 'gpt-4o',
+      isStream: true,
+      startedAt: input.startedAt,
+    };
+    const begin = await world.journal.append('use.begin', identity);
+    await world.journal.append('use.end', {
+      ...identity,
+      final: isLast,
+      beginSeq: begin.seq,
+      beginStream: begin.stream,
+      receipt: begin.text,
+      endedAt: new Date(Date.parse(input.startedAt) + 900).toISOString(),
+      outcome: isLast ? (input.outcome ?? 'ok') : 'UPSTREAM_UNREACHABLE',
+      status: isLast ? 200 : null,
+      endReason: 'complete',
+      upstreamRequestId: 'req_1',
+      firstByteMs: 100,
+      totalMs: 900,
+      requestBytes: 300,
+      responseBytes: 700,
+      usage:
+        isLast && usage !== null
+          ? { ...usage, cachedInputTokens: 2, cacheWriteInputTokens: 0, reasoningTokens: null }
+          : null,
+      usageSource: isLast && usage !== null ? 'provider' : 'unknown',
+      providerUsage: isLast && usage !== null ? { prompt_tokens: usage.inputTokens } : null,
+      costNanoUsd: isLast ? costNanoUsd : null,
+      priceVersion: null,
+    });
+  }
+  return callId;
+}
+
+const retried = await use({ startedAt: '2026-03-01T10:15:00.000Z', attempts: 2 });
+await use({ startedAt: '2026-03-01T10:45:00.000Z', costNanoUsd: '9007199254740993' });
+await use({ startedAt: '2026-03-01T11:30:00.000Z', outcome: 'UPSTREAM_AUTH', usage: null });
+await use({ startedAt: '2026-03-02T00:00:00.000Z', userId: member.id, model: 'gpt-4.1' });
+await use({
+  startedAt: '2026-03-01T10:20:00.000Z',
+  workspaceId: (await world.callerOf(other.adminToken)).workspaceId,
+});
+await world.shipper.flush();
+
+const march = 'from=2026-03-01T00:00:00Z&to=2026-03-03T00:00:00Z';
+
+t.test('sums tell calls, attempts and what nobody knows', async (t) => {
+  const { json } = await call(owner, 'GET', `/api/usage?${march}`);
+  t.match(json, { from: '2026-03-01T00:00:00.000Z', to: '2026-03-03T00:00:00.000Z', groupBy: 'day' });
+  t.same(json.totals, {
+    calls: 4,
+    attempts: 5,
+    failed: 1,
+    inputTokens: 30,
+    cachedInputTokens: 6,
+    cacheWriteInputTokens: 0,
+    outputTokens: 15,
+    reasoningTokens: 0,
+    unknownUsageCalls: 1,
+    costNanoUsd: '9007199254740993',
+    unknownCostCalls: 3,
+  });
+  t.same(
+    json.data.map((row: { group: string; calls: number }) => [row.group, row.calls]),
+    [
+      ['2026-03-01', 3],
+      ['2026-03-02', 1],
+    ],
+  );
+});
+
+t.test('every grouping adds up to the totals, by hours and by minutes', async (t) => {
+  for (const period of [march, 'from=2026-03-01T00:00:01Z&to=2026-03-02T23:59:59Z']) {
+    for (const groupBy of ['hour', 'day', 'key', 'token', 'user', 'provider', 'model']) {
+      const { json } = await call(owner, 'GET', `/api/usage?${period}&groupBy=${groupBy}`);
+      const sum = (name: string) =>
+        json.data.reduce((all: number, row: Record<string, number>) => all + (row[name] ?? 0), 0);
+      for (const name of ['calls', 'attempts', 'inputTokens', 'unknownUsageCalls'])
+        t.equal(sum(name), json.totals[name], `${groupBy} ${name}`);
+    }
+  }
+  const hours = (await call(owner, 'GET', `/api/usage?${march}&groupBy=hour`)).json.data;
+  t.same(
+    hours.map((row: { group: string }) => row.group),
+    ['2026-03-01T10:00:00.000Z', '2026-03-01T11:00:00.000Z', '2026-03-02T00:00:00.000Z'],
+  );
+  const keys = (await call(owner, 'GET', `/api/usage?${march}&groupBy=key`)).json.data;
+  t.equal(keys[0].group, null, 'no key is no text');
+});
+
+t.test('a period that ends within an hour is cut there', async (t) => {
+  const { json } = await call(owner, 'GET', '/api/usage?from=2026-03-01T10:00:00Z&to=2026-03-01T10:30:00Z');
+  t.equal(json.totals.calls, 1);
+  t.equal(json.totals.costNanoUsd, null, 'unknown is not nothing');
+  for (const query of [
+    'from=2026-03-02&to=2026-03-01',
+    'from=yesterday',
+    'groupBy=week',
+    'from=2026-02-30',
+  ]) {
+    t.equal((await call(owner, 'GET', `/api/usage?${query}`)).status, 400, query);
+  }
+});
+
+t.test('calls are told one by one, with all their attempts', async (t) => {
+  const list = await call(owner, 'GET', `/api/usage/calls?${march}&limit=2`);
+  t.equal(list.json.data.length, 2);
+  t.equal(list.json.data[0].startedAt, '2026-03-02T00:00:00.000Z', 'newest first');
+  const seen = new Set(
+    list.json.data.map((row: { id: string; attempt: number }) => `${row.id} ${row.attempt}`),
+  );
+  let cursor = list.json.nextCursor;
+  while (cursor !== null) {
+    const page = (await call(owner, 'GET', `/api/usage/calls?${march}&limit=1&cursor=${cursor}`)).json;
+    for (const row of page.data) seen.add(`${row.id} ${row.attempt}`);
+    cursor = page.nextCursor;
+  }
+  t.equal(seen.size, 5);
+  const one = await call(owner, 'GET', `/api/usage/calls/${retried}`);
+  t.same(
+    one.json.attempts.map((row: { attempt: number; final: boolean }) => [row.attempt, row.final]),
+    [
+      [1, false],
+      [2, true],
+    ],
+  );
+  t.match(one.json.attempts[0], { inputTokens: null, usageSource: 'unknown', providerUsage: null });
+  t.match(one.json.attempts[1], {
+    inputTokens: 10,
+    reasoningTokens: null,
+    providerUsage: { prompt_tokens: 10 },
+  });
+  t.equal((await call(owner, 'GET', '/api/usage/calls?outcome=UPSTREAM_AUTH')).json.data.length, 1);
+});
+
+t.test('a member sees his own uses, another workspace none', async (t) => {
+  t.equal((await call(member.token, 'GET', `/api/usage?${march}`)).json.totals.calls, 1);
+  t.equal((await call(member.token, 'GET', `/api/usage/calls?${march}`)).json.data.length, 1);
+  t.equal((await call(member.token, 'GET', `/api/usage/calls/${retried}`)).status, 404);
+  t.equal((await call(other.adminToken, 'GET', `/api/usage/calls/${retried}`)).status, 404);
+  t.equal((await call(other.adminToken, 'GET', `/api/usage?${march}`)).json.totals.calls, 1);
+  const acts = (await call(member.token, 'GET', '/api/audit')).json.data;
+  t.ok(acts.length > 0);
+  t.ok(acts.every((entry: { record: { userId: string } }) => entry.record.userId === member.id));
+});
+
+t.test('the audit shows uses and acts, each line as it stands in the file', async (t) => {
+  const begin = (await call(owner, 'GET', `/api/audit?callId=${retried}&event=use.begin`)).json.data;
+  t.equal(begin.length, 2);
+  t.match(begin[0], {
+    event: 'use.begin',
+    callId: retried,
+    provider: 'openai',
+    outcome: null,
+    actor: { type: 'token', id: /^tok_/ },
+  });
+  const lines = world
+    .journalText()
+    .split('\n')
+    .filter((line) => line.includes(retried));
+  t.ok(lines.some((line) => JSON.parse(line).hash === begin[0].hash));
+  t.same(
+    begin[0].record,
+    JSON.parse(lines.find((line) => JSON.parse(line).hash === begin[0].hash) as string),
+  );
+  const created = (await call(owner, 'GET', `/api/audit?event=user.create.done&userId=${member.id}`)).json
+    .data;
+  t.match(created, [{ actor: { type: 'admin', id: me.id } }]);
+  const ids = [];
+  let cursor: string | null = '';
+  while (cursor !== null) {
+    const page = (await call(owner, 'GET', `/api/audit?limit=3${cursor === '' ? '' : `&cursor=${cursor}`}`))
+      .json;
+    ids.push(...page.data.map((entry: { hash: string }) => entry.hash));
+    cursor = page.nextCursor as string | null;
+  }
+  t.equal(new Set(ids).size, ids.length, 'pages neither repeat nor skip');
+  t.ok(ids.length > 10);
+});
+
+t.test('faults of the gateway say nothing of themselves', (t) => {
+  t.same(world.faults, []);
+  t.end();
+});

@@ -1,0 +1,211 @@
+import t from 'tap';
+import type { Role } from '../../src/db/schema.ts';
+import { newKey, startWorld } from './world.ts';
+
+const roles: readonly Role[] = ['owner', 'admin', 'member', 'viewer', 'auditor'];
+const all = 'owner admin member viewer auditor';
+
+/** Who may, route by route, written down a second time on purpose: what the table allows by mistake is found here. */
+const allowed: Record<string, string> = {
+  'POST /api/api-keys': 'owner admin member',
+  'GET /api/api-keys': 'owner admin member viewer',
+  'GET /api/api-keys/stats': 'owner admin member viewer',
+  'POST /api/api-keys/test': 'owner admin member',
+  'GET /api/api-keys/:id': 'owner admin member viewer',
+  'PUT /api/api-keys/:id': 'owner admin member',
+  'PATCH /api/api-keys/:id': 'owner admin member',
+  'DELETE /api/api-keys/:id': 'owner admin member',
+  'POST /api/tokens': 'owner admin member',
+  'GET /api/tokens': 'owner admin member viewer',
+  'GET /api/tokens/:id': 'owner admin member viewer',
+  'DELETE /api/tokens/:id': 'owner admin member',
+  'POST /api/users': 'owner admin',
+  'GET /api/users': all,
+  'GET /api/users/:id': all,
+  'DELETE /api/users/:id': 'owner admin',
+  'GET /api/members': all,
+  'GET /api/members/:id': all,
+  'PUT /api/members/:id': 'owner admin',
+  'PATCH /api/members/:id': 'owner admin',
+  'DELETE /api/members/:id': 'owner admin',
+  'POST /api/workspaces': '',
+  'GET /api/workspaces/current': all,
+  'PATCH /api/workspaces/current': 'owner admin',
+  'GET /api/usage': all,
+  'GET /api/usage/calls': all,
+  'GET /api/usage/calls/:id': all,
+  'GET /api/audit': all,
+};
+
+const world = await startWorld(t);
+const { call } = world;
+// Another workspace than the operator's: its owner is an owner and nothing more.
+const workspace = await world.newWorkspace('second');
+
+t.test('every route says who may, and every one is walked', (t) => {
+  const served = world.routes
+    .map(({ method, url }) => `${method} ${url.replace(/(.)\/$/, '$1')}`)
+    .filter((route) => !route.endsWith('openapi.json'));
+  t.same([...new Set(served)].toSorted(), Object.keys(allowed).toSorted());
+  t.end();
+});
+
+for (const role of roles) {
+  t.test(`what the role ${role} may do`, async (t) => {
+    for (const [route, who] of Object.entries(allowed)) {
+      const [method = '', pattern = ''] = route.split(' ');
+      const user = await world.newUser(workspace.adminToken, role);
+      const url = pattern.replace(':id', await subject(pattern, user.token, user.id));
+      const answer = await call(user.token, method, url, bodyOf(route, user.id));
+      const may = who.split(' ').includes(role);
+      if (may) t.ok(answer.status < 300 || answer.status === 404 || answer.status === 409, route);
+      else t.equal(answer.status, 403, route);
+      if (!may) t.equal(answer.json.code, 'FORBIDDEN');
+    }
+  });
+}
+
+/** Something of the caller's own, so that only his role can be in the way. */
+async function subject(pattern: string, token: string, userId: string): Promise<string> {
+  const owner = await world.callerOf(workspace.adminToken);
+  if (pattern.includes('api-keys')) {
+    return (
+      await world.services.keys.create(
+        owner,
+        { name: 'k', provider: 'openai', userId },
+        Buffer.from(newKey()),
+      )
+    ).id;
+  }
+  if (pattern.includes('tokens'))
+    return (await world.services.tokens.create(owner, { name: 't', userId })).token.id;
+  if (pattern.includes('calls')) return `call_${'0'.repeat(32)}`;
+  t.ok(token);
+  return userId;
+}
+
+function bodyOf(route: string, userId: string): unknown {
+  switch (route) {
+    case 'POST /api/api-keys':
+      return { name: 'mine', provider: 'openai', value: newKey() };
+    case 'POST /api/api-keys/test':
+      return { keyId: `key_${'0'.repeat(32)}` };
+    case 'PUT /api/api-keys/:id':
+    case 'PATCH /api/api-keys/:id':
+      return { name: 'renamed' };
+    case 'POST /api/tokens':
+    case 'POST /api/users':
+    case 'POST /api/workspaces':
+      return { name: `n-${userId.slice(-6)}` };
+    case 'PUT /api/members/:id':
+    case 'PATCH /api/members/:id':
+      return { role: 'viewer' };
+    case 'PATCH /api/workspaces/current':
+      return { name: 'renamed' };
+    default:
+      return undefined;
+  }
+}
+
+t.test('nobody rises by himself', async (t) => {
+  const admin = await world.newUser(workspace.adminToken, 'admin');
+  const member = await world.newUser(workspace.adminToken, 'member');
+  const owner = (await world.callerOf(workspace.adminToken)).userId;
+  const attempts: [string, string, string, unknown][] = [
+    ['an admin makes himself an owner', 'PATCH', `/api/members/${admin.id}`, { role: 'owner' }],
+    ['an admin makes another an owner', 'PATCH', `/api/members/${member.id}`, { role: 'owner' }],
+    ['an admin unmakes an owner', 'PATCH', `/api/members/${owner}`, { role: 'viewer' }],
+    ['an admin removes an owner', 'DELETE', `/api/members/${owner}`, undefined],
+    ['an admin deletes an owner', 'DELETE', `/api/users/${owner}`, undefined],
+    [
+      'an admin mints an admin token of an owner',
+      'POST',
+      '/api/tokens',
+      { name: 'x', kind: 'admin', userId: owner },
+    ],
+  ];
+  for (const [what, method, url, body] of attempts) {
+    t.equal((await call(admin.token, method, url, body)).status, 403, what);
+  }
+  const [first] = (
+    await call(workspace.adminToken, 'GET', `/api/tokens?userId=${owner}&status=active`)
+  ).json.data.filter((token: { kind: string }) => token.kind === 'admin');
+  t.equal(
+    (await call(admin.token, 'DELETE', `/api/tokens/${first.id}`)).status,
+    403,
+    'an admin locks an owner out',
+  );
+  t.equal(
+    (await call(member.token, 'POST', '/api/tokens', { name: 'x', kind: 'admin' })).status,
+    403,
+    'a member mints an admin token',
+  );
+  t.equal((await call(member.token, 'POST', '/api/tokens', { name: 'x', userId: owner })).status, 404);
+  t.equal(
+    (
+      await call(member.token, 'POST', '/api/api-keys', {
+        name: 'x',
+        provider: 'openai',
+        value: newKey(),
+        userId: owner,
+      })
+    ).status,
+    404,
+  );
+});
+
+t.test('a workspace keeps an owner, and the deployment its operator', async (t) => {
+  const fresh = await world.newWorkspace('fresh');
+  const owner = (await world.callerOf(fresh.adminToken)).userId;
+  const last = await call(fresh.adminToken, 'PATCH', `/api/members/${owner}`, { role: 'member' });
+  t.equal(last.json.code, 'CONFLICT');
+  t.equal((await call(fresh.adminToken, 'DELETE', `/api/users/${owner}`)).json.code, 'CONFLICT');
+  const second = await world.newUser(fresh.adminToken, 'owner');
+  const both = await Promise.all([
+    call(second.token, 'PATCH', `/api/members/${owner}`, { role: 'member' }),
+    call(fresh.adminToken, 'PATCH', `/api/members/${second.id}`, { role: 'member' }),
+  ]);
+  t.equal(
+    both.filter((answer) => answer.status === 200).length,
+    1,
+    'two owners cannot unmake each other at once',
+  );
+  const token = both[0]?.status === 200 ? second.token : fresh.adminToken;
+  const roles = (await call(token, 'GET', '/api/members')).json.data.map(
+    (member: { role: Role }) => member.role,
+  );
+  t.same(roles.toSorted(), ['member', 'owner']);
+
+  const operator = await world.callerOf(world.first.adminToken);
+  const peer = await world.newUser(world.first.adminToken, 'owner');
+  for (const [method, url, body] of [
+    ['PATCH', `/api/members/${operator.userId}`, { role: 'member' }],
+    ['DELETE', `/api/members/${operator.userId}`, undefined],
+    ['DELETE', `/api/users/${operator.userId}`, undefined],
+  ] as const) {
+    t.equal((await call(peer.token, method, url, body)).json.code, 'CONFLICT', `${method} ${url}`);
+  }
+});
+
+t.test('a role that was taken away counts at once', async (t) => {
+  const user = await world.newUser(world.first.adminToken, 'admin');
+  t.equal((await call(user.token, 'GET', '/api/users')).status, 200);
+  await call(world.first.adminToken, 'PATCH', `/api/members/${user.id}`, { role: 'auditor' });
+  t.equal((await call(user.token, 'POST', '/api/users', { name: 'x' })).status, 403);
+  await call(world.first.adminToken, 'DELETE', `/api/members/${user.id}`);
+  t.equal((await call(user.token, 'GET', '/api/users')).status, 401);
+});
+
+t.test('only the operator makes workspaces', async (t) => {
+  t.equal((await call(workspace.adminToken, 'POST', '/api/workspaces', { name: 'mine' })).status, 403);
+  const made = await call(world.first.adminToken, 'POST', '/api/workspaces', { name: 'third' });
+  t.equal(made.status, 201);
+  t.same(Object.keys(made.json), ['workspaceId', 'adminToken', 'token']);
+  t.equal((await call(made.json.adminToken, 'GET', '/api/workspaces/current')).json.name, 'third');
+  t.equal((await call(made.json.token, 'GET', '/api/workspaces/current')).status, 401);
+});
+
+t.test('faults of the gateway say nothing of themselves', (t) => {
+  t.same(world.faults, []);
+  t.end();
+});

@@ -1,0 +1,137 @@
+import t from 'tap';
+import { newKey, startWorld } from './world.ts';
+
+const world = await startWorld(t);
+const { call } = world;
+const owner = world.first.adminToken;
+
+t.test('a token is shown once, with limits by default', async (t) => {
+  const made = await call(owner, 'POST', '/api/tokens', { name: 'app' });
+  t.equal(made.status, 201);
+  t.match(made.json, {
+    kind: 'gateway',
+    token: /^spt_[0-9A-Za-z]{61}$/,
+    requestsPerMinute: 600,
+    concurrentCalls: 100,
+    status: 'active',
+    providers: null,
+    models: null,
+    keyIds: null,
+    revokedAt: null,
+  });
+  t.equal(made.json.prefix, made.json.token.slice(0, 16));
+  const read = await call(owner, 'GET', `/api/tokens/${made.json.id}`);
+  const { token, ...rest } = made.json;
+  t.same(read.json, rest);
+  t.notMatch((await call(owner, 'GET', '/api/tokens')).text, token);
+  const stored = await world.store.asSystem((tx) =>
+    tx.selectFrom('tokens').selectAll().where('id', '=', made.json.id).executeTakeFirstOrThrow(),
+  );
+  t.notMatch(JSON.stringify(stored), token.slice(16, 59), 'its secret is not in the database');
+});
+
+t.test('a replay shows the token and not its secret', async (t) => {
+  const headers = { 'idempotency-key': 'mint-1' };
+  const first = await call(owner, 'POST', '/api/tokens', { name: 'once' }, headers);
+  const again = await call(owner, 'POST', '/api/tokens', { name: 'once' }, headers);
+  t.equal(again.status, 201);
+  const { token, ...rest } = first.json;
+  t.ok(token);
+  t.same(again.json, rest);
+  t.equal((await call(owner, 'POST', '/api/tokens', { name: 'twice' }, headers)).json.code, 'CONFLICT');
+  const other = await world.newUser(owner, 'member');
+  t.ok(
+    (await call(other.token, 'POST', '/api/tokens', { name: 'once' }, headers)).json.token,
+    'another caller’s key is another',
+  );
+  world.time.now += 25 * 3600 * 1000;
+  t.ok(
+    (await call(owner, 'POST', '/api/tokens', { name: 'once' }, headers)).json.token,
+    'a day later it is forgotten',
+  );
+});
+
+t.test('a token names only keys that its user may use', async (t) => {
+  const member = await world.newUser(owner, 'member');
+  const mine = (
+    await call(owner, 'POST', '/api/api-keys', { name: 'k', provider: 'openai', value: newKey() })
+  ).json.id;
+  t.equal((await call(owner, 'POST', '/api/tokens', { name: 'x', keyIds: [mine] })).status, 201);
+  t.equal(
+    (await call(owner, 'POST', '/api/tokens', { name: 'x', keyIds: [mine], userId: member.id })).status,
+    404,
+  );
+  await call(owner, 'PATCH', `/api/api-keys/${mine}`, { sharedWith: [member.id] });
+  t.equal(
+    (await call(owner, 'POST', '/api/tokens', { name: 'x', keyIds: [mine], userId: member.id })).status,
+    201,
+  );
+});
+
+t.test('what a token may be given has bounds', async (t) => {
+  for (const more of [
+    { requestsPerMinute: 0 },
+    { requestsPerMinute: 1.5 },
+    { requestsPerMinute: '600' },
+    { concurrentCalls: 1e9 },
+    { kind: 'root' },
+    { providers: 'openai' },
+    { models: [''] },
+    { models: Array.from({ length: 201 }, (_, i) => `m${i}`) },
+    { expiresAt: 'tomorrow' },
+    { expiresAt: 1 },
+    { name: '' },
+    { name: 'x'.repeat(201) },
+    { workspaceId: 'ws_x' },
+  ]) {
+    const answer = await call(owner, 'POST', '/api/tokens', { name: 'x', ...more });
+    t.equal(answer.status, 400, JSON.stringify(more).slice(0, 60));
+  }
+});
+
+t.test('lists go by user and status', async (t) => {
+  const member = await world.newUser(owner, 'member');
+  const make = async (more: object) =>
+    (await call(owner, 'POST', '/api/tokens', { name: 'x', userId: member.id, ...more })).json.id;
+  const active = await make({ expiresAt: '2099-01-01T00:00:00Z' });
+  const expired = await make({ expiresAt: '2020-01-01T00:00:00Z' });
+  const revoked = await make({ expiresAt: '2020-01-01T00:00:00Z' });
+  await call(owner, 'DELETE', `/api/tokens/${revoked}`);
+  const ids = async (query: string) =>
+    (await call(owner, 'GET', `/api/tokens?userId=${member.id}&${query}`)).json.data.map(
+      (token: { id: string }) => token.id,
+    );
+  t.same(await ids('status=active'), [active, member.tokenId]);
+  t.same(await ids('status=expired'), [expired]);
+  t.same(await ids('status=revoked'), [revoked]);
+  t.same(await ids('limit=2'), [revoked, expired]);
+});
+
+t.test('users carry a product’s own ids', async (t) => {
+  const made = await call(owner, 'POST', '/api/users', {
+    name: 'Ann',
+    externalId: 'cust-1',
+    email: 'ann@example.com',
+  });
+  t.equal(made.status, 201);
+  t.equal(
+    (await call(owner, 'POST', '/api/users', { name: 'Bea', externalId: 'cust-1' })).json.code,
+    'CONFLICT',
+  );
+  t.same((await call(owner, 'GET', '/api/users?externalId=cust-1')).json.data, [made.json]);
+  t.equal((await call(owner, 'GET', `/api/members/${made.json.id}`)).json.role, 'member');
+  t.equal((await call(owner, 'POST', '/api/users', { name: 'Eve', email: 'no address' })).status, 400);
+  t.notMatch(
+    world.journalText(),
+    /ann@example\.com|cust-1|Ann/,
+    'names and addresses stay out of what is never erased',
+  );
+});
+
+t.test('the operator at the socket is known without a token', async (t) => {
+  const operator = { ...(await world.callerOf(owner)), type: 'cli', id: 'cli' } as const;
+  const app = await world.serve({ callers: world.callers, callerOf: () => operator });
+  const made = await app.inject({ method: 'POST', url: '/api/users', payload: { name: 'by socket' } });
+  t.equal(made.statusCode, 201);
+  t.match(world.journalText(), new RegExp(`"id":"cli","type":"cli"[^\n]*"event":"user.create`));
+});

@@ -1,0 +1,223 @@
+import { randomBytes } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import fastify, { type FastifyInstance, type LightMyRequestResponse } from 'fastify';
+import type { Test } from 'tap';
+import { createActs } from '../../src/admin/acts.ts';
+import { createAudit } from '../../src/admin/audit.ts';
+import type { Caller } from '../../src/admin/caller.ts';
+import { createCallers } from '../../src/admin/callers.ts';
+import { createKeys, type ProbeResult } from '../../src/admin/keys.ts';
+import { createMembers } from '../../src/admin/members.ts';
+import { createIsOperator } from '../../src/admin/operator.ts';
+import { createTokens } from '../../src/admin/tokens.ts';
+import { createUsageReports } from '../../src/admin/usage.ts';
+import { createUsers } from '../../src/admin/users.ts';
+import { createWorkspaces, type NewWorkspace } from '../../src/admin/workspaces.ts';
+import type { Role } from '../../src/db/schema.ts';
+import { checkOrigin } from '../../src/egress/origin-check.ts';
+import { newId } from '../../src/ids.ts';
+import { openJournal } from '../../src/journal/journal.ts';
+import { createShipper } from '../../src/journal/shipper.ts';
+import { providers } from '../../src/providers/catalogue.ts';
+import { apiRoutes } from '../../src/routes/api/api.ts';
+import { newKeyringText, parseKeyring } from '../../src/vault/keyring.ts';
+import { createVault } from '../../src/vault/vault.ts';
+import { testDatabase } from '../support/database.ts';
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: LightMyRequestResponse['headers'];
+  readonly text: string;
+  // Tests read answers as a client would: without a type.
+  readonly json: any;
+}
+
+export type World = Awaited<ReturnType<typeof startWorld>>;
+
+/** Starts with this, so that a search for it finds every copy of a provider key. */
+export const marker = 'sk-marker-';
+
+export function newKey(): string {
+  return marker + randomBytes(18).toString('hex');
+}
+
+/** The admin side over a real database, vault and journal. */
+export async function startWorld(
+  t: Test,
+  options: { mutationsPerMinute?: number; authFailuresPerMinute?: number; allowOrigins?: string[] } = {},
+) {
+  const database = await testDatabase(t);
+  const { store } = database;
+  const ring = parseKeyring(newKeyringText(), 'test');
+  // Moves on at each look, as time does: no two rows have one.
+  const time = { now: Date.now(), step: 1 };
+  const clock = (): number => (time.now += time.step);
+  const origins: Record<string, string> = {};
+  const originOf = (provider: string): string => origins[provider] ?? providers.get(provider)?.origin ?? '';
+  const vault = await createVault({
+    store,
+    ring,
+    clock,
+    knownOrigins: (provider) => (provider === 'custom' ? null : originOf(provider)),
+  });
+  const dir = path.join(t.testdir({}), 'journal');
+  const journal = await openJournal({
+    dir,
+    nodeId: 'n1',
+    bootId: newId('node').slice(5, 20),
+    sync: 'relaxed',
+    maxBytes: 1 << 30,
+    clock,
+  });
+  const shipper = createShipper({ store, journal, clock });
+  const act = createActs({ store, journal, hashIp: (ip) => vault.hashIp(ip), clock });
+  const isOperator = createIsOperator({ store });
+  const forged: string[] = [];
+  const faults: unknown[] = [];
+  const probes: { result: ProbeResult | Error } = {
+    result: { ok: true, status: 200, code: null, ms: 12, message: null },
+  };
+  const keys = createKeys({
+    store,
+    act,
+    vault,
+    places: { providers, originOf, allowOrigins: options.allowOrigins ?? [], checkOrigin },
+    probe: () =>
+      probes.result instanceof Error ? Promise.reject(probes.result) : Promise.resolve(probes.result),
+    clock,
+  });
+  const services = {
+    keys,
+    tokens: createTokens({ store, act, vault, clock }),
+    users: createUsers({ store, act, isOperator, clock }),
+    members: createMembers({ store, act, isOperator, clock }),
+    workspaces: createWorkspaces({ store, act, vault, clock }),
+    usage: createUsageReports({ store, clock }),
+    audit: createAudit({ store }),
+  };
+  const callers = createCallers({
+    store,
+    vault,
+    isOperator,
+    clock,
+    onForgedRow: (table, id) => forged.push(`${table} ${id}`),
+  });
+
+  const secure = { isSecure: true };
+  const routes: { method: string; url: string; needs: unknown }[] = [];
+  const app = await serve({ callers });
+  async function serve(
+    who: Pick<Parameters<typeof apiRoutes>[0], 'callers' | 'callerOf'>,
+  ): Promise<FastifyInstance> {
+    const app = fastify({ genReqId: () => newId('call') });
+    app.addHook('onRoute', (route) => {
+      for (const method of [route.method].flat()) {
+        if (method !== 'HEAD') routes.push({ method, url: route.url, needs: route.config?.needs });
+      }
+    });
+    await app.register(
+      apiRoutes({
+        ...services,
+        ...who,
+        isSecure: () => secure.isSecure,
+        version: '0.0.0',
+        limits: {
+          mutationsPerMinute: options.mutationsPerMinute ?? 10_000,
+          authFailuresPerMinute: options.authFailuresPerMinute ?? 10_000,
+        },
+        onFault: (error) => faults.push(error),
+      }),
+      { prefix: '/api' },
+    );
+    await app.ready();
+    t.teardown(() => app.close());
+    return app;
+  }
+
+  // Teardown is last in, first out: what writes ends before what it writes to.
+  t.teardown(async () => {
+    await shipper.stop();
+    await journal.close();
+    vault.close();
+  });
+
+  const system = { type: 'system', id: 'first-start', ip: null, isOperator: true } as const;
+  const first = await services.workspaces.createWorkspace(system, { name: 'default' });
+
+  /** Everything that an answer has said, for the search for keys at the end. */
+  const heard: string[] = [];
+  async function call(
+    token: string | null,
+    method: string,
+    url: string,
+    body?: unknown,
+    headers: Record<string, string> = {},
+  ): Promise<Answer> {
+    const answer = await app.inject({
+      method: method as 'GET',
+      url,
+      headers: {
+        ...(token === null ? {} : { authorization: `Bearer ${token}` }),
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...headers,
+      },
+      ...(body === undefined ? {} : { payload: typeof body === 'string' ? body : JSON.stringify(body) }),
+    });
+    heard.push(JSON.stringify(answer.headers), answer.payload);
+    const json = answer.payload === '' ? null : JSON.parse(answer.payload);
+    return { status: answer.statusCode, headers: answer.headers, text: answer.payload, json };
+  }
+
+  return {
+    database,
+    store,
+    vault,
+    journal,
+    shipper,
+    services,
+    callers,
+    app,
+    serve,
+    act,
+    first,
+    time,
+    clock,
+    secure,
+    routes,
+    origins,
+    probes,
+    forged,
+    faults,
+    heard,
+    call,
+    journalText: () =>
+      readdirSync(dir)
+        .map((name) => readFileSync(path.join(dir, name), 'utf8'))
+        .join('\n'),
+    newWorkspace: (name: string): Promise<NewWorkspace> =>
+      services.workspaces.createWorkspace(system, { name }),
+    /** A user of the workspace whose admin token it is, with a token of his own for `/api`. */
+    async newUser(
+      adminToken: string,
+      role: Role,
+      name: string = role,
+    ): Promise<{ id: string; token: string; tokenId: string }> {
+      const owner = await callers.authenticate(adminToken, null);
+      const user = await services.users.create(owner, { name });
+      await services.members.setRole(owner, user.id, role);
+      const { token, text } = await services.tokens.create(owner, {
+        name: 'test',
+        kind: 'admin',
+        userId: user.id,
+      });
+      return { id: user.id, token: text as string, tokenId: token.id };
+    },
+    callerOf: (adminToken: string): Promise<Caller> => callers.authenticate(adminToken, null),
+    /** What somebody does who can write to the database: one statement, with row security out of his way. */
+    tamper: (table: string, statement: string) =>
+      database.owner(
+        `begin; alter table ${table} no force row level security; ${statement}; alter table ${table} force row level security; commit`,
+      ),
+  };
+}
