@@ -76,8 +76,11 @@ export async function settleCrashed({ journal, lookup, onFault }: RecoveryOption
     }
     const waiting = [...open.values()].filter(({ owner }) => !owner.isDamaged);
     const calls = waiting.filter(({ record }) => record.event === 'use.begin');
+    const last = lastAttempts(calls);
     await Promise.all(
-      calls.map(({ record, owner }) => journal.append('use.end', crashEnd(record, owner.lastAt))),
+      calls.map(({ record, owner }) =>
+        journal.append('use.end', crashEnd(record, owner.lastAt, last.get(record['callId']) === record)),
+      ),
     );
     const acts = waiting.filter(({ record }) => record.event !== 'use.begin');
     let openActs = 0;
@@ -169,13 +172,24 @@ const identity = [
   'startedAt',
 ] as const;
 
+/** A repeat's begin stands before the end of the attempt that it repeats: of a call's open attempts the last one is final. */
+function lastAttempts(calls: readonly Open[]): Map<JsonValue | undefined, JournalRecord> {
+  const last = new Map<JsonValue | undefined, JournalRecord>();
+  for (const { record } of calls) {
+    const known = last.get(record['callId']);
+    if (known === undefined || Number(known['attempt']) < Number(record['attempt']))
+      last.set(record['callId'], record);
+  }
+  return last;
+}
+
 /** Nobody knows what the provider counted or charged: null, not 0. It ended between the stream's last record and now. */
-function crashEnd(begin: JournalRecord, lastAt: string): Fields {
+function crashEnd(begin: JournalRecord, lastAt: string, final: boolean): Fields {
   const fields: Record<string, JsonValue> = {};
   for (const name of identity) fields[name] = begin[name] ?? null;
   return {
     ...fields,
-    final: true,
+    final,
     beginSeq: begin.seq,
     beginStream: begin.stream,
     receipt: receiptText(begin),

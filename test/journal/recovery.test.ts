@@ -87,6 +87,25 @@ t.test('a crashed call ends as crash, with nothing known of its usage', async (t
   );
 });
 
+t.test('of a call’s attempts that a crash left open the last one alone is final', async (t) => {
+  const dir = await folder(t);
+  const crashed = await crashedJournal(dir);
+  const call = newCall();
+  await crashed.journal.append('use.begin', begin(call));
+  await crashed.journal.append('use.begin', { ...begin(call), attempt: 2 });
+  await crashed.die();
+  const journal = await openTestJournal(t, dir);
+  t.match(await settleCrashed({ journal, lookup: never }), { calls: 2 });
+  const ends = (await parsed(dir)).filter(({ event }) => event === 'use.end');
+  t.same(
+    ends.map(({ attempt, final }) => [attempt, final]),
+    [
+      [1, false],
+      [2, true],
+    ],
+  );
+});
+
 t.test('a crash in the middle of recovery settles nothing twice', async (t) => {
   const dir = await folder(t);
   const first = await crashedJournal(dir);
