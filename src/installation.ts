@@ -47,12 +47,15 @@ export async function openDatabase(config: Config): Promise<Database> {
   return startEmbedded({ dataDir: config.dataDir });
 }
 
-/** The connection for migrations: the owner's, where it is kept apart. */
-export function migrationConnection(
+/** Brings the schema up to date: as its owner, where he is kept apart from the user that serves. */
+export function migrateDatabase(
   config: Config,
-  database: Pick<Database, 'connection'>,
-): ConnectionOptions {
-  return config.databaseMigrateUrl === null ? database.connection : { url: config.databaseMigrateUrl };
+  { connection }: Pick<Database, 'connection'>,
+): Promise<{ applied: string[]; version: string }> {
+  if (config.databaseMigrateUrl === null) return migrate(connection);
+  const runtimeUser =
+    config.databaseUrl === null ? '' : decodeURIComponent(new URL(config.databaseUrl).username);
+  return migrate({ url: config.databaseMigrateUrl }, runtimeUser === '' ? {} : { runtimeUser });
 }
 
 /**
@@ -129,13 +132,12 @@ export async function openInstallation(
 }
 
 async function bringUpToDate(config: Config, database: Database, log: Log): Promise<void> {
-  const connection = migrationConnection(config, database);
   if (config.migrate === 'auto') {
-    const { applied, version } = await migrate(connection);
+    const { applied, version } = await migrateDatabase(config, database);
     if (applied.length > 0) log.info('database.migrated', { version, count: applied.length });
     return;
   }
-  const { pending } = await schemaState(connection);
+  const { pending } = await schemaState(database.connection);
   if (pending.length === 0) return;
   throw new SallyportError(
     'CONFIG_INVALID',

@@ -7,10 +7,10 @@ import { readEnvironmentKeys } from './cli/environment-keys.ts';
 import type { Config } from './config.ts';
 import type { ConnectionOptions } from './db/connection.ts';
 import { hasDatabase, runningDatabase } from './db/embedded-running.ts';
-import { migrate, schemaState } from './db/migrate.ts';
+import { schemaState } from './db/migrate.ts';
 import { openStore, type Store } from './db/store.ts';
 import { SallyportError } from './errors.ts';
-import { migrationConnection, openDatabase, openInstallation, readRing } from './installation.ts';
+import { migrateDatabase, openDatabase, openInstallation, readRing } from './installation.ts';
 import { verifyJournal } from './journal/verify.ts';
 import { serve } from './serve.ts';
 import { createLog, openLogSink } from './telemetry/log.ts';
@@ -92,8 +92,7 @@ export function createCliDeps(config: Config, { version, output }: ProgramOption
       }
     },
     init: () => withApp((app): Promise<Initialised> => app.initialise()),
-    migrate: () =>
-      withConnection((connection) => migrate(migrationConnection(config, { connection })), { mayMake: true }),
+    migrate: () => withConnection((connection) => migrateDatabase(config, { connection }), { mayMake: true }),
     verifyJournal: ({ dir }) => (dir === null ? verify() : verifyJournal({ dir, store: null })),
     async openOffline() {
       const { app, close } = await openQuietly();
