@@ -3,7 +3,8 @@ import type { Store } from '../db/store.ts';
 import type { Caller } from './caller.ts';
 import { iso, readMoment } from './moment.ts';
 import { type List, type Page, placeOf, rowsToRead, toList } from './paging.ts';
-import { can, demand } from './permissions.ts';
+import { demand } from './permissions.ts';
+import { visibleUses } from './use-visibility.ts';
 
 export interface AuditFilter extends Page {
   readonly from?: string | undefined;
@@ -60,12 +61,11 @@ export function createAudit({ store }: { readonly store: Pick<Store, 'asWorkspac
         let query = tx
           .selectFrom('journal')
           .select(['stream', 'seq', 'at', 'event', 'call_id', 'key_id', 'token_id', 'hash', 'line'])
-          .where('workspace_id', '=', caller.workspaceId)
+          .where(visibleUses(caller, 'audit:all'))
           .orderBy('at', 'desc')
           .orderBy('stream', 'desc')
           .orderBy('seq', 'desc')
           .limit(rowsToRead(filter));
-        if (!can(caller.role, 'audit:all')) query = query.where('user_id', '=', caller.userId);
         if (filter.from !== undefined) query = query.where('at', '>=', readMoment('/from', filter.from));
         if (filter.to !== undefined) query = query.where('at', '<', readMoment('/to', filter.to));
         if (filter.event !== undefined) query = query.where('event', '=', filter.event);

@@ -11,6 +11,7 @@ import {
   checkSharingIds,
   claimCustomName,
   demandGenuine,
+  demandStoring,
   insertVersion,
   lockKey,
   macOfKey,
@@ -119,6 +120,7 @@ export function createKeyEdit({ act, vault, places, clock }: KeyEditDeps) {
 
   /** Version + 1, sealed to the origins in force now; the version before is shredded, calls in flight keep what they have opened. */
   async function reseal(tx: Tx, row: KeyRow, secret: Buffer): Promise<KeyRow> {
+    await demandStoring(tx, row.workspace_id);
     const isCustom = row.provider === 'custom';
     const origins = isCustom ? row.origins : [places.originOf(row.provider)];
     if (isCustom) {

@@ -1,5 +1,4 @@
 import type { Store, Tx } from '../db/store.ts';
-import { SallyportError } from '../errors.ts';
 import { isId, newId } from '../ids.ts';
 import { checkSecret } from '../vault/intake.ts';
 import type { Vault } from '../vault/vault.ts';
@@ -12,6 +11,7 @@ import {
   checkSharing,
   checkSharingIds,
   claimCustomName,
+  demandStoring,
   insertVersion,
   macOfKey,
   sealRow,
@@ -132,7 +132,8 @@ export function createKeyIntake({ store, act, vault, places, clock }: KeyIntakeD
       version: 1,
     };
     const { value } = await act(caller, 'key.create', fields, async (tx) => {
-      await checkWorkspace(tx, caller, user_id);
+      await demandStoring(tx, caller.workspaceId);
+      await checkUser(tx, caller, user_id);
       await checkSharing(tx, caller, draft.shared_with);
       if (provider === 'custom') await claimCustomName(tx, draft);
       const sealed = await sealRow(tx, vault, draft, secret);
@@ -190,22 +191,12 @@ export function createKeyIntake({ store, act, vault, places, clock }: KeyIntakeD
   }
 }
 
-async function checkWorkspace(tx: Tx, caller: Caller, userId: string): Promise<void> {
-  const workspace = await tx
-    .selectFrom('workspaces')
-    .select('store_keys')
-    .where('id', '=', caller.workspaceId)
+async function checkUser(tx: Tx, caller: Caller, userId: string): Promise<void> {
+  const user = await tx
+    .selectFrom('users')
+    .select('id')
+    .where('workspace_id', '=', caller.workspaceId)
+    .where('id', '=', userId)
     .executeTakeFirst();
-  if (workspace?.store_keys !== true) {
-    throw new SallyportError('FORBIDDEN', 'This workspace stores no provider keys (storeKeys is off).');
-  }
-  found(
-    await tx
-      .selectFrom('users')
-      .select('id')
-      .where('workspace_id', '=', caller.workspaceId)
-      .where('id', '=', userId)
-      .executeTakeFirst(),
-    'user',
-  );
+  found(user, 'user');
 }

@@ -57,6 +57,17 @@ export function macOfKey(macs: RowMacs, row: Omit<KeyRow, 'mac'>): Promise<Buffe
   return macs.rowMac(row.workspace_id, 'provider_keys', keyMacFields(row));
 }
 
+/** @throws {SallyportError} FORBIDDEN: the workspace wants no key kept here, old or new. */
+export async function demandStoring(tx: Tx, workspaceId: string): Promise<void> {
+  const workspace = await tx
+    .selectFrom('workspaces')
+    .select('store_keys')
+    .where('id', '=', workspaceId)
+    .executeTakeFirst();
+  if (workspace?.store_keys === true) return;
+  throw new SallyportError('FORBIDDEN', 'This workspace stores no provider keys (storeKeys is off).');
+}
+
 /** Seals a secret for the place that the row names. */
 export function sealRow(
   tx: Tx,

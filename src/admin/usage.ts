@@ -1,5 +1,6 @@
 import { type RawBuilder, sql } from 'kysely';
 import type { Store, Tx } from '../db/store.ts';
+import { isId } from '../ids.ts';
 import type { Caller } from './caller.ts';
 import { viewCall, type CallRow, type CallView } from './call-view.ts';
 import { notFound } from './found.ts';
@@ -7,9 +8,9 @@ import { visibleKeys } from './key-visibility.ts';
 import { iso, readMoment } from './moment.ts';
 import { type List, type Page, placeOf, rowsToRead, toList } from './paging.ts';
 import { type Period, readPeriod } from './period.ts';
-import { can, demand } from './permissions.ts';
+import { demand } from './permissions.ts';
 import { addSums, noSums, sumColumns, type SumRow, type Sums, viewSums } from './sums.ts';
-import { isId } from '../ids.ts';
+import { visibleUses } from './use-visibility.ts';
 
 export const groupings = ['hour', 'day', 'key', 'token', 'user', 'provider', 'model'] as const;
 export type Grouping = (typeof groupings)[number];
@@ -49,7 +50,7 @@ const maxStatKeys = 1_000;
 
 export type UsageReports = ReturnType<typeof createUsageReports>;
 
-/** What the projections of the journal say. Who may not see the workspace's uses sees those of his own user. */
+/** What the projections of the journal say. Who may not see the workspace's uses sees his own and those of his keys. */
 export function createUsageReports({
   store,
   clock,
@@ -164,8 +165,7 @@ export function createUsageReports({
 const timePattern = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/;
 
 function visibleCalls(tx: Tx, caller: Caller) {
-  const all = tx.selectFrom('usage_events').selectAll().where('workspace_id', '=', caller.workspaceId);
-  return (can(caller.role, 'usage:all') ? all : all.where('user_id', '=', caller.userId)).$castTo<CallRow>();
+  return tx.selectFrom('usage_events').selectAll().where(visibleUses(caller, 'usage:all')).$castTo<CallRow>();
 }
 
 /** @param groupBy null: one row of totals. */
@@ -180,10 +180,9 @@ async function sumRows(
   const table = period.isByHour ? 'usage_hourly' : 'usage_events';
   const time = sql.ref(period.isByHour ? 'hour' : 'started_at');
   const conditions = [
-    sql`workspace_id = ${caller.workspaceId}`,
+    visibleUses(caller, 'usage:all'),
     sql`${time} >= ${period.from}`,
     sql`${time} < ${period.to}`,
-    ...(can(caller.role, 'usage:all') ? [] : [sql`user_id = ${caller.userId}`]),
     ...(filter.keyId === undefined ? [] : [sql`key_id = ${filter.keyId}`]),
     ...(filter.tokenId === undefined ? [] : [sql`token_id = ${filter.tokenId}`]),
     ...(filter.userId === undefined ? [] : [sql`user_id = ${filter.userId}`]),

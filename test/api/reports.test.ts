@@ -1,6 +1,6 @@
 import t from 'tap';
 import { newId } from '../../src/ids.ts';
-import { startWorld } from './world.ts';
+import { newKey, startWorld } from './world.ts';
 
 const world = await startWorld(t);
 const { call } = world;
@@ -182,6 +182,28 @@ t.test('a member sees his own uses, another workspace none', async (t) => {
   const acts = (await call(member.token, 'GET', '/api/audit')).json.data;
   t.ok(acts.length > 0);
   t.ok(acts.every((entry: { record: { userId: string } }) => entry.record.userId === member.id));
+});
+
+t.test('whose key it is sees what others did with it', async (t) => {
+  const sharer = await world.newUser(owner, 'member', 'sharer');
+  const made = await call(sharer.token, 'POST', '/api/api-keys', {
+    name: 'k',
+    provider: 'openai',
+    value: newKey(),
+    sharedWith: 'workspace',
+  });
+  const callId = await use({ startedAt: '2026-04-01T10:00:00.000Z', keyId: made.json.id, userId: member.id });
+  await world.shipper.flush();
+  for (const token of [sharer.token, member.token, owner]) {
+    t.equal((await call(token, 'GET', `/api/usage/calls/${callId}`)).status, 200);
+    t.equal((await call(token, 'GET', `/api/usage?from=2026-04-01&to=2026-04-02`)).json.totals.calls, 1);
+    t.equal((await call(token, 'GET', `/api/audit?callId=${callId}`)).json.data.length, 2);
+  }
+  const stranger = await world.newUser(owner, 'member', 'stranger');
+  t.equal((await call(stranger.token, 'GET', `/api/usage/calls/${callId}`)).status, 404);
+  t.same((await call(stranger.token, 'GET', `/api/audit?callId=${callId}`)).json.data, []);
+  const stats = (await call(sharer.token, 'GET', '/api/api-keys/stats?from=2026-04-01&to=2026-04-02')).json;
+  t.match(stats, { data: [{ keyId: made.json.id, calls: 1, inputTokens: 10 }], totals: { calls: 1 } });
 });
 
 t.test('the audit shows uses and acts, each line as it stands in the file', async (t) => {

@@ -135,3 +135,14 @@ t.test('the operator at the socket is known without a token', async (t) => {
   t.equal(made.statusCode, 201);
   t.match(world.journalText(), new RegExp(`"id":"cli","type":"cli"[^\n]*"event":"user.create`));
 });
+
+t.test('a workspace that stores no keys takes neither a new one nor a new value', async (t) => {
+  const key = await call(owner, 'POST', '/api/api-keys', { name: 'k', provider: 'openai', value: newKey() });
+  await world.store.asWorkspace((await world.callerOf(owner)).workspaceId, (tx) =>
+    tx.updateTable('workspaces').set({ store_keys: false }).execute(),
+  );
+  const more = { name: 'k', provider: 'openai', value: newKey() };
+  t.equal((await call(owner, 'POST', '/api/api-keys', more)).status, 403);
+  t.equal((await call(owner, 'PATCH', `/api/api-keys/${key.json.id}`, { value: newKey() })).status, 403);
+  t.equal((await call(owner, 'PATCH', `/api/api-keys/${key.json.id}`, { isActive: false })).status, 200);
+});

@@ -33,8 +33,6 @@ export interface Answer {
   readonly json: any;
 }
 
-export type World = Awaited<ReturnType<typeof startWorld>>;
-
 /** Starts with this, so that a search for it finds every copy of a provider key. */
 export const marker = 'sk-marker-';
 

@@ -1,4 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { isDatabaseGone } from '../../db/connection.ts';
 import { type ErrorCode, errorTable, SallyportError } from '../../errors.ts';
 
 /** RFC 9457, as WIRE.md has it. */
@@ -68,6 +69,12 @@ export function toSallyportError(error: unknown): SallyportError {
     case 'FST_ERR_CTP_EMPTY_JSON_BODY':
       return new SallyportError('REQUEST_INVALID', 'The body is empty.');
     default:
+  }
+  if (isDatabaseGone(error)) {
+    return new SallyportError('AUTH_UNAVAILABLE', 'The database is out of reach.', {
+      retryAfter: 1,
+      cause: error,
+    });
   }
   if (typeof told.statusCode === 'number' && told.statusCode >= 400 && told.statusCode < 500) {
     return new SallyportError(

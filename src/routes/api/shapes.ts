@@ -1,4 +1,4 @@
-import { type Static, type TSchema, Type } from 'typebox';
+import { type TSchema, Type } from 'typebox';
 import { pageLimits } from '../../admin/paging.ts';
 
 /** The parts that the schemas of several resources share. Every string has a bound, and no text of a person holds control characters. */
@@ -57,5 +57,3 @@ export const ProblemShape = Type.Object({
 export function answers(status: 200 | 201, schema: TSchema): Record<string, TSchema> {
   return { [status]: schema, '4XX': ProblemShape, '5XX': ProblemShape };
 }
-
-export type { Static };
