@@ -50,9 +50,10 @@ const operationNames: Readonly<Record<string, string>> = {
   messages: 'chat',
   completions: 'text_completion',
   embeddings: 'embeddings',
-  embedContent: 'embeddings',
-  generateContent: 'generate_content',
-  streamGenerateContent: 'generate_content',
+  embed_content: 'embeddings',
+  batch_embed_contents: 'embeddings',
+  generate_content: 'generate_content',
+  stream_generate_content: 'generate_content',
 };
 
 const outcomes: ReadonlySet<string> = new Set(['ok', 'crash', ...Object.keys(errorTable)]);

@@ -1,4 +1,5 @@
 import t from 'tap';
+import { providers } from '../../src/providers/catalogue.ts';
 import { type EndedCall, createMetrics } from '../../src/telemetry/metrics.ts';
 
 const call: EndedCall = {
@@ -144,4 +145,26 @@ t.test('every metric of the contract is there from the start', async (t) => {
   t.match(text, /sallyport_keys{status="expired"} 0\n/);
   t.match(text, /sallyport_journal_gate_closed 1\n/);
   t.match(metrics.contentType, /^text\/plain; version=0\.0\.4/);
+});
+
+t.test('operations as the providers name them have the well-known names of the convention', async (t) => {
+  const paths = [
+    ['openai', '/v1/chat/completions', 'chat'],
+    ['openai', '/v1/responses', 'chat'],
+    ['openai', '/v1/embeddings', 'embeddings'],
+    ['anthropic', '/v1/messages', 'chat'],
+    ['google', '/v1beta/models/gemini-2.5-flash:generateContent', 'generate_content'],
+    ['google', '/v1beta/models/gemini-2.5-flash:streamGenerateContent', 'generate_content'],
+    ['google', '/v1beta/models/gemini-embedding-001:embedContent', 'embeddings'],
+    ['google', '/v1beta/models/gemini-embedding-001:batchEmbedContents', 'embeddings'],
+  ] as const;
+  for (const [provider, path, name] of paths) {
+    const metrics = createMetrics({ version: '1', node: '26' });
+    const operation = providers.get(provider)?.operation('POST', path) ?? '';
+    metrics.callEnded({ ...call, provider, operation });
+    t.ok(
+      (await metrics.text()).includes(`gen_ai_operation_name="${name}"`),
+      `${provider} ${path}: ${operation}`,
+    );
+  }
 });
