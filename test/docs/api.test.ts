@@ -76,7 +76,7 @@ t.test('docs/api.md describes every operation with its query, body and answer, a
   const operations = new Map<string, Operation>();
   for (const [url, methods] of Object.entries(document.paths as Record<string, Record<string, Operation>>)) {
     for (const [method, operation] of Object.entries(methods))
-      operations.set(`${method.toUpperCase()} ${url.replace(/\/$/, '')}`, operation);
+      operations.set(`${method.toUpperCase()} ${url}`, operation);
   }
   const sections = sectionsOf();
   const shapes = shapesOf();

@@ -20,7 +20,13 @@ export function openapi(version: string): NonNullable<FastifyDynamicSwaggerOptio
 }
 
 /** Clients may send `value`; the schema that validates doesn't know it, because it is cut out as bytes before. */
-export const showValue: NonNullable<FastifyDynamicSwaggerOptions['transform']> = ({ schema, url, route }) => {
+export const showValue: NonNullable<FastifyDynamicSwaggerOptions['transform']> = ({
+  schema,
+  url: registered,
+  route,
+}) => {
+  // Both forms are served; clients made from the document take the one that the pages name.
+  const url = registered.replace(/(.)\/$/, '$1');
   const body = schema?.body as { properties?: object } | undefined;
   if (route.config?.takesValue !== true || body === undefined) return { schema, url };
   return {
