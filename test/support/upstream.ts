@@ -110,17 +110,23 @@ async function send(answer: Answer, to: http.ServerResponse): Promise<void> {
     headers['content-length'] = String(Buffer.byteLength(body));
   to.writeHead(answer.status ?? 200, headers as http.OutgoingHttpHeaders);
   to.flushHeaders();
+  let written: Promise<unknown> = Promise.resolve();
+  const write = (part: string | Buffer): void => {
+    written = new Promise((resolve) => {
+      to.write(part, resolve);
+    });
+  };
   for (const event of answer.events ?? []) {
     if (event instanceof Promise) await event;
     else if (to.destroyed) return;
-    else if (Buffer.isBuffer(event)) to.write(event);
-    else to.write(event.endsWith('\n\n') ? event : `data: ${event}\n\n`);
+    else if (Buffer.isBuffer(event)) write(event);
+    else write(event.endsWith('\n\n') ? event : `data: ${event}\n\n`);
   }
-  if (body.length > 0) to.write(body);
+  if (body.length > 0) write(body);
   const { socket } = to;
   if (answer.ending === 'stall' || socket === null) return;
-  // Let what has been written leave first: a reset throws away whatever still waits in this process.
-  if (socket.writableLength > 0) await new Promise((resolve) => socket.write('', resolve));
+  // Let what has been written leave first: chunks wait in the answer for the next tick, and closing the socket throws them away.
+  if (answer.ending === 'reset' || answer.ending === 'truncate') await written;
   if (answer.ending === 'reset') reset(socket);
   else if (answer.ending === 'truncate') socket.end();
   else to.end();
