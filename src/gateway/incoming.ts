@@ -96,4 +96,10 @@ function refuseUnofferedHeaders(request: IncomingMessage): void {
       'This gateway keeps no sealed keys yet; send the call without a seal.',
     );
   }
+  // Other protocols on offer (`h2c`) are the server's to ignore; a client that asks for a WebSocket can do with nothing else.
+  if (request.headers.upgrade?.toLowerCase().includes('websocket')) {
+    throw new SallyportError('REQUEST_INVALID', 'WebSockets are not relayed by this version.', {
+      fix: 'Use the HTTP endpoints, streamed or not.',
+    });
+  }
 }

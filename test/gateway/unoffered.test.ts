@@ -1,0 +1,42 @@
+import { once } from 'node:events';
+import { request } from 'node:http';
+import t from 'tap';
+import { startGateway } from '../support/gateway.ts';
+import { scriptUpstream } from '../support/upstream.ts';
+
+const body = JSON.stringify({ model: 'gpt-4o', messages: [] });
+
+/** By node:http, because fetch sends no `upgrade`. */
+async function send(url: string, method: string, headers: Record<string, string>) {
+  const outgoing = request(url, { method, headers });
+  outgoing.end(method === 'POST' ? body : undefined);
+  const [answer] = await once(outgoing, 'response');
+  answer.resume();
+  return { status: answer.statusCode, code: answer.headers['x-sallyport-code'] };
+}
+
+t.test('what this version does not offer is refused before a key is opened, not ignored', async (t) => {
+  const key = 'sk-the-stored-key-0123456789';
+  const upstream = await scriptUpstream(t, { key, script: [{ body: {} }] });
+  const gateway = await startGateway(t, { upstreams: { openai: upstream.origin } });
+  await gateway.addKey('openai', key);
+  const chat = `${gateway.origin}/v1/chat/completions`;
+  const bearer = { authorization: `Bearer ${gateway.token}`, 'content-type': 'application/json' };
+  const seal = `sps_${'a'.repeat(43)}`;
+
+  const sealed = { ...bearer, authorization: `Bearer ${gateway.token}.${seal}` };
+  t.match(await send(chat, 'POST', sealed), { status: 403, code: 'SEAL_WRONG' });
+  const beside = { ...bearer, 'x-sallyport-seal': seal };
+  t.match(await send(chat, 'POST', beside), { status: 403, code: 'SEAL_WRONG' });
+  const ownKey = { ...bearer, 'x-sallyport-provider-key': key };
+  t.match(await send(chat, 'POST', ownKey), { status: 400, code: 'REQUEST_INVALID' });
+  const socket = { authorization: bearer.authorization, connection: 'Upgrade', upgrade: 'websocket' };
+  const realtime = `${gateway.origin}/v1/realtime?model=gpt-realtime`;
+  t.match(await send(realtime, 'GET', socket), { status: 400, code: 'REQUEST_INVALID' });
+
+  t.equal(upstream.requests.length, 0);
+  t.notMatch(await gateway.metrics(), /^sallyport_key_opens_total\{/m);
+
+  const offer = { ...bearer, connection: 'Upgrade, HTTP2-Settings', upgrade: 'h2c' };
+  t.match(await send(chat, 'POST', offer), { status: 200 }, 'an offer of HTTP/2 is passed over');
+});
