@@ -6,10 +6,12 @@ import { createServer } from 'node:net';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
+let npm: ChildProcess | undefined;
 const checkout = path.resolve(process.argv[2] ?? '.');
 const port = await freePort();
 const base = `http://127.0.0.1:${port}`;
 
+process.on('uncaughtException', (error) => fail(error.stack ?? error.message));
 await timed('cold start', 15_000, () => started());
 const first = JSON.parse(readFileSync(path.join(checkout, 'data', 'first-start.json'), 'utf8')) as Record<
   string,
@@ -33,8 +35,6 @@ await interrupted();
 const left = processesOf(checkout);
 if (left.length > 0) fail(`processes are left: ${left.join(', ')}`);
 process.stdout.write('nothing is left behind\n');
-
-let npm: ChildProcess | undefined;
 
 async function started(): Promise<void> {
   // A group of its own, as a terminal gives it, so that Ctrl-C reaches everyone in it.
@@ -91,7 +91,7 @@ function processesOf(folder: string): string[] {
       const isMine = [readlinkSync(`/proc/${pid}/exe`), readlinkSync(`/proc/${pid}/cwd`)].some((at) =>
         at.startsWith(folder),
       );
-      if (isMine && !command.includes('newcomer.ts')) found.push(`${pid} ${command.slice(0, 80)}`);
+      if (isMine && !command.includes('newcomer.ts')) found.push(`${pid} ${command}`);
     } catch {
       // Gone meanwhile, or not ours to look at.
     }
