@@ -6,6 +6,7 @@ import { guardAdminSocket, prepareAdminSocket, removeAdminSocket } from './cli/a
 import { bannerText } from './cli/banner.ts';
 import type { EnvironmentKey } from './cli/environment-keys.ts';
 import { handOver } from './cli/first-start.ts';
+import { keepHouse } from './housekeeping.ts';
 import type { Config } from './config.ts';
 import { SallyportError } from './errors.ts';
 import { openInstallation, type Installation } from './installation.ts';
@@ -23,6 +24,7 @@ export interface ServeDeps {
 
 /** Running calls may end by themselves for so long; a second signal ends them now. */
 const graceMs = 10_000;
+const backstopMs = 20_000;
 
 /** Runs the gateway until a signal ends it. @returns the exit code */
 export async function serve(config: Config, deps: ServeDeps): Promise<number> {
@@ -33,6 +35,7 @@ export async function serve(config: Config, deps: ServeDeps): Promise<number> {
   const signal = nextSignal();
   const installation = await openInstallation(config, { log, metrics });
   let app: App | null = null;
+  let stopHousekeeping = (): void => {};
   try {
     app = await createApp(config, { ...deps, installation });
     const isFirst = installation.isEmpty;
@@ -53,13 +56,20 @@ export async function serve(config: Config, deps: ServeDeps): Promise<number> {
       }),
     );
     log.info('serving', { host: config.host, port: Number(new URL(baseUrl).port), version: deps.version });
+    stopHousekeeping = keepHouse(config, installation, deps);
     log.info('stopping', { signal: await signal.first });
   } finally {
-    const isHurried = signal.second.then(() => app?.dataPlane.gateway.cutAll());
-    void isHurried;
+    stopHousekeeping();
+    // Whatever hangs, a stop ends: what is left undone the next start recovers, as after a crash.
+    const backstop = setTimeout(() => {
+      log.error('stop.timeout');
+      process.exit(1);
+    }, graceMs + backstopMs).unref();
+    void signal.second.then(() => app?.dataPlane.gateway.cutAll());
     await app?.close(graceMs);
     removeAdminSocket(config.dataDir);
     await installation.close();
+    clearTimeout(backstop);
     signal.release();
   }
   return 0;
