@@ -44,6 +44,7 @@ export function cutValue(body: Buffer): { readonly json: unknown; readonly secre
  * @throws {SallyportError} KEY_FORMAT; never echoes the value.
  */
 export function checkSecret(secret: Uint8Array): void {
+  refuseOwnToken(secret);
   if (secret.length >= minSecretBytes && secret.length <= maxSecretBytes && isPrintable(secret)) return;
   throw new SallyportError(
     'KEY_FORMAT',
@@ -92,4 +93,19 @@ function parseRest(body: Buffer): unknown {
     // The parser's message quotes its input.
     throw new SallyportError('REQUEST_INVALID', 'The body is not a JSON object.');
   }
+}
+
+const ownPrefixes = ['spt_', 'spa_', 'sps_'].map((prefix) => Buffer.from(prefix));
+
+/** A token of ours in a provider key's place is a mix-up that would be sent to the provider: a gateway's own environment often holds one. */
+function refuseOwnToken(secret: Uint8Array): void {
+  const start = Buffer.from(secret.buffer, secret.byteOffset, Math.min(4, secret.byteLength));
+  if (!ownPrefixes.some((prefix) => prefix.equals(start))) return;
+  throw new SallyportError(
+    'KEY_FORMAT',
+    'That is a token of Sallyport’s own (spt_, spa_ or sps_), not a provider key.',
+    {
+      fix: 'Paste the key that the provider gave you.',
+    },
+  );
 }

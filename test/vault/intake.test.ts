@@ -258,3 +258,10 @@ t.test('a key from another door is checked by the same bounds', async (t) => {
     t.throws(() => checkSecret(Buffer.from(bad)), { code: 'KEY_FORMAT' });
   }
 });
+
+t.test('a token of our own is not taken for a provider key', async (t) => {
+  for (const token of ['spt_0123456789abcdef', 'spa_0123456789abcdef', 'sps_0123456789abcdef']) {
+    t.throws(() => checkSecret(Buffer.from(token)), { code: 'KEY_FORMAT', message: /own/ });
+  }
+  t.doesNotThrow(() => checkSecret(Buffer.from('sk-0123456789')));
+});
