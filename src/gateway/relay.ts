@@ -168,7 +168,11 @@ export class Relay implements EgressHandler {
       ...answerHeaders(target.provider, this.#headers, this.#holder === null),
       ...this.#options.ownHeaders(),
     ]);
-    response.flushHeaders();
+    // Most answers come whole in one read: their head and body are one write then. A head that comes alone goes on alone.
+    process.nextTick(() => {
+      if (this.#responseBytes === 0 && !response.writableEnded && !response.destroyed)
+        response.flushHeaders();
+    });
   }
 
   #pass(chunk: Buffer): void {
