@@ -1,4 +1,4 @@
-import { randomBytes, randomInt } from 'node:crypto';
+import { randomInt, randomUUID } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 
 /** Prefixes of resource ids (WIRE.md); `act` and `dep` stay inside. */
@@ -6,11 +6,10 @@ export type IdPrefix = 'key' | 'tok' | 'usr' | 'ws' | 'call' | 'seal' | 'act' | 
 
 /** `prefix_` + 32 hex digits of a UUIDv7 (RFC 9562, 5.7): ids sort by the time they were made. */
 export function newId(prefix: IdPrefix, now: number = Date.now()): string {
-  const bytes = randomBytes(16);
-  bytes.writeUIntBE(now, 0, 6);
-  bytes[6] = 0x70 | ((bytes[6] ?? 0) & 0x0f);
-  bytes[8] = 0x80 | ((bytes[8] ?? 0) & 0x3f);
-  return `${prefix}_${bytes.toString('hex')}`;
+  const time = now.toString(16).padStart(12, '0');
+  // The 74 random bits of a version 4, of which Node keeps a store: 16 fresh bytes a call would cost ten times as much.
+  const random = randomUUID();
+  return `${prefix}_${time}7${random.slice(15, 18)}${random.slice(19, 23)}${random.slice(24)}`;
 }
 
 export function isId(prefix: IdPrefix, text: unknown): text is string {
