@@ -1,6 +1,6 @@
-import { createHmac } from 'node:crypto';
 import type { Store, Tx } from '../db/store.ts';
 import { openDeployment } from './deployment.ts';
+import { createIpHash } from './ip-hash.ts';
 import type { KekRing } from './keyring.ts';
 import { isSameMac, macOf, type MacField } from './mac.ts';
 import { createOpener, type PreparedKey, type SealedKey } from './open.ts';
@@ -77,7 +77,7 @@ export async function createVault(deps: {
   const { store, ring, clock, knownOrigins } = deps;
   runSelfTest();
   const { id: deploymentId, key, check } = await openDeployment({ store, ring, clock });
-  const clientIpKey = subkey(key, 'client-ip');
+  const hashIp = createIpHash(subkey(key, 'client-ip'));
   const alarm = (code: string, place: { readonly workspaceId: string; readonly keyId?: string }): void =>
     deps.alarm?.({ code, workspaceId: place.workspaceId, keyId: place.keyId ?? null });
 
@@ -127,7 +127,7 @@ export async function createVault(deps: {
     rowMac,
     checkRowMac: async (workspaceId, table, fields, mac) =>
       isSameMac(await rowMac(workspaceId, table, fields), mac),
-    hashIp: (ip) => createHmac('sha256', clientIpKey).update(plainIp(ip)).digest('hex').slice(0, 32),
+    hashIp,
     forget(workspaceId) {
       workspaceKeys.forget(workspaceId);
       opener.forget(workspaceId);
@@ -139,9 +139,4 @@ export async function createVault(deps: {
       opener.close();
     },
   });
-}
-
-/** A dual-stack socket writes IPv4 addresses as `::ffff:192.0.2.1`; they are the same caller's. */
-function plainIp(ip: string): string {
-  return ip.toLowerCase().replace(/^::ffff:(?=\d+\.)/, '');
 }
