@@ -1,0 +1,47 @@
+import { once } from 'node:events';
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import path from 'node:path';
+import t from 'tap';
+import { newKeyringText } from '../../src/vault/keyring.ts';
+import { installProduct } from '../support/product.ts';
+
+t.test('a port that is taken: exit 78, a command that helps, and nothing minted', async (t) => {
+  const other = createServer().listen(0, '127.0.0.1');
+  await once(other, 'listening');
+  t.teardown(() => other.close());
+  const port = (other.address() as AddressInfo).port;
+  const product = await installProduct(t, { settings: { PORT: String(port) } });
+  await t.rejects(product.run(['serve']), {
+    message: new RegExp(`ended with 78: .*Port ${port} is taken.*PORT=${port + 1}`, 's'),
+  });
+  t.match(await product.run(['init']), { token: /^spt_/ }, 'the folder is still empty');
+});
+
+t.test('a wrong keyring refuses to start and leaves the database as it was', async (t) => {
+  const product = await installProduct(t);
+  await product.run(['init']);
+  const file = path.join(product.dataDir, 'keyring.json');
+  const right = readFileSync(file);
+  writeFileSync(file, newKeyringText());
+  await t.rejects(product.run(['serve']), { message: /ended with 78: .*CONFIG_INVALID/s });
+  writeFileSync(file, right);
+  chmodSync(file, 0o644);
+  await t.rejects(product.run(['serve']), { message: /ended with 78: .*chmod 600/s });
+  chmodSync(file, 0o600);
+  t.match(await product.run(['doctor']), { ok: true });
+});
+
+t.test('a second gateway on the same data directory is refused while the first one serves', async (t) => {
+  const product = await installProduct(t);
+  const serving = await product.serve();
+  await t.rejects(product.run(['serve']), { message: /ended with 78/ });
+  t.equal((await fetch(`${serving.origin}/readyz`)).status, 200);
+});
+
+t.test('an unknown setting or a bad value: exit 78 and one clear sentence', async (t) => {
+  const unknown = await installProduct(t, { settings: { SALLYPORT_OPENAI_ORIGN: 'https://x.example' } });
+  await t.rejects(unknown.run(['init']), { message: /ended with 78: .*SALLYPORT_OPENAI_ORIGIN/s });
+  const bad = await installProduct(t, { settings: { MAX_JSON_BYTES: 'lots' } });
+  await t.rejects(bad.run(['init']), { message: /ended with 78: .*MAX_JSON_BYTES/s });
+});
