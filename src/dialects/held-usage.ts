@@ -13,6 +13,8 @@ export interface UsageHolder {
 const maxHeldBytes = 16 * 1024;
 /** An end of an event is at most this long, and may come in two chunks. */
 const overlap = 3;
+const usageName = Buffer.from('"usage"');
+const usageNull = Buffer.from('"usage":null');
 
 /**
  * Holds back the extra usage chunk of OpenAI's dialect (no choices, but usage), which a client that did not ask for it does
@@ -58,8 +60,9 @@ export function createUsageHolder(): UsageHolder {
 }
 
 function isUsageChunk(event: Buffer): boolean {
-  // Every other chunk carries `"usage":null` when usage was asked for: passed without parsing.
-  if (!event.includes('"usage"') || event.includes('"usage":null')) return false;
+  // Every other chunk carries `"usage":null` when usage was asked for: passed without parsing, and without a second search.
+  const at = event.indexOf(usageName);
+  if (at < 0 || usageNull.every((byte, i) => event[at + i] === byte)) return false;
   const json = parseJson(parseEvent(event)?.data ?? '');
   if (!isObject(json) || !Array.isArray(json['choices']) || json['choices'].length > 0) return false;
   return isObject(json['usage']);

@@ -57,6 +57,8 @@ t.test('what only looks like a usage chunk passes', async (t) => {
     'data: {"type":"response.completed","response":{"usage":{}}}\n\n',
     'data: "usage" broken\n\n',
     ': "usage" comment\n\n',
+    'data: {"choices":[],"usage"',
+    'data: {"choices":[],"usage":nul',
   ]) {
     t.equal(relay([Buffer.from(text)]), text);
   }
