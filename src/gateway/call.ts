@@ -15,6 +15,7 @@ import { decide, type Dispatch } from './decision.ts';
 import { ownHeaders } from './own-headers.ts';
 import { Relay, type RelayResult } from './relay.ts';
 import { asRefusal, sendRefusal } from './refusal.ts';
+import { discardRest } from './request-rest.ts';
 import { settle } from './settlement.ts';
 import type { Target } from './target.ts';
 import { beginFields } from './use-record.ts';
@@ -111,23 +112,28 @@ export class Call {
     } finally {
       lease?.release();
       release?.();
+      if (this.#response.writableEnded) discardRest(this.#request);
     }
   }
 
   async #authenticate(place: Place): Promise<{ held: HeldCaller; query: string }> {
     const { callers, limits, metrics } = this.#deps;
     const ip = this.#deps.clientAddress(this.#request);
-    limits.checkAuthFailures(ip);
+    // A known token is served whatever its neighbours send: behind one address there may be a whole company.
+    const checkFailures = (): void => limits.checkAuthFailures(ip);
     try {
       const credentials = readCredentials(this.#request.rawHeaders, place.query);
-      const held = await callers.authenticate(credentials);
+      const held = await callers.authenticate(credentials, checkFailures);
       this.#workspaceId = held.current().workspaceId;
       this.#tokenId = held.current().tokenId;
       return { held, query: credentials.query };
     } catch (error) {
       if (error instanceof SallyportError && error.status === 401) {
-        if (error.code === 'AUTH_INVALID') limits.countAuthFailure(ip);
         metrics.authRefused(error.code);
+        if (error.code === 'AUTH_INVALID') {
+          checkFailures();
+          limits.countAuthFailure(ip);
+        }
       }
       throw error;
     }

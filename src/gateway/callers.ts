@@ -105,9 +105,10 @@ export function createCallers({ read, epoch, staleSeconds, now, maxEntries = 10_
     return entry;
   }
 
-  async function entryOf(key: string, token: ParsedToken): Promise<Entry> {
+  async function entryOf(key: string, token: ParsedToken, beforeLookUp: () => void): Promise<Entry> {
     const cached = entries.get(key);
     if (cached === undefined) {
+      beforeLookUp();
       if (epoch.isStale()) throw unavailable();
       return load(key, token);
     }
@@ -127,11 +128,16 @@ export function createCallers({ read, epoch, staleSeconds, now, maxEntries = 10_
   return Object.freeze({
     /**
      * The caller, and a way to register the call that he makes until it ends.
+     *
+     * @param beforeLookUp may refuse, by throwing, to spend a look-up on a token that is not cached.
      * @throws {SallyportError} AUTH_INVALID, AUTH_UNAVAILABLE.
      */
-    async authenticate(credentials: Pick<Credentials, 'text' | 'token'>): Promise<HeldCaller> {
+    async authenticate(
+      credentials: Pick<Credentials, 'text' | 'token'>,
+      beforeLookUp: () => void = () => {},
+    ): Promise<HeldCaller> {
       const key = hash('sha256', credentials.text);
-      const entry = await entryOf(key, credentials.token);
+      const entry = await entryOf(key, credentials.token, beforeLookUp);
       const { snapshot } = entry;
       if (snapshot.expiresAt !== null && snapshot.expiresAt <= now()) {
         throw new SallyportError('AUTH_INVALID', 'The token has expired.');
@@ -139,8 +145,11 @@ export function createCallers({ read, epoch, staleSeconds, now, maxEntries = 10_
       return {
         current: () => entry.snapshot,
         hold(call) {
-          entry.calls.add(call);
-          return () => entry.calls.delete(call);
+          // Put out for lack of room in between, it would be looked for by nobody when the token is revoked.
+          const live = entries.get(key) ?? entry;
+          if (live === entry) entries.set(key, entry);
+          live.calls.add(call);
+          return () => live.calls.delete(call);
         },
       };
     },

@@ -2,10 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Dialect } from '../dialects/dialect.ts';
 import { renderError } from '../dialects/error-answer.ts';
 import { SallyportError } from '../errors.ts';
-
-/** How much of an unread body is taken in after a refusal, and for how long, before the socket is closed over it. */
-const maxLingerBytes = 16 * 1024 * 1024;
-const maxLingerMs = 5000;
+import { takeRest } from './request-rest.ts';
 
 /** Whatever was thrown, as an error that may be told: what is not of the table is a fault of ours, and says nothing of itself. */
 export function asRefusal(error: unknown): SallyportError {
@@ -59,21 +56,7 @@ function linger(
 ): void {
   response.writeHead(status, [...headers, 'connection', 'close']);
   response.write(body);
-  let bytes = 0;
-  const done = (): void => {
-    clearTimeout(timer);
-    response.end();
-  };
-  const timer = setTimeout(done, maxLingerMs);
-  request
-    .on('data', (chunk: Buffer) => {
-      bytes += chunk.length;
-      if (bytes > maxLingerBytes) done();
-    })
-    .on('end', done)
-    .on('close', done)
-    .on('error', done)
-    .resume();
+  takeRest(request, () => response.end());
 }
 
 function isBodyless(request: IncomingMessage): boolean {

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { pipeline, Transform, type Readable } from 'node:stream';
+import { Transform, type Readable } from 'node:stream';
 import { SallyportError } from '../errors.ts';
 
 /** `json` is read whole, because its model decides; `opaque` (multipart, binary, compressed) streams through unread. */
@@ -41,8 +41,9 @@ export function readBody(request: IncomingMessage, maxBytes: number): Promise<Bu
       else chunks.push(chunk);
     };
     const onEnd = (): void => settle(null);
-    const onClose = (): void =>
-      settle(new SallyportError('CLIENT_CLOSED', 'The client went away while it was sending.'));
+    const onClose = (): void => settle(clientGone());
+    // He may have left while his token was looked at: a request that is destroyed says nothing any more.
+    if (request.destroyed) return reject(clientGone());
     request.on('data', onData).on('end', onEnd).on('close', onClose).on('error', onClose);
   });
 }
@@ -60,11 +61,22 @@ export function boundedUpload(
       else done(null, chunk);
     },
   });
+  // Not by `pipeline`: it would destroy the request with the upload, and with it the socket that the answer has to take.
+  request.pipe(upload);
+  const onGone = (): void => {
+    if (!request.complete) upload.destroy(clientGone());
+  };
   // The error reaches whoever reads `upload`; here it only must not be thrown.
-  pipeline(request, upload, () => {});
+  upload.on('error', () => {}).on('close', () => request.off('close', onGone));
+  request.on('close', onGone).on('error', () => {});
+  if (request.destroyed) onGone();
   return Object.defineProperty(upload, 'bytesSeen', { get: () => bytes }) as Transform & {
     bytesSeen: number;
   };
+}
+
+function clientGone(): SallyportError {
+  return new SallyportError('CLIENT_CLOSED', 'The client went away while it was sending.');
 }
 
 function tooLarge(maxBytes: number): SallyportError {
