@@ -27,8 +27,7 @@ export const baseUrls = '/v1, /openai/v1, /anthropic, /google, /groq/openai/v1, 
 
 /** Whether a path belongs to the data plane at all; everything else is the admin side's or nobody's. */
 export function isDataPlane(url: string): boolean {
-  const end = url.indexOf('/', 1);
-  const first = end < 0 ? url.slice(1).replace(/\?.*$/s, '') : url.slice(1, end);
+  const first = /^\/([a-z0-9]+)(?:[/?]|$)/.exec(url)?.[1] ?? '';
   return first === 'v1' || first === 'custom' || native.has(first);
 }
 

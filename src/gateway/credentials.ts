@@ -96,17 +96,22 @@ function readToken(text: string): ParsedToken {
   return token;
 }
 
-/** Takes `key=` out of a query, leaving the other bytes as they are. */
+/**
+ * Takes `key=` out of a query, however its name is written: what stays would be a second credential beside the stored key, or the
+ * token itself. The other bytes stay as they are.
+ */
 function takeKeyParameter(query: string): { key: string | null; query: string } {
-  if (!/[?&]key=/.test(query)) return { key: null, query };
+  if (!/[?&](?:k|%6b)/i.test(query)) return { key: null, query };
   const kept: string[] = [];
   let key: string | null = null;
   for (const part of query.slice(1).split('&')) {
-    if (!part.startsWith('key=')) {
+    const equals = part.indexOf('=');
+    const name = equals < 0 ? part : part.slice(0, equals);
+    if (decodeURIComponentOrNull(name) !== 'key') {
       kept.push(part);
       continue;
     }
-    const value = decodeURIComponentOrNull(part.slice(4));
+    const value = decodeURIComponentOrNull(equals < 0 ? '' : part.slice(equals + 1));
     if (value === null || (key !== null && key !== value)) {
       throw new SallyportError(
         'REQUEST_INVALID',

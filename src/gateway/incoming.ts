@@ -39,7 +39,10 @@ export async function readIncoming(
   return {
     body,
     fields,
-    model: fields?.model ?? modelInPath(place),
+    // The path goes first: it decides what runs at Google, whatever a `model` in the body says.
+    model: isGoogle(place)
+      ? (modelInPath(place) ?? fields?.model?.replace(/^models\//, '') ?? null)
+      : (fields?.model ?? null),
     isStream: fields?.isStream === true || (isGoogle(place) && place.rest.includes(':stream')),
   };
 }
@@ -72,10 +75,21 @@ async function readBodyAndFields(
   return { body, fields: readRequestFields(body) };
 }
 
-/** Gemini names the model in the path: `/v1beta/models/gemini-2.5-flash:generateContent`. */
+/** Gemini names the model in the path, before its verb: `/v1beta/models/gemini-2.5-flash:generateContent`, `/v1beta/tunedModels/mine:…`. */
 function modelInPath(place: Place): string | null {
-  if (!isGoogle(place)) return null;
-  return /\/models\/([^/:?]+)/.exec(place.rest)?.[1] ?? null;
+  const [, collection, name] = /\/(models|[a-z]+Models)\/([^/]+)/.exec(place.rest) ?? [];
+  if (collection === undefined || name === undefined) return null;
+  // readPlace has seen that every `%` stands before two hex digits; what they make need not be UTF-8.
+  const model = unescaped(name).split(':')[0] as string;
+  return collection === 'models' ? model : `${collection}/${model}`;
+}
+
+function unescaped(segment: string): string {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    throw new SallyportError('REQUEST_INVALID', 'The name of the model in the path is not UTF-8.');
+  }
 }
 
 function isGoogle({ base }: Place): boolean {

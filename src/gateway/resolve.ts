@@ -35,17 +35,25 @@ export function resolve(resolver: Resolver, caller: CallerSnapshot, question: Qu
   const { provider } = choice;
   checkToken(caller, choice.name, question, choice.model);
 
-  const path = place.base.kind === 'unified' ? null : place.rest;
-  // Refused before a key is chosen: what hands out provider credentials is nobody's, whoever pays.
-  const basePath = choice.key?.basePath ?? provider.basePath;
-  const upstream = path ?? joined(basePath, place.rest);
+  const keyOf = (): KeySnapshot => chooseKey(caller, choice.name, choice.custom, resolver.now());
+  // Several custom keys may have one name: origin and base path are the chosen one's, both.
+  const customKey = choice.custom ? keyOf() : null;
+  const basePath = customKey?.basePath ?? provider.basePath;
+  const upstream = place.base.kind === 'unified' ? joined(basePath, place.rest) : place.rest;
+  if (method === 'TRACE') {
+    throw new SallyportError(
+      'ENDPOINT_FORBIDDEN',
+      'TRACE answers with the request, key and all; it is never relayed.',
+    );
+  }
+  // Refused before a known provider's key is chosen: what hands out provider credentials is nobody's, whoever pays.
   if (provider.isRefusedPath(method, upstream)) {
     throw new SallyportError(
       'ENDPOINT_FORBIDDEN',
       'This endpoint hands out provider credentials or administers the account; it is never relayed.',
     );
   }
-  const key = chooseKey(caller, choice.name, choice.custom, resolver.now());
+  const key = customKey ?? keyOf();
   if (!key.isCallersOwn && provider.isStatefulPath(method, upstream)) {
     throw new SallyportError(
       'ENDPOINT_FORBIDDEN',
@@ -76,7 +84,6 @@ interface Choice {
   /** The provider's name, or a custom provider's own. */
   readonly name: string;
   readonly custom: boolean;
-  readonly key: KeySnapshot | null;
   readonly model: string | null;
   readonly upstreamModel: string | null;
 }
@@ -84,26 +91,24 @@ interface Choice {
 function choose(resolver: Resolver, caller: CallerSnapshot, question: Question): Choice {
   const { base } = question.place;
   if (base.kind === 'native') return known(resolver, base.provider, question.model, null);
-  if (base.kind === 'custom') return custom(resolver, caller, base.name, question.model, null);
+  if (base.kind === 'custom') return custom(resolver, base.name, question.model, null);
   if (question.model !== null) return byModel(resolver, caller, question.model, question.place);
   return withoutModel(resolver, caller, question);
 }
 
 function known(resolver: Resolver, name: string, model: string | null, upstreamModel: string | null): Choice {
   const provider = resolver.providers.get(name) as Provider;
-  return { provider, name, custom: false, key: null, model, upstreamModel };
+  return { provider, name, custom: false, model, upstreamModel };
 }
 
 function custom(
   resolver: Resolver,
-  caller: CallerSnapshot,
   name: string,
   model: string | null,
   upstreamModel: string | null,
 ): Choice {
   const provider = resolver.providers.get('custom') as Provider;
-  const key = caller.keys.find((key) => key.provider === 'custom' && key.name === name) ?? null;
-  return { provider, name, custom: true, key, model, upstreamModel };
+  return { provider, name, custom: true, model, upstreamModel };
 }
 
 /** Text before the first `/` is a provider or custom name if such exists, else the whole is a bare name (GATEWAY.md). */
@@ -113,7 +118,7 @@ function byModel(resolver: Resolver, caller: CallerSnapshot, model: string, plac
   const rest = model.slice(slash + 1);
   if (first !== '' && rest !== '') {
     if (caller.keys.some((key) => key.provider === 'custom' && key.name === first)) {
-      return custom(resolver, caller, first, model, rest);
+      return custom(resolver, first, model, rest);
     }
     if (first !== 'custom' && resolver.providers.has(first))
       return inDialect(known(resolver, first, model, rest), place.base);
@@ -150,7 +155,7 @@ function withoutModel(resolver: Resolver, caller: CallerSnapshot, question: Ques
     if (hint !== 'custom' && resolver.providers.has(hint))
       return inDialect(known(resolver, hint, null, null), question.place.base);
     if (caller.keys.some((key) => key.provider === 'custom' && key.name === hint))
-      return custom(resolver, caller, hint, null, null);
+      return custom(resolver, hint, null, null);
     throw new SallyportError(
       'REQUEST_INVALID',
       `x-sallyport-provider names ${quoted(hint)}, which is neither a provider nor a custom name of yours.`,
@@ -158,8 +163,9 @@ function withoutModel(resolver: Resolver, caller: CallerSnapshot, question: Ques
   }
   const names = new Set<string>();
   for (const key of caller.keys) {
-    if (key.provider === 'custom') names.add(key.name);
-    else if (resolver.providers.get(key.provider)?.dialect === 'openai') names.add(key.provider);
+    const name = key.provider === 'custom' ? key.name : key.provider;
+    if (caller.keyIds?.includes(key.id) === false || caller.providers?.includes(name) === false) continue;
+    if (key.provider === 'custom' || resolver.providers.get(name)?.dialect === 'openai') names.add(name);
   }
   const [only] = names;
   const name = names.has('openai') || only === undefined ? 'openai' : names.size === 1 ? only : null;
@@ -174,7 +180,7 @@ function withoutModel(resolver: Resolver, caller: CallerSnapshot, question: Ques
   }
   return resolver.providers.has(name) && name !== 'custom'
     ? known(resolver, name, null, null)
-    : custom(resolver, caller, name, null, null);
+    : custom(resolver, name, null, null);
 }
 
 function checkToken(caller: CallerSnapshot, name: string, question: Question, model: string | null): void {
@@ -186,10 +192,15 @@ function checkToken(caller: CallerSnapshot, name: string, question: Question, mo
   }
   if (caller.models === null) return;
   if (model === null) {
-    if (!question.isOpaque) return;
+    // Batches, fine-tuning and stored prompts name their models where they are not read; looking and deleting runs none.
+    if (!question.isOpaque && ['GET', 'HEAD', 'OPTIONS', 'DELETE'].includes(question.method)) return;
     throw new SallyportError(
       'MODEL_FORBIDDEN',
-      'This token may use certain models only, and the model of a streamed upload cannot be read.',
+      `This token may use certain models only, and ${
+        question.isOpaque
+          ? 'the model of a streamed upload cannot be read'
+          : 'this call does not say which it uses'
+      }.`,
     );
   }
   if (!caller.models.some((pattern) => matches(pattern, model))) {
