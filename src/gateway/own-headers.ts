@@ -15,9 +15,21 @@ export interface Told {
   readonly overheadMs: number | null;
 }
 
+/** On every answer of ours: a page that a provider sent, opened in a browser, must be nobody's page on this host. */
+const guards = [
+  'x-content-type-options',
+  'nosniff',
+  'referrer-policy',
+  'no-referrer',
+  'x-frame-options',
+  'DENY',
+  'content-security-policy',
+  "default-src 'none'",
+] as const;
+
 /** The headers that the gateway adds to every answer of the data plane (WIRE.md), flat. */
 export function ownHeaders(request: IncomingMessage, corsOrigins: readonly string[], told: Told): string[] {
-  const headers = ['x-request-id', told.callId, 'x-content-type-options', 'nosniff'];
+  const headers = ['x-request-id', told.callId, ...guards];
   if (told.dialect === 'anthropic') headers.push('request-id', told.callId);
   if (told.target !== null) {
     const { provider, key } = told.target;

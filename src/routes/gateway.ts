@@ -1,4 +1,4 @@
-import { createServer, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { isDataPlane } from '../gateway/base-url.ts';
 import type { Gateway } from '../gateway/gateway.ts';
 
@@ -17,19 +17,13 @@ export function createEdgeServer(gateway: Gateway, admin: Parameters<typeof crea
       insecureHTTPParser: false,
     },
     (request, response) => {
-      const url = request.url ?? '/';
-      // An absolute-form target names a host that no check of ours looks at; `*` and authority-form name nothing of ours.
-      if (!url.startsWith('/')) {
-        response
-          .writeHead(400, { connection: 'close', 'content-type': 'text/plain' })
-          .end('The request target has to be a path.\n');
-        return;
-      }
-      if (isDataPlane(url)) void gateway.handle(request, response);
+      if (!hasPath(request, response)) return;
+      if (isDataPlane(request.url ?? '/')) void gateway.handle(request, response);
       else admin(request, response);
     },
   );
   server.on('checkContinue', (request, response) => {
+    if (!hasPath(request, response)) return;
     if (isDataPlane(request.url ?? '/')) {
       void gateway.handle(request, response, { expectsContinue: true });
       return;
@@ -38,4 +32,13 @@ export function createEdgeServer(gateway: Gateway, admin: Parameters<typeof crea
     admin(request, response);
   });
   return server;
+}
+
+/** An absolute-form target names a host that no check of ours looks at; `*` and authority-form name nothing of ours. */
+function hasPath(request: IncomingMessage, response: ServerResponse): boolean {
+  if (request.url?.startsWith('/') === true) return true;
+  response
+    .writeHead(400, { connection: 'close', 'content-type': 'text/plain' })
+    .end('The request target has to be a path.\n');
+  return false;
 }
