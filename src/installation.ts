@@ -6,6 +6,7 @@ import { startEmbedded } from './db/embedded.ts';
 import { migrate, schemaState } from './db/migrate.ts';
 import { openStore, type Store } from './db/store.ts';
 import { SallyportError } from './errors.ts';
+import type { FileSeam } from './journal/file-seam.ts';
 import { openJournal, type Journal } from './journal/journal.ts';
 import { nodeIdOf } from './journal/node-id.ts';
 import { settleCrashed } from './journal/recovery.ts';
@@ -39,6 +40,8 @@ export interface InstallationDeps {
   readonly metrics: Metrics;
   /** In place of the one that the configuration names. */
   readonly database?: Database;
+  /** In place of the disk, for the journal: a test can make it fail. */
+  readonly journalFiles?: FileSeam;
 }
 
 /** The server that this installation uses: the one named, or its own. */
@@ -65,7 +68,7 @@ export function migrateDatabase(
  */
 export async function openInstallation(
   config: Config,
-  { log, metrics, database: given }: InstallationDeps,
+  { log, metrics, database: given, journalFiles }: InstallationDeps,
 ): Promise<Installation> {
   const clock = Date.now;
   let isClosing = false;
@@ -100,6 +103,7 @@ export async function openInstallation(
       sync: config.journalSync,
       maxBytes: config.journalMaxBytes,
       clock,
+      ...(journalFiles === undefined ? {} : { files: journalFiles }),
       onAppended: (event, seconds) => metrics.journalAppended(event, seconds),
       onGate: (closed) => {
         metrics.journalGate(closed);

@@ -3,8 +3,10 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Test } from 'tap';
 import { createApp, type App } from '../../src/app.ts';
+import type { ConnectionOptions } from '../../src/db/connection.ts';
 import { readConfig } from '../../src/config.ts';
 import { openInstallation, type Installation } from '../../src/installation.ts';
+import type { FileSeam } from '../../src/journal/file-seam.ts';
 import { createLog } from '../../src/telemetry/log.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
 import { testDatabase, type TestDatabase } from './database.ts';
@@ -16,6 +18,10 @@ export interface TestGatewayOptions {
   readonly settings?: Readonly<Record<string, string>>;
   /** Trusted for upstreams with TLS. */
   readonly ca?: string;
+  /** The gateway's own way to the database, in place of the direct one: a test can cut it. */
+  readonly through?: (direct: ConnectionOptions) => Promise<ConnectionOptions>;
+  /** The journal's disk. */
+  readonly journalFiles?: FileSeam;
 }
 
 /** `/api`'s answer. */
@@ -68,7 +74,11 @@ export async function startGateway(t: Test, options: TestGatewayOptions = {}): P
   const installation = await openInstallation(config, {
     log,
     metrics,
-    database: { connection: database.connection, stop: async () => {} },
+    database: {
+      connection: (await options.through?.(database.connection)) ?? database.connection,
+      stop: async () => {},
+    },
+    ...(options.journalFiles === undefined ? {} : { journalFiles: options.journalFiles }),
   });
   const app = await createApp(config, {
     installation,

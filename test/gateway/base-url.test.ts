@@ -1,0 +1,161 @@
+import fc from 'fast-check';
+import t from 'tap';
+import { SallyportError } from '../../src/errors.ts';
+import { dialectOf, isDataPlane, readPlace } from '../../src/gateway/base-url.ts';
+
+function codeOf(url: string): string {
+  try {
+    readPlace(url);
+    return 'ok';
+  } catch (error) {
+    if (error instanceof SallyportError) return error.code;
+    throw error;
+  }
+}
+
+t.test('each base URL is read with what follows it, byte for byte', async (t) => {
+  for (const [url, base, rest, query] of [
+    ['/v1/chat/completions', { kind: 'unified', dialect: 'openai' }, '/chat/completions', ''],
+    ['/v1/models?limit=2', { kind: 'unified', dialect: 'openai' }, '/models', '?limit=2'],
+    ['/openai/v1/files', { kind: 'native', dialect: 'openai', provider: 'openai' }, '/v1/files', ''],
+    [
+      '/groq/openai/v1/models',
+      { kind: 'native', dialect: 'openai', provider: 'groq' },
+      '/openai/v1/models',
+      '',
+    ],
+    ['/xai/v1/models', { kind: 'native', dialect: 'openai', provider: 'xai' }, '/v1/models', ''],
+    [
+      '/anthropic/v1/messages?beta=true',
+      { kind: 'native', dialect: 'anthropic', provider: 'anthropic' },
+      '/v1/messages',
+      '?beta=true',
+    ],
+    [
+      '/google/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse',
+      { kind: 'native', dialect: 'google', provider: 'google' },
+      '/v1beta/models/gemini-2.5-flash:streamGenerateContent',
+      '?alt=sse',
+    ],
+    ['/custom/ollama/api/chat', { kind: 'custom', dialect: 'openai', name: 'ollama' }, '/api/chat', ''],
+    ['/custom/ollama', { kind: 'custom', dialect: 'openai', name: 'ollama' }, '/', ''],
+  ] as const) {
+    t.same(readPlace(url), { base, rest, query }, url);
+    t.ok(isDataPlane(url), url);
+  }
+});
+
+t.test('a base URL with /v1 twice is told so, other unknown paths get the list of base URLs', async (t) => {
+  t.throws(() => readPlace('/v1/v1/chat/completions'), {
+    code: 'NOT_FOUND',
+    message: 'Your base URL has /v1 twice.',
+  });
+  t.throws(() => readPlace('/v1/v1'), { code: 'NOT_FOUND', message: 'Your base URL has /v1 twice.' });
+  for (const url of ['/v2/chat', '/chat/completions', '/custom/UPPER/x', '/custom/', '/custom', '/azure/x'])
+    t.throws(
+      () => readPlace(url),
+      { code: 'NOT_FOUND', message: /\/v1, \/openai\/v1.*\/custom\/<name>/ },
+      url,
+    );
+  for (const url of ['/v1', '/openai', '/google/', '/v1/'])
+    t.throws(() => readPlace(url), { code: 'NOT_FOUND' }, url);
+});
+
+t.test('what a provider’s router could read otherwise than we do is refused', async (t) => {
+  for (const path of [
+    '/v1//chat',
+    '/v1/../api/tokens',
+    '/v1/x/..',
+    '/v1/./x',
+    '/v1/.',
+    '/v1/a%2fb',
+    '/v1/a%2Fb',
+    '/v1/%2e%2e/x',
+    '/v1/.%2E/x',
+    '/v1/a%5cb',
+    '/v1/a%00b',
+    '/v1/a\\b',
+    '/v1/a%zzb',
+    '/v1/a%',
+    '/v1/a%2',
+    '/v1/\u00e9',
+    '/v1/a b',
+    '/v1/a\tb',
+    '/v1/models?x=1#frag',
+  ])
+    t.equal(codeOf(path), 'REQUEST_INVALID', path);
+  for (const path of ['/v1/..x', '/v1/a..b', '/v1/x.', '/v1/%252e', '/v1/a%20b', '/v1/a:b', '/v1/a;b'])
+    t.equal(codeOf(path), 'ok', path);
+});
+
+t.test('errors are told in the dialect of the base URL, also where the path is refused', async (t) => {
+  t.equal(dialectOf('/anthropic//x'), 'anthropic');
+  t.equal(dialectOf('/google/%00'), 'google');
+  for (const url of [
+    '/v1/x',
+    '/openai/v1/x',
+    '/groq/x',
+    '/xai/x',
+    '/custom/a/b',
+    '/',
+    '//',
+    '',
+    '/toString/x',
+  ])
+    t.equal(dialectOf(url), 'openai', url);
+});
+
+t.test('no path that is let through has an empty or dot segment, however it was written', async () => {
+  const piece = fc.constantFrom(
+    '/',
+    '//',
+    '.',
+    '..',
+    '%2e',
+    '%2F',
+    '%5C',
+    '\\',
+    'v1',
+    'openai',
+    'a',
+    '%00',
+    '%25',
+    ';',
+    '?',
+    '#',
+    ' ',
+  );
+  fc.assert(
+    fc.property(
+      fc.constantFrom('/v1/', '/openai/', '/google/', '/custom/x/'),
+      fc.array(piece, { maxLength: 12 }),
+      (start, pieces) => {
+        const url = start + pieces.join('');
+        if (codeOf(url) !== 'ok') return;
+        const { rest, query } = readPlace(url);
+        const decoded = decodeURIComponent(rest);
+        const segments = decoded.slice(1).split('/');
+        const isPlain = segments.every((segment) => segment !== '.' && segment !== '..');
+        const isTight = !rest.includes('//') && !/[\\\0]/.test(decoded);
+        if (!isPlain || !isTight || query.includes('#') || !url.endsWith(rest + query)) throw new Error(url);
+      },
+    ),
+    { numRuns: 2000 },
+  );
+});
+
+t.test('what is not under a base URL is not the data plane’s', async (t) => {
+  for (const url of [
+    '/',
+    '/api/tokens',
+    '/healthz',
+    '/v1x',
+    '//v1/chat',
+    '/V1/chat',
+    '/%761/x',
+    '/constructor/x',
+    '',
+  ])
+    t.notOk(isDataPlane(url), url);
+  for (const url of ['/v1', '/v1?x=/a', '/openai', '/custom?', '/xai/']) t.ok(isDataPlane(url), url);
+});
