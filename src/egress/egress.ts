@@ -9,9 +9,8 @@ import { refusalOf } from './request-check.ts';
 import type { EgressControl, EgressHandler, EgressRequest, Reach } from './request.ts';
 import { SallyportError } from '../errors.ts';
 
-export { EgressError, type EgressCode } from './egress-error.ts';
-export { credentialHeaders } from './request.ts';
-export type { Credential, EgressControl, EgressHandler, EgressRequest, Reach, Timeouts } from './request.ts';
+export { EgressError } from './egress-error.ts';
+export type { Credential, EgressControl, EgressHandler, EgressRequest, Reach } from './request.ts';
 
 export interface Egress {
   /** Value of `x-sallyport-hop` on everything that leaves: a request that comes in with it is our own (508). */

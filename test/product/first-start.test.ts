@@ -71,7 +71,7 @@ t.test(
         );
       }
     }
-    const said = Buffer.concat(product.said as Buffer[]).toString('utf8');
+    const said = Buffer.concat(product.said).toString('utf8');
     t.notMatch(said, key);
     t.notMatch(said, first.token, 'tokens are not in a log');
     t.match(said, /OPENAI_API_KEY → openai/);
