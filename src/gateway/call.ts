@@ -194,6 +194,7 @@ export class Call {
       ownHeaders: () => this.#ownHeaders(),
       holdsUsage,
       requestBytes: Buffer.isBuffer(body) ? body.length : 0,
+      stalledMs: timeouts.bodyMs,
       now,
     });
     this.#relay = relay;

@@ -10,6 +10,8 @@ import type { Target } from './target.ts';
 import type { EndReason } from './use-record.ts';
 
 const maxErrorBytes = 64 * 1024;
+/** For the error event of a broken stream to leave. */
+const lastWordMs = 2000;
 
 export interface RelayResult {
   readonly outcome: 'ok' | ErrorCode;
@@ -39,6 +41,8 @@ export interface RelayOptions {
   readonly holdsUsage: boolean;
   /** Of the body sent upstream: what an estimate goes by. */
   readonly requestBytes: number;
+  /** How long a client may take nothing of what waits for it. */
+  readonly stalledMs: number;
   readonly now: () => number;
 }
 
@@ -64,6 +68,7 @@ export class Relay implements EgressHandler {
   #firstByteAt: number | null = null;
   #isEnded = false;
   #waitsForDrain = false;
+  #stalled: NodeJS.Timeout | undefined;
 
   constructor(options: RelayOptions) {
     this.#options = options;
@@ -187,7 +192,13 @@ export class Relay implements EgressHandler {
     if (response.write(chunk) || this.#waitsForDrain) return;
     this.#waitsForDrain = true;
     this.#control?.pause();
+    // A client that has stopped reading would hold his place, the provider's and these bytes for as long as he likes.
+    this.#stalled = setTimeout(() => {
+      this.cut('CLIENT_CLOSED', 'client_closed', 'The client took nothing for too long.');
+      response.destroy();
+    }, this.#options.stalledMs);
     response.once('drain', () => {
+      clearTimeout(this.#stalled);
       this.#waitsForDrain = false;
       this.#control?.resume();
     });
@@ -228,6 +239,9 @@ export class Relay implements EgressHandler {
       response.destroy();
       return;
     }
+    // Whoever does not read does not get to keep a cut stream's socket.
+    const late = setTimeout(() => response.destroy(), lastWordMs);
+    response.once('close', () => clearTimeout(late));
     response.write(renderStreamError(dialect, outcome, message, requestId), () => response.destroy());
   }
 
@@ -247,6 +261,7 @@ export class Relay implements EgressHandler {
 
   #settle(result: Pick<RelayResult, 'outcome' | 'endReason'> & Partial<RelayResult>): void {
     this.#isEnded = true;
+    clearTimeout(this.#stalled);
     this.#finish({
       upstreamRequestId: this.#options.target.provider.upstreamRequestId(this.#headers),
       firstByteAt: this.#firstByteAt,

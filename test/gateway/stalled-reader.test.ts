@@ -1,0 +1,69 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { connect, type AddressInfo } from 'node:net';
+import t from 'tap';
+import { Relay, type RelayResult } from '../../src/gateway/relay.ts';
+import { resolve } from '../../src/gateway/resolve.ts';
+import { readPlace } from '../../src/gateway/base-url.ts';
+import { callerOf, keyOf, resolver } from './callers-fixture.ts';
+
+t.test('a client that takes nothing for too long is left, and its provider’s call is aborted', async (t) => {
+  const target = resolve(resolver, callerOf([keyOf('openai')]), {
+    place: readPlace('/openai/v1/files/f/content'),
+    method: 'GET',
+    model: null,
+    providerHint: null,
+    isOpaque: false,
+  });
+  const ended = Promise.withResolvers<{ result: RelayResult; isAborted: boolean; isDestroyed: boolean }>();
+  const server = createServer((request, response) => {
+    const flow = { isPaused: false };
+    let isAborted = false;
+    const relay = new Relay({
+      target,
+      response,
+      method: 'GET',
+      requestId: 'call_1',
+      dialect: 'openai',
+      ownHeaders: () => [],
+      holdsUsage: false,
+      requestBytes: 0,
+      stalledMs: 50,
+      now: Date.now,
+    });
+    relay.onStart({
+      abort: () => {
+        isAborted = true;
+      },
+      pause: () => {
+        flow.isPaused = true;
+      },
+      resume: () => {
+        flow.isPaused = false;
+        more();
+      },
+    });
+    relay.onHeaders(200, [['content-type', 'audio/mpeg']]);
+    const chunk = Buffer.alloc(64 * 1024);
+    const more = (): void => {
+      while (!flow.isPaused) relay.onData(chunk);
+    };
+    more();
+    void relay.done.then(async (result) => {
+      if (!response.destroyed) await once(response, 'close');
+      ended.resolve({ result, isAborted, isDestroyed: response.destroyed });
+    });
+    request.resume();
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
+  client.on('error', () => {});
+  client.pause();
+  client.write('GET / HTTP/1.1\r\nhost: x\r\n\r\n');
+  const { result, isAborted, isDestroyed } = await ended.promise;
+  t.match(result, { outcome: 'CLIENT_CLOSED', endReason: 'client_closed' });
+  t.ok(isAborted && isDestroyed);
+  client.destroy();
+  server.close();
+});
