@@ -4,6 +4,7 @@ import type { RequestListener, Server } from 'node:http';
 import { renderError } from '../dialects/error-answer.ts';
 import { SallyportError } from '../errors.ts';
 import { baseUrls } from '../gateway/base-url.ts';
+import { wipe } from '../secret.ts';
 
 export type EdgeRequest = FastifyRequest;
 
@@ -47,6 +48,11 @@ export async function createEdge({ serverOf, trustedProxies, plugins }: EdgeOpti
     return reply.code(answer.status).headers(answer.headers).send(answer.body);
   });
   await app.ready();
+  // A listener of administration alone, where keys come in: Node reads requests into one buffer of the process that keeps the last of
+  // them; with a listener for 'data' each piece comes in memory of its own, which is wiped once it has been parsed.
+  if (serverOf === undefined) {
+    app.server.on('connection', (socket) => socket.on('data', (piece: Buffer) => wipe(piece)));
+  }
   return Object.freeze<Edge>({
     app,
     async listen(where) {
