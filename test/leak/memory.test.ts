@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { Agent } from 'node:http';
+import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { installProduct } from '../support/product.ts';
@@ -50,7 +51,7 @@ async function startStage(t: Test, root?: string) {
 
 /** Resolves when the metrics say that no call is under way. */
 async function untilIdle(origin: string): Promise<void> {
-  for (;;) {
+  for (; ; await pause(20)) {
     const text = await (await fetch(`${origin}/metrics`)).text();
     const counts = text.match(/^sallyport_calls_in_flight.* (\d+)$/gm) ?? [];
     if (counts.every((line) => line.endsWith(' 0'))) return;

@@ -1,0 +1,106 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import t, { type Test } from 'tap';
+import { installProduct } from '../support/product.ts';
+import { scriptUpstream } from '../support/upstream.ts';
+import { readPidFile } from './books.ts';
+
+t.setTimeout(120_000);
+
+const chunk = (content: string): string => JSON.stringify({ choices: [{ index: 0, delta: { content } }] });
+
+/** A gateway with one streamed answer under way, of which the client has the first event. */
+async function streamUnderWay(t: Test) {
+  const goOn = Promise.withResolvers<void>();
+  const key = `sk-${randomBytes(24).toString('hex')}`;
+  const upstream = await scriptUpstream(t, {
+    key,
+    script: [{ events: [chunk('one'), goOn.promise, chunk('two'), '[DONE]'] }],
+  });
+  const product = await installProduct(t, { settings: { SALLYPORT_OPENAI_ORIGIN: upstream.origin } });
+  const { token } = await product.run(['init']);
+  await product.run(['keys', 'add', '--provider', 'openai', '--name', 'main'], `${key}\n`);
+  const gateway = await product.serve();
+  const database = readPidFile(path.join(product.dataDir, 'postgres'))?.pid ?? 0;
+  const call = () =>
+    fetch(`${gateway.origin}/v1/chat/completions`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ model: 'gpt-4o-mini', stream: true, messages: [] }),
+    });
+  const answer = await call();
+  const reader = (answer.body as ReadableStream<Uint8Array>).getReader();
+  const decoder = new TextDecoder();
+  let text = '';
+  while (!text.includes('one')) text += decoder.decode((await reader.read()).value, { stream: true });
+  /** All of the answer, when it has ended or broken. */
+  const rest = async (): Promise<string> => {
+    for (;;) {
+      const part = await reader.read().catch(() => null);
+      if (part === null || part.done) return text;
+      text += decoder.decode(part.value, { stream: true });
+    }
+  };
+  return { product, gateway, database, goOn: goOn.resolve, rest };
+}
+
+type Stage = Awaited<ReturnType<typeof streamUnderWay>>;
+
+async function endsClean(t: Test, { product, gateway, database }: Stage): Promise<void> {
+  t.equal(await gateway.ended, 0, 'it exits with 0');
+  t.throws(() => process.kill(gateway.pid, 0), { code: 'ESRCH' });
+  t.throws(() => process.kill(database, 0), { code: 'ESRCH' }, 'and its database with it');
+  t.notOk(existsSync(path.join(product.dataDir, 'run', 'admin.sock')));
+  t.match(await product.run(['journal', 'verify']), { ok: true, openCalls: 0 });
+}
+
+for (const name of ['SIGINT', 'SIGTERM'] as const)
+  t.test(`after ${name} an answer that is under way may end by itself`, async (t) => {
+    const stage = await streamUnderWay(t);
+    stage.gateway.signal(name);
+    await untilRefused(stage.gateway.origin);
+    stage.goOn();
+    const text = await stage.rest();
+    t.ok(text.includes('two') && text.includes('[DONE]'), 'it ended whole');
+    const startedAt = performance.now();
+    await endsClean(t, stage);
+    t.ok(performance.now() - startedAt < 10_000, 'in seconds');
+  });
+
+t.test('after a second signal answers under way are ended by an error event, at once', async (t) => {
+  const stage = await streamUnderWay(t);
+  const startedAt = performance.now();
+  stage.gateway.signal('SIGINT');
+  await untilRefused(stage.gateway.origin);
+  stage.gateway.signal('SIGINT');
+  const text = await stage.rest();
+  t.notOk(text.includes('[DONE]'), 'it does not look whole');
+  t.match(text, /data: \{"error":.*SHUTTING_DOWN/);
+  t.equal(await stage.gateway.ended, 0);
+  t.ok(performance.now() - startedAt < 5_000, 'it ends within 5 s');
+  await endsClean(t, stage);
+});
+
+t.test('after one signal an answer that never ends is ended by an error event, in seconds', async (t) => {
+  const stage = await streamUnderWay(t);
+  const startedAt = performance.now();
+  stage.gateway.signal('SIGTERM');
+  const text = await stage.rest();
+  t.notOk(text.includes('[DONE]'), 'it does not look whole');
+  t.match(text, /data: \{"error":.*SHUTTING_DOWN/);
+  t.equal(await stage.gateway.ended, 0);
+  t.ok(performance.now() - startedAt < 15_000, 'it ends within 15 s');
+  await endsClean(t, stage);
+});
+
+/** Resolves when nobody new is let in: the signal has arrived. */
+async function untilRefused(origin: string): Promise<void> {
+  for (;;) {
+    const status = await fetch(`${origin}/readyz`).then(
+      async (response) => (await response.arrayBuffer(), response.status),
+      () => 0,
+    );
+    if (status !== 200) return;
+  }
+}
