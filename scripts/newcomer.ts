@@ -99,6 +99,16 @@ function processesOf(folder: string): string[] {
   return found;
 }
 
+/** This process and those that started it: a shell that stands in the checkout is no leftover. */
+function ancestors(): Set<string> {
+  const found = new Set<string>();
+  for (let pid = String(process.pid); pid !== '0' && !found.has(pid);) {
+    found.add(pid);
+    pid = /^PPid:\s*(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '0';
+  }
+  return found;
+}
+
 function gatewayPid(): number {
   const line = processesOf(checkout).find((text) => text.includes('src/main.ts'));
   return Number.parseInt(line ?? fail('no gateway process was found'), 10);
