@@ -83,9 +83,8 @@ async function timed(what: string, boundMs: number, work: () => Promise<void>): 
 /** Whatever runs with this checkout as its folder or its program. */
 function processesOf(folder: string): string[] {
   const found: string[] = [];
-  for (const pid of readdirSync('/proc').filter(
-    (name) => /^\d+$/.test(name) && name !== String(process.pid),
-  )) {
+  const ours = ancestors();
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name) && !ours.has(name))) {
     try {
       const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
       const isMine = [readlinkSync(`/proc/${pid}/exe`), readlinkSync(`/proc/${pid}/cwd`)].some((at) =>
