@@ -226,8 +226,11 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
       const cutter = setTimeout(() => dataPlane.gateway.cutAll(), graceMs);
       await Promise.all([main, admin, metricsEdge, operator].map(async (edge) => edge?.close()));
       clearTimeout(cutter);
+      log.debug('closed', { name: 'listeners' });
       await dataPlane.stop();
+      log.debug('closed', { name: 'data plane' });
       await egress.close();
+      log.debug('closed', { name: 'egress' });
     },
   });
 }

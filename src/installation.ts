@@ -199,6 +199,8 @@ async function settle(journal: Journal, store: Store, log: Log): Promise<void> {
 /** The journal is closed first, so that its last record goes along; what a lost database leaves behind, the next start ships. */
 async function shipLast(journal: Journal, shipper: Shipper, log: Log): Promise<void> {
   await journal.close();
+  log.debug('closed', { name: 'journal' });
   await shipper.flush().catch((error: unknown) => log.warn('journal.shipping-failed', { error }));
   await shipper.stop();
+  log.debug('closed', { name: 'shipper' });
 }
