@@ -42,7 +42,7 @@ export interface DataPlaneDeps {
 /** The data plane as a whole: the gateway and what it keeps going beside the calls. */
 export interface DataPlane {
   readonly gateway: Gateway;
-  readonly epoch: Pick<Epoch, 'isStale' | 'ageMs'>;
+  readonly epoch: Pick<Epoch, 'isStale' | 'ageMs' | 'refresh'>;
   probe(caller: { readonly workspaceId: string; readonly userId: string }, key: KeyRow): Promise<ProbeResult>;
   start(): void;
   /** Resolves when no call is under way and the ends of those that were are durable, or refused by the journal. */

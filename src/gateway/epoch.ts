@@ -9,6 +9,8 @@ export interface Epoch {
   /** No answer for over a second. */
   readonly isStale: () => boolean;
   readonly poll: () => Promise<void>;
+  /** Reads it after now: a poll that is under way may have asked before. */
+  readonly refresh: () => Promise<void>;
   readonly start: () => void;
   readonly stop: () => void;
 }
@@ -53,6 +55,10 @@ export async function createEpoch({ read, now, onRead, intervalMs = 250 }: Epoch
     ageMs,
     isStale: () => ageMs() > staleAfterMs,
     poll,
+    refresh: async () => {
+      await running;
+      await poll();
+    },
     start: () => {
       timer ??= setInterval(() => void poll(), intervalMs).unref();
     },

@@ -40,3 +40,21 @@ t.test('a chat call carries the stored key upstream and the provider’s bytes b
     unknownUsageCalls: 0,
   });
 });
+
+t.test('a key that was stored pays for the very next call, also of a token that is cached', async (t) => {
+  const upstream = await scriptUpstream(t, { key, script: [{ body: { choices: [] } }] });
+  const gateway = await startGateway(t, { upstreams: { openai: upstream.origin } });
+  const call = (): Promise<Response> =>
+    fetch(`${gateway.origin}/v1/chat/completions`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${gateway.token}`, 'content-type': 'application/json' },
+      body: JSON.stringify(ask),
+    });
+  t.equal((await call()).status, 409);
+  const id = await gateway.addKey('openai', key);
+  t.equal((await call()).status, 200);
+  await gateway.api('PATCH', `/api-keys/${id}`, { isActive: false });
+  t.equal((await call()).headers.get('x-sallyport-code'), 'KEY_DISABLED');
+  await gateway.api('DELETE', `/api-keys/${id}`);
+  t.equal((await call()).headers.get('x-sallyport-code'), 'KEY_MISSING');
+});
