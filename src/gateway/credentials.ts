@@ -67,6 +67,8 @@ export function readCredentials(rawHeaders: readonly string[], query: string): C
 }
 
 function bearerOf(value: string): string {
+  // What an SDK sends whose key is an unset variable.
+  if (/^(?:bearer)?$/i.test(value)) return '';
   const match = /^bearer +(\S+)$/i.exec(value);
   if (match === null)
     throw new SallyportError('AUTH_INVALID', 'The authorization header is not `Bearer spt_…`.');

@@ -82,6 +82,7 @@ t.test('what is no gateway token is told what it is', async (t) => {
   };
   t.equal(codeOf([]), 'AUTH_MISSING');
   t.equal(codeOf(['x-api-key', '']), 'AUTH_MISSING');
+  t.equal(codeOf(['authorization', 'Bearer ']), 'AUTH_MISSING', 'an unset variable');
   t.equal(codeOf(['authorization', 'Basic dTpw']), 'AUTH_INVALID');
   t.equal(codeOf(['authorization', token]), 'AUTH_INVALID');
   t.match(message(['x-api-key', mintToken('spa').text]), /admin token.*\/api.*gateway token/s);
