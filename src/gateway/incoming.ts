@@ -43,7 +43,7 @@ export async function readIncoming(
     model: isGoogle(place)
       ? (modelInPath(place) ?? fields?.model?.replace(/^models\//, '') ?? null)
       : (fields?.model ?? null),
-    isStream: fields?.isStream === true || (isGoogle(place) && place.rest.includes(':stream')),
+    isStream: fields?.isStream === true || (isGoogle(place) && /(?::|%3a)stream/i.test(place.rest)),
   };
 }
 
@@ -77,16 +77,17 @@ async function readBodyAndFields(
 
 /** Gemini names the model in the path, before its verb: `/v1beta/models/gemini-2.5-flash:generateContent`, `/v1beta/tunedModels/mine:…`. */
 function modelInPath(place: Place): string | null {
-  const [, collection, name] = /\/(models|[a-z]+Models)\/([^/]+)/.exec(place.rest) ?? [];
+  // Read as Google's router does, or `%6Dodels` would hide a model from the token's list. No new slash comes of it: readPlace refuses `%2f`,
+  // and has seen that every `%` stands before two hex digits; what they make need not be UTF-8.
+  const [, collection, name] = /\/(models|[a-z]+Models)\/([^/]+)/.exec(unescaped(place.rest)) ?? [];
   if (collection === undefined || name === undefined) return null;
-  // readPlace has seen that every `%` stands before two hex digits; what they make need not be UTF-8.
-  const model = unescaped(name).split(':')[0] as string;
+  const model = name.split(':')[0] as string;
   return collection === 'models' ? model : `${collection}/${model}`;
 }
 
-function unescaped(segment: string): string {
+function unescaped(path: string): string {
   try {
-    return decodeURIComponent(segment);
+    return decodeURIComponent(path);
   } catch {
     throw new SallyportError('REQUEST_INVALID', 'The name of the model in the path is not UTF-8.');
   }
