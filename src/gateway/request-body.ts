@@ -21,6 +21,9 @@ export function checkLength(request: IncomingMessage, maxBytes: number): void {
   if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge(maxBytes);
 }
 
+/** Pieces that are joined at once: a client who sends bytes one by one would otherwise have us hold a Buffer for each. */
+const maxPieces = 1024;
+
 /**
  * Reads a body whole.
  *
@@ -28,17 +31,23 @@ export function checkLength(request: IncomingMessage, maxBytes: number): void {
  */
 export function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
+    /** Joined pieces, each joined once only, and those that came since. */
+    const joined: Buffer[] = [];
+    let pieces: Buffer[] = [];
     let bytes = 0;
     const settle = (error: SallyportError | null): void => {
       request.off('data', onData).off('end', onEnd).off('close', onClose).off('error', onClose);
-      if (error === null) resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, bytes));
-      else reject(error);
+      if (error !== null) return reject(error);
+      const all = [...joined, ...pieces];
+      resolve(all.length === 1 ? (all[0] as Buffer) : Buffer.concat(all, bytes));
     };
     const onData = (chunk: Buffer): void => {
       bytes += chunk.length;
-      if (bytes > maxBytes) settle(tooLarge(maxBytes));
-      else chunks.push(chunk);
+      if (bytes > maxBytes) return settle(tooLarge(maxBytes));
+      pieces.push(chunk);
+      if (pieces.length < maxPieces) return;
+      joined.push(Buffer.concat(pieces));
+      pieces = [];
     };
     const onEnd = (): void => settle(null);
     const onClose = (): void => settle(clientGone());
