@@ -1,0 +1,58 @@
+import { request as httpRequest } from 'node:http';
+import t from 'tap';
+import { startGateway } from '../support/gateway.ts';
+import { scriptUpstream } from '../support/upstream.ts';
+
+const googleKey = 'AIzaSyA-hostile-caller-0123456789abcdefg';
+
+/** fetch would write another path than the one that is given. */
+async function post(
+  origin: string,
+  token: string,
+  path: string,
+): Promise<{ status: number; code: string | undefined }> {
+  return new Promise((resolve, reject) => {
+    httpRequest(
+      origin,
+      {
+        method: 'POST',
+        path,
+        headers: { 'x-goog-api-key': token, 'content-type': 'application/json' },
+      },
+      (answer) => {
+        answer.resume().on('end', () => {
+          const code = answer.headers['x-sallyport-code'];
+          resolve({ status: answer.statusCode ?? 0, code: typeof code === 'string' ? code : undefined });
+        });
+      },
+    )
+      .on('error', reject)
+      .end('{"model":"gemini-2.5-flash","contents":[]}');
+  });
+}
+
+t.test('a token that may use one Gemini model cannot reach another by escaping its path', async (t) => {
+  const upstream = await scriptUpstream(t, {
+    key: googleKey,
+    script: [{ body: { candidates: [] } }, { body: { candidates: [] } }],
+  });
+  const gateway = await startGateway(t, { upstreams: { google: upstream.origin } });
+  await gateway.addKey('google', googleKey);
+  const made = await gateway.api('POST', '/tokens', { name: 'narrow', models: ['gemini-2.5-flash'] });
+  const narrow: string = made.body.token;
+
+  for (const path of [
+    '/google/v1beta/models/gemini-2.5-pro:generateContent',
+    '/google/v1beta/%6Dodels/gemini-2.5-pro:generateContent',
+    '/google/v1beta/model%73/gemini-2.5-pro:generateContent',
+    '/google/v1beta/tuned%4dodels/mine:generateContent',
+    '/google/v1beta/%74unedModels/mine:generateContent',
+    '/google/v1beta/models/gemini-2.5-pro%3AgenerateContent',
+  ]) {
+    t.same(await post(gateway.origin, narrow, path), { status: 403, code: 'MODEL_FORBIDDEN' }, path);
+  }
+  t.equal(upstream.requests.length, 0);
+  const allowed = '/google/v1beta/%6Dodels/gemini-2.5-flash:generateContent';
+  t.equal((await post(gateway.origin, narrow, allowed)).status, 200);
+  t.equal(upstream.requests[0]?.path, allowed.slice('/google'.length), 'the bytes of the path stay');
+});
