@@ -79,9 +79,9 @@ export function createKeyEdit({ act, vault, places, clock }: KeyEditDeps) {
           shared_with: change.sharedWith === undefined ? row.shared_with : change.sharedWith,
         };
         if (change.sharedWith !== undefined) await checkSharing(tx, caller, change.sharedWith);
-        if (row.provider === 'custom' && edited.name !== row.name) {
-          checkCustomName(places, edited.name);
-          await claimCustomName(tx, edited);
+        if (row.provider === 'custom') {
+          if (edited.name !== row.name) checkCustomName(places, edited.name);
+          if (edited.name !== row.name || change.sharedWith !== undefined) await claimCustomName(tx, edited);
         }
         return save(tx, secret === null ? edited : await reseal(tx, edited, secret));
       });

@@ -1,3 +1,4 @@
+import { sql } from 'kysely';
 import { SallyportError } from '../errors.ts';
 import type { Tx } from '../db/store.ts';
 import { isId } from '../ids.ts';
@@ -152,7 +153,7 @@ export async function shred(tx: Tx, workspaceId: string, keyIds: readonly string
  */
 export async function claimCustomName(
   tx: Tx,
-  row: Pick<KeyRow, 'id' | 'workspace_id' | 'user_id' | 'name'>,
+  row: Pick<KeyRow, 'id' | 'workspace_id' | 'user_id' | 'name' | 'shared_with'>,
 ): Promise<void> {
   await tx
     .selectFrom('users')
@@ -175,6 +176,34 @@ export async function claimCustomName(
       fix: 'Choose another name, or replace the value of that key.',
     });
   }
+  if (row.shared_with !== null && row.shared_with.length > 0) await claimSharedName(tx, row);
+}
+
+/** Under a name that others call by somebody's shared key, nobody else's origin may step: it would get what they send. */
+async function claimSharedName(
+  tx: Tx,
+  row: Pick<KeyRow, 'workspace_id' | 'user_id' | 'name'>,
+): Promise<void> {
+  // Not FOR UPDATE: the act's own row refers to the workspace already, and two at once would wait for each other.
+  await tx
+    .selectFrom('workspaces')
+    .select('id')
+    .where('id', '=', row.workspace_id)
+    .forNoKeyUpdate()
+    .execute();
+  const other = await tx
+    .selectFrom('provider_keys')
+    .select('id')
+    .where('workspace_id', '=', row.workspace_id)
+    .where('user_id', '<>', row.user_id)
+    .where('provider', '=', 'custom')
+    .where('name', '=', row.name)
+    .where(sql<boolean>`shared_with not in ('null'::jsonb, '[]'::jsonb)`)
+    .executeTakeFirst();
+  if (other === undefined) return;
+  throw new SallyportError('CONFLICT', 'Another user shares a custom provider of that name.', {
+    fix: 'Choose another name, or keep this one to yourself.',
+  });
 }
 
 /** Somebody pasted the key twice. Names are shown and journalled nowhere as secrets, so it is refused. @throws {SallyportError} REQUEST_INVALID */
