@@ -5,7 +5,7 @@ import { longestSocketPath } from './cli/transport.ts';
 import { guardAdminSocket, prepareAdminSocket, removeAdminSocket } from './cli/admin-socket.ts';
 import { bannerText } from './cli/banner.ts';
 import type { EnvironmentKey } from './cli/environment-keys.ts';
-import { handOver } from './cli/first-start.ts';
+import { checkHandOver, handOver } from './cli/first-start.ts';
 import { keepHouse } from './housekeeping.ts';
 import type { Config } from './config.ts';
 import { SallyportError } from './errors.ts';
@@ -39,10 +39,18 @@ export async function serve(config: Config, deps: ServeDeps): Promise<number> {
   try {
     app = await createApp(config, { ...deps, installation });
     const isFirst = installation.isEmpty;
+    if (isFirst) checkHandOver(config.dataDir, deps.output);
     const made = isFirst ? await app.initialise() : null;
-    const imported = await importKeys(config, app, deps, isFirst);
-    const baseUrl = await listen(config, app, socketPath);
-    const file = made === null ? null : handOver({ ...made, baseUrl }, config.dataDir, deps.output);
+    const give = (url: string): string | null =>
+      made === null ? null : handOver({ ...made, baseUrl: url }, config.dataDir, deps.output);
+    const [imported, baseUrl] = await begin(config, app, deps, isFirst, socketPath).catch(
+      (error: unknown) => {
+        // The tokens exist, and are shown but once: whatever keeps the gateway from serving must not lose them.
+        give(urlOf(config.host, config.port));
+        throw error;
+      },
+    );
+    const file = give(baseUrl);
     if (file !== null) log.info('first-start', { file });
     deps.output.write(
       bannerText({
@@ -75,6 +83,11 @@ export async function serve(config: Config, deps: ServeDeps): Promise<number> {
   return 0;
 }
 
+async function begin(config: Config, app: App, deps: ServeDeps, isFirst: boolean, socketPath: string) {
+  const imported = await importKeys(config, app, deps, isFirst);
+  return [imported, await listen(config, app, socketPath)] as const;
+}
+
 async function listen(config: Config, app: App, socketPath: string): Promise<string> {
   const { host } = config;
   try {
@@ -82,10 +95,14 @@ async function listen(config: Config, app: App, socketPath: string): Promise<str
     if (config.adminPort !== null) await app.admin?.listen({ host, port: config.adminPort });
     if (config.metricsPort !== null) await app.metrics?.listen({ host, port: config.metricsPort });
     const port = await app.main.listen({ host, port: config.port });
-    return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+    return urlOf(host, port);
   } catch (error) {
     throw portTaken(error) ?? error;
   }
+}
+
+function urlOf(host: string, port: number): string {
+  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
 /** A path too long for a socket's address is bound from its own folder. */

@@ -1,10 +1,24 @@
-import { openSync, closeSync, writeSync, fsyncSync } from 'node:fs';
+import { closeSync, fsyncSync, lstatSync, openSync, writeSync } from 'node:fs';
 import path from 'node:path';
+import { SallyportError } from '../errors.ts';
 import type { Initialised } from './deps.ts';
 import { credentialsText } from './installation.ts';
 
 export interface FirstStart extends Initialised {
   readonly baseUrl: string;
+}
+
+/**
+ * Before anything is minted: can it be handed over?
+ *
+ * @throws {SallyportError} CONFIG_INVALID: a file stands where the tokens would go, perhaps with those of another database.
+ */
+export function checkHandOver(dataDir: string, terminal: { readonly isTTY?: boolean }): void {
+  const file = fileIn(dataDir);
+  if (terminal.isTTY === true || lstatSync(file, { throwIfNoEntry: false }) === undefined) return;
+  throw new SallyportError('CONFIG_INVALID', `${file} exists, and the database is empty.`, {
+    fix: 'Move that file away, and start again: its place is for the tokens of this first start.',
+  });
 }
 
 /**
@@ -22,7 +36,7 @@ export function handOver(
     terminal.write(`\n${credentialsText(first)}`);
     return null;
   }
-  const file = path.join(dataDir, 'first-start.json');
+  const file = fileIn(dataDir);
   const { workspaceId, adminToken, token, baseUrl } = first;
   const fd = openSync(file, 'wx', 0o600);
   try {
@@ -32,4 +46,8 @@ export function handOver(
     closeSync(fd);
   }
   return file;
+}
+
+function fileIn(dataDir: string): string {
+  return path.join(dataDir, 'first-start.json');
 }
