@@ -30,7 +30,7 @@ const backstopMs = 20_000;
 export async function serve(config: Config, deps: ServeDeps): Promise<number> {
   const { log, metrics } = deps;
   // Before anything is made: a first start that then cannot listen would have minted tokens that nobody has seen.
-  await checkPort(config.host, config.port);
+  for (const [name, port] of portsOf(config)) await checkPort(config.host, port, name);
   const socketPath = await prepareAdminSocket(config.dataDir);
   const signal = nextSignal();
   const installation = await openInstallation(config, { log, metrics });
@@ -90,19 +90,31 @@ async function begin(config: Config, app: App, deps: ServeDeps, isFirst: boolean
 
 async function listen(config: Config, app: App, socketPath: string): Promise<string> {
   const { host } = config;
-  try {
-    await listenOnSocket(app, socketPath);
-    if (config.adminPort !== null) await app.admin?.listen({ host, port: config.adminPort });
-    if (config.metricsPort !== null) await app.metrics?.listen({ host, port: config.metricsPort });
-    const port = await app.main.listen({ host, port: config.port });
-    return urlOf(host, port);
-  } catch (error) {
-    throw portTaken(error) ?? error;
+  await listenOnSocket(app, socketPath);
+  const edges = { PORT: app.main, ADMIN_PORT: app.admin, METRICS_PORT: app.metrics };
+  let main = 0;
+  // The main one last: whoever reaches it finds the others there.
+  for (const [name, port] of portsOf(config).toReversed()) {
+    try {
+      main = (await edges[name]?.listen({ host, port })) ?? main;
+    } catch (error) {
+      throw portTaken(error, name) ?? error;
+    }
   }
+  return urlOf(host, main);
 }
 
 function urlOf(host: string, port: number): string {
   return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
+type PortName = 'PORT' | 'ADMIN_PORT' | 'METRICS_PORT';
+
+function portsOf({ port, adminPort, metricsPort }: Config): [PortName, number][] {
+  const ports: [PortName, number][] = [['PORT', port]];
+  if (adminPort !== null) ports.push(['ADMIN_PORT', adminPort]);
+  if (metricsPort !== null) ports.push(['METRICS_PORT', metricsPort]);
+  return ports;
 }
 
 /** A path too long for a socket's address is bound from its own folder. */
@@ -118,24 +130,24 @@ async function listenOnSocket(app: App, socketPath: string): Promise<void> {
   }
 }
 
-function checkPort(host: string, port: number): Promise<void> {
+function checkPort(host: string, port: number, name: PortName): Promise<void> {
   return new Promise((resolve, reject) => {
     const probe = createServer()
-      .once('error', (error) => reject(portTaken(error) ?? error))
+      .once('error', (error) => reject(portTaken(error, name) ?? error))
       .listen({ host, port, exclusive: true }, () => probe.close(() => resolve()));
   });
 }
 
-function portTaken(error: unknown): SallyportError | null {
+function portTaken(error: unknown, name: PortName): SallyportError | null {
   const { code, port, address } = error as NodeJS.ErrnoException & { port?: number; address?: string };
   if (code === 'EADDRINUSE') {
     return new SallyportError('CONFIG_INVALID', `Port ${port} is taken.`, {
-      fix: `Choose another one: PORT=${(port ?? 8080) + 1} npm start`,
+      fix: `Choose another one: ${name}=${(port ?? 8080) + 1} npm start`,
     });
   }
   if (code === 'EACCES' || code === 'EADDRNOTAVAIL') {
     return new SallyportError('CONFIG_INVALID', `${address}:${port} cannot be listened on (${code}).`, {
-      fix: 'Set HOST to an address of this machine and PORT to one above 1023.',
+      fix: `Set HOST to an address of this machine and ${name} to one above 1023.`,
     });
   }
   return null;

@@ -18,6 +18,20 @@ t.test('a port that is taken: exit 78, a command that helps, and nothing minted'
   t.match(await product.run(['init']), { token: /^spt_/ }, 'the folder is still empty');
 });
 
+t.test('ADMIN_PORT or METRICS_PORT taken: the same, and nothing minted', async (t) => {
+  const other = createServer().listen(0, '127.0.0.1');
+  await once(other, 'listening');
+  t.teardown(() => other.close());
+  const port = (other.address() as AddressInfo).port;
+  for (const name of ['ADMIN_PORT', 'METRICS_PORT']) {
+    const product = await installProduct(t, { settings: { [name]: String(port) } });
+    await t.rejects(product.run(['serve']), {
+      message: new RegExp(`ended with 78: .*Port ${port} is taken.*${name}=${port + 1}`, 's'),
+    });
+    t.match(await product.run(['init']), { token: /^spt_/ }, 'the folder is still empty');
+  }
+});
+
 t.test('a wrong keyring refuses to start and leaves the database as it was', async (t) => {
   const product = await installProduct(t);
   await product.run(['init']);
