@@ -16,7 +16,7 @@ export interface Told {
 }
 
 /** On every answer of ours: a page that a provider sent, opened in a browser, must be nobody's page on this host. */
-const guards = [
+export const guards = [
   'x-content-type-options',
   'nosniff',
   'referrer-policy',

@@ -4,6 +4,7 @@ import type { RequestListener, Server } from 'node:http';
 import { renderError } from '../dialects/error-answer.ts';
 import { SallyportError } from '../errors.ts';
 import { baseUrls } from '../gateway/base-url.ts';
+import { guards } from '../gateway/own-headers.ts';
 import { wipe } from '../secret.ts';
 
 export type EdgeRequest = FastifyRequest;
@@ -37,6 +38,9 @@ export async function createEdge({ serverOf, trustedProxies, plugins }: EdgeOpti
     trustProxy: trustedProxies.length > 0 ? [...trustedProxies] : false,
     forceCloseConnections: false,
     ...(serverOf === undefined ? {} : { serverFactory: (handler: RequestListener) => serverOf(handler) }),
+  });
+  app.addHook('onRequest', async (_request, reply) => {
+    for (let i = 0; i < guards.length; i += 2) reply.header(guards[i] as string, guards[i + 1]);
   });
   for (const { plugin, prefix } of plugins)
     await app.register(plugin, prefix === undefined ? {} : { prefix });

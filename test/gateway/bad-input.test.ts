@@ -39,6 +39,16 @@ const types: Readonly<Record<number, readonly [string, string]>> = {
   413: ['invalid_request_error', 'INVALID_ARGUMENT'],
 };
 
+function guarded(t: Pick<Test, 'equal'>, answer: Answered): void {
+  for (const [header, value] of [
+    ['x-content-type-options', 'nosniff'],
+    ['referrer-policy', 'no-referrer'],
+    ['x-frame-options', 'DENY'],
+    ['content-security-policy', "default-src 'none'"],
+  ] as const)
+    t.equal(answer.header(header), value);
+}
+
 /** The answer is this refusal, told in the route's dialect, and the provider has seen nothing. */
 async function refused(
   t: Pick<Test, 'equal' | 'match' | 'ok'>,
@@ -56,13 +66,7 @@ async function refused(
   t.equal(answer.header('x-sallyport-code'), code);
   t.equal(answer.header('x-should-retry'), 'false');
   t.match(answer.header('x-request-id'), /^call_/);
-  for (const [header, value] of [
-    ['x-content-type-options', 'nosniff'],
-    ['referrer-policy', 'no-referrer'],
-    ['x-frame-options', 'DENY'],
-    ['content-security-policy', "default-src 'none'"],
-  ] as const)
-    t.equal(answer.header(header), value);
+  guarded(t, answer);
   const body = answer.json();
   if (dialect === 'anthropic') {
     t.match(body, { type: 'error', error: { type }, request_id: answer.header('x-request-id') }, name);
@@ -207,6 +211,23 @@ t.test('what is wrong with a request is said before anything is opened', async (
         'REQUEST_INVALID',
       );
   }
+});
+
+t.test('what stands beside the base URLs carries the same guards', async (t) => {
+  for (const [path, status] of [
+    ['/', 200],
+    ['/healthz', 200],
+    ['/readyz', 200],
+    ['/metrics', 200],
+    ['/nowhere', 404],
+  ] as const) {
+    const answer = await ask(gateway.origin + path);
+    t.equal(answer.status, status, path);
+    guarded(t, answer);
+  }
+  const unknown = (await ask(`${gateway.origin}/nowhere`)).json().error.message;
+  for (const base of ['/v1', '/openai/v1', '/anthropic', '/google', '/groq/openai/v1', '/xai/v1', '/custom/'])
+    t.match(unknown, base);
 });
 
 t.test('a model is refused with what would do instead', async (t) => {
