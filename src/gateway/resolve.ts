@@ -127,14 +127,33 @@ function byModel(resolver: Resolver, caller: CallerSnapshot, model: string, plac
     if (provider.servesBareModel(model))
       return inDialect(known(resolver, provider.name, model, null), place.base);
   }
-  const customs = caller.keys.filter((key) => key.provider === 'custom').map((key) => `${key.name}/…`);
-  const prefixes = [...resolver.providers.values()]
-    .filter((p) => p.name !== 'custom' && p.dialect === 'openai')
-    .map((p) => `${p.name}/…`);
-  throw new SallyportError(
-    'MODEL_UNKNOWN',
-    `No provider is known for the model ${quoted(model)}. On /v1 name it as ${[...prefixes, ...customs].join(', ')}, or by a bare name such as gpt-4o or grok-4.`,
-  );
+  throw unknownModel(resolver, caller, model);
+}
+
+/** Says what this token may ask for on /v1, and nothing of what others may. */
+function unknownModel(resolver: Resolver, caller: CallerSnapshot, model: string): SallyportError {
+  const what = `No provider is known for the model ${quoted(model)}.`;
+  if (caller.models !== null) {
+    const choices = caller.models.join(', ') || 'no model';
+    return new SallyportError('MODEL_UNKNOWN', `${what} This token may use ${choices}.`, {
+      fix: 'Use a model that the token allows, or have the token changed.',
+    });
+  }
+  const isAllowed = (name: string): boolean => caller.providers?.includes(name) ?? true;
+  const customs = caller.keys.filter((key) => key.provider === 'custom').map((key) => key.name);
+  const known = [...resolver.providers.values()]
+    .filter(({ name, dialect }) => name !== 'custom' && dialect === 'openai')
+    .map(({ name }) => name);
+  const choices = [...new Set([...known, ...customs])].filter(isAllowed).map((name) => `${name}/…`);
+  if (choices.length === 0) {
+    return new SallyportError('MODEL_UNKNOWN', `${what} This token may use no provider that /v1 serves.`, {
+      fix: `Use the base URL of a provider that it allows: ${caller.providers?.join(', ') ?? ''}.`,
+    });
+  }
+  const bare = caller.providers === null ? ', or by a bare name such as gpt-4o or grok-4' : '';
+  return new SallyportError('MODEL_UNKNOWN', `${what} On /v1 name it as ${choices.join(', ')}${bare}.`, {
+    fix: 'Name the provider before the model.',
+  });
 }
 
 function inDialect(choice: Choice, base: BaseUrl): Choice {

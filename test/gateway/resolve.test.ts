@@ -66,6 +66,15 @@ t.test('a model that nobody serves is refused with the names that would do', asy
   }
   t.notMatch(refusal(() => to(chat, 'x', {}, callerOf(all))).message, /ollama/, 'others’ names are not told');
   t.ok(refusal(() => to(chat, 'z'.repeat(1000))).message.length < 400);
+  const narrow = refusal(() => to(chat, 'x', {}, callerOf([...all, ollama], { models: ['gpt-4o', 'o3*'] })));
+  t.match(narrow.message, /This token may use gpt-4o, o3\*\./);
+  const some = callerOf([...all, ollama], { providers: ['groq', 'ollama', 'anthropic'] });
+  t.match(refusal(() => to(chat, 'x', {}, some)).message, /name it as groq\/…, ollama\/…\.$/);
+  const none = callerOf(all, { providers: ['anthropic'] });
+  t.match(
+    refusal(() => to(chat, 'x', {}, none)),
+    { code: 'MODEL_UNKNOWN', fix: /anthropic/ },
+  );
 });
 
 t.test('a model of another dialect is refused with the base URL that serves it', async (t) => {
