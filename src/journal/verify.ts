@@ -1,4 +1,5 @@
 import type { Store } from '../db/store.ts';
+import { SallyportError } from '../errors.ts';
 import { genesisHash, type JournalRecord } from './chain.ts';
 import { createCursor, type Fault } from './cursor.ts';
 import { listStreams, type StreamFiles } from './stream-files.ts';
@@ -30,6 +31,7 @@ const maxProblems = 1000;
  * open calls and the streams.
  *
  * @param store null: files alone, where what was shipped and deleted can't be told from what was removed.
+ * @throws {SallyportError} NOT_FOUND: files alone, and there are none.
  */
 export async function verifyJournal({
   dir,
@@ -43,6 +45,11 @@ export async function verifyJournal({
   const table = store === null ? null : await openTable(store);
   const shipped = (await table?.streams()) ?? new Map();
   const folder = new Map((await listStreams(dir)).map((files) => [files.stream, files]));
+  if (table === null && folder.size === 0) {
+    throw new SallyportError('NOT_FOUND', 'There are no journal files in that folder.', {
+      fix: 'Name the folder that holds the files of the journal: a copy of DATA_DIR/journal.',
+    });
+  }
   const duties = createDuties(report);
   const opened: JournalRecord[] = [];
   const unshippedIntents = new Set<string>();

@@ -1,4 +1,5 @@
 import { readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import t from 'tap';
 import type { TestDatabase } from '../support/database.ts';
 import { testDatabase } from '../support/database.ts';
@@ -187,4 +188,9 @@ t.test('usage that no record stands behind, sums and acts are checked', async (t
     problems.map(({ kind, stream }) => `${kind} ${stream === journal.stream ? 'journal' : stream}`),
     ['mismatch journal', 'mismatch journal', 'usage usage_events', 'usage usage_hourly', 'missing acts'],
   );
+});
+
+t.test('a folder without journal files is not called well', async (t) => {
+  for (const dir of [t.testdir({}), path.join(t.testdir({}), 'nowhere')])
+    await t.rejects(verifyJournal({ dir, store: null }), { code: 'NOT_FOUND' });
 });
