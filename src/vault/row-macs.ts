@@ -4,7 +4,7 @@ import type { MacField } from './mac.ts';
 
 /**
  * What a row grants, in a fixed order. Who can write to the database must not mint access or widen it, so every column that decides who
- * may do what stands here; names, descriptions and what the gateway notes down (last used, last test) do not. A column added to a list
+ * may do what stands here; labels, descriptions and what the gateway notes down (last used, last test) do not. A column added to a list
  * changes every MAC: that takes a migration that MACs the rows anew.
  */
 type Token = Selectable<Schema['tokens']>;
@@ -36,6 +36,7 @@ export function keyMacFields(
     | 'id'
     | 'workspace_id'
     | 'user_id'
+    | 'name'
     | 'provider'
     | 'source'
     | 'protection'
@@ -66,6 +67,8 @@ export function keyMacFields(
     row.is_active,
     JSON.stringify(row.shared_with),
     time(row.expires_at),
+    // Calls find a custom provider by its name, and tokens are restricted by it; elsewhere a name is a label.
+    ...(row.provider === 'custom' ? [row.name] : []),
   ];
 }
 

@@ -26,6 +26,7 @@ const providerKey: Parameters<typeof keyMacFields>[0] = {
   id: 'key_1',
   workspace_id: 'ws_1',
   user_id: 'usr_1',
+  name: 'main',
   provider: 'openai',
   source: 'own',
   protection: 'standard',
@@ -66,7 +67,7 @@ t.test('a change of any column that grants something changes a token’s MAC', a
 
 t.test('a change of any column that grants something changes a provider key’s MAC', async (t) => {
   const mac = macOf(key, keyMacFields(providerKey));
-  const changes: { [Name in keyof typeof providerKey]: (typeof providerKey)[Name] } = {
+  const changes: Omit<typeof providerKey, 'name'> = {
     id: 'key_2',
     workspace_id: 'ws_2',
     user_id: 'usr_2',
@@ -127,4 +128,16 @@ t.test('a MAC of another key or length is not the same', async (t) => {
   t.notOk(isSameMac(mac, macOf(createSecretKey(randomBytes(32)), tokenMacFields(token))));
   t.notOk(isSameMac(mac, mac.subarray(0, 31)));
   t.notOk(isSameMac(mac, Buffer.alloc(0)));
+});
+
+t.test('the name of a custom provider is where calls go by it, and a label elsewhere', async (t) => {
+  const custom = { ...providerKey, provider: 'custom', name: 'llm' };
+  const mac = macOf(key, keyMacFields(custom));
+  t.notOk(isSameMac(macOf(key, keyMacFields({ ...custom, name: 'other' })), mac));
+  t.ok(
+    isSameMac(
+      macOf(key, keyMacFields({ ...providerKey, name: 'other' })),
+      macOf(key, keyMacFields(providerKey)),
+    ),
+  );
 });
