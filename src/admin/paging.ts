@@ -13,6 +13,9 @@ export interface List<T> {
 
 export const pageLimits = { least: 1, most: 200, usual: 50, cursorLength: 512 } as const;
 
+/** A place's time goes to the database as a Date: the form alone lets the 99th of a month through. */
+const isoTime = /^\d{4}-\d{2}-\d{2}T/;
+
 /** One row more than asked for is read: it says whether there is a next page. */
 export function rowsToRead(page: Page): number {
   return limitOf(page) + 1;
@@ -58,7 +61,8 @@ export function placeOf<const Shape extends readonly RegExp[]>(
   const fits =
     Array.isArray(place) &&
     place.length === shape.length &&
-    shape.every((pattern, i) => typeof place[i] === 'string' && pattern.test(place[i]));
+    shape.every((pattern, i) => typeof place[i] === 'string' && pattern.test(place[i])) &&
+    place.every((part: string) => !isoTime.test(part) || !Number.isNaN(Date.parse(part)));
   if (!fits) throw invalid('/cursor', 'is not a cursor of this list');
   return place as { [I in keyof Shape]: string };
 }

@@ -240,6 +240,25 @@ t.test('the audit shows uses and acts, each line as it stands in the file', asyn
   t.ok(ids.length > 10);
 });
 
+t.test('a cursor that somebody made up is refused, and nothing fails of it', async (t) => {
+  const cursorOf = (place: unknown) => Buffer.from(JSON.stringify(place)).toString('base64url');
+  const times = ['2026-99-99T10:10:10.000Z', '2026-01-01T::::::::.000Z', '9999-12-31T24:60:60.000Z'];
+  for (const place of [
+    ...times.map((time) => [time, 'n1:b1', '1']),
+    ...times.map((time) => [time, newId('call'), '1']),
+    ['2026-01-01T10:10:10.000Z', 'n1:b1', '9'.repeat(19)],
+    [],
+    {},
+    null,
+    [[]],
+  ]) {
+    for (const list of ['audit', 'usage/calls', 'users', 'tokens', 'api-keys', 'members']) {
+      const answer = await call(owner, 'GET', `/api/${list}?cursor=${cursorOf(place)}`);
+      t.equal(answer.status, 400, `${list} ${JSON.stringify(place)}`);
+    }
+  }
+});
+
 t.test('faults of the gateway say nothing of themselves', (t) => {
   t.same(world.faults, []);
   t.end();
