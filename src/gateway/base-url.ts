@@ -52,7 +52,7 @@ export function readPlace(url: string): Place {
       'The path has a doubled slash, a dot segment or an encoded slash, dot or NUL.',
     );
   }
-  if (query.includes('#'))
+  if (url.includes('#'))
     throw new SallyportError('REQUEST_INVALID', 'A fragment (#…) has no place in a request.');
   const end = path.indexOf('/', 1);
   const first = end < 0 ? path.slice(1) : path.slice(1, end);

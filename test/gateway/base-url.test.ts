@@ -159,3 +159,8 @@ t.test('what is not under a base URL is not the data plane’s', async (t) => {
     t.notOk(isDataPlane(url), url);
   for (const url of ['/v1', '/v1?x=/a', '/openai', '/custom?', '/xai/']) t.ok(isDataPlane(url), url);
 });
+
+t.test('a fragment is refused wherever it stands', async (t) => {
+  for (const url of ['/openai/v1/models#/x', '/v1/models?a=b#c', '/custom/llm/a#?b', '/v1/#'])
+    t.equal(codeOf(url), 'REQUEST_INVALID', url);
+});
