@@ -8,7 +8,7 @@ import { found, notFound } from './found.ts';
 import { createKeyEdit, type KeyChange } from './key-edit.ts';
 import { createKeyIntake, type NewKey } from './key-intake.ts';
 import type { Places } from './key-place.ts';
-import { demandEdit } from './key-row.ts';
+import { demandEdit, demandGenuine } from './key-row.ts';
 import { etagOf, type KeyRow, type KeyTest, type KeyView, viewKey } from './key-view.ts';
 import { visibleKeys } from './key-visibility.ts';
 import { type List, type Page, placeOf, rowsToRead, toList } from './paging.ts';
@@ -41,7 +41,7 @@ export type Keys = ReturnType<typeof createKeys>;
 
 /** Provider keys, as their users and owners handle them. No function here returns a value, and none can. */
 export function createKeys(deps: KeysDeps) {
-  const { store, act, probe, clock } = deps;
+  const { store, act, vault, probe, clock } = deps;
   const intake = createKeyIntake(deps);
   const edit = createKeyEdit(deps);
 
@@ -128,9 +128,9 @@ export function createKeys(deps: KeysDeps) {
     async test(caller: Caller, id: string): Promise<KeyTest> {
       const seen = await readForEdit(caller, id);
       const startedAt = clock();
-      const result = await probe(caller, seen).catch((error: unknown) =>
-        failedProbe(error, clock() - startedAt),
-      );
+      const result = await demandGenuine(vault, seen)
+        .then(() => probe(caller, seen))
+        .catch((error: unknown) => failedProbe(error, clock() - startedAt));
       const test: KeyTest = { keyId: id, ...result, testedAt: new Date(clock()).toISOString() };
       const fields = {
         keyId: id,

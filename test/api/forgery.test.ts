@@ -132,6 +132,8 @@ t.test('an edit of ours never makes a forged row good', async (t) => {
       'provider_keys',
       `update provider_keys set ${column} = ${value} where id = '${key.id}'`,
     );
+    const tested = await call(owner, 'POST', '/api/api-keys/test', { keyId: key.id });
+    t.match(tested.json, { ok: false, code: 'KEY_INVALID' }, `${column}: nothing is sent for a test`);
     for (const body of [{ name: 'renamed' }, { value: newKey() }]) {
       const answer = await call(owner, 'PATCH', `/api/api-keys/${key.id}`, body);
       t.equal(answer.json.code, 'KEY_INVALID', column);
