@@ -95,6 +95,8 @@ export function createCliDeps(config: Config, { version, output }: ProgramOption
     migrate: () => withConnection((connection) => migrateDatabase(config, { connection }), { mayMake: true }),
     verifyJournal: ({ dir }) => (dir === null ? verify() : verifyJournal({ dir, store: null })),
     async openOffline() {
+      // A mistyped DATA_DIR must not become a database and a keyring.
+      if (config.databaseUrl === null && !hasDatabase(config.dataDir)) throw notSetUp();
       const { app, close } = await openQuietly();
       return {
         request: (method, path, body) => app.operator.inject(method, path, body),

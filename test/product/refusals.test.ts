@@ -1,10 +1,12 @@
 import { once } from 'node:events';
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import path from 'node:path';
 import t from 'tap';
 import { newKeyringText } from '../../src/vault/keyring.ts';
 import { installProduct } from '../support/product.ts';
+
+t.setTimeout(90_000);
 
 t.test('a port that is taken: exit 78, a command that helps, and nothing minted', async (t) => {
   const other = createServer().listen(0, '127.0.0.1');
@@ -32,6 +34,13 @@ t.test('ADMIN_PORT or METRICS_PORT taken: the same, and nothing minted', async (
   }
 });
 
+t.test('a command on a folder that was never set up says so and makes nothing there', async (t) => {
+  const product = await installProduct(t);
+  for (const args of [['keys', 'list'], ['tokens', 'create', '--name', 'app'], ['usage']])
+    await t.rejects(product.run(args), { message: /ended with 78: .*sallyport init/s });
+  t.notOk(existsSync(product.dataDir));
+});
+
 t.test('a wrong keyring refuses to start and leaves the database as it was', async (t) => {
   const product = await installProduct(t);
   await product.run(['init']);
@@ -42,7 +51,9 @@ t.test('a wrong keyring refuses to start and leaves the database as it was', asy
   writeFileSync(file, right);
   chmodSync(file, 0o644);
   await t.rejects(product.run(['serve']), { message: /ended with 78: .*chmod 600/s });
-  chmodSync(file, 0o600);
+  rmSync(file);
+  await t.rejects(product.run(['serve']), { message: /ended with 78: .*Bring it back/s });
+  writeFileSync(file, right, { mode: 0o600 });
   t.match(await product.run(['doctor']), { ok: true });
 });
 
