@@ -16,12 +16,11 @@ const maxFileBytes = 65_536;
 export async function readKeyringFile(path: string): Promise<KekRing> {
   const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW).catch(
     (error: NodeJS.ErrnoException) =>
-      refuse(
-        path,
-        error.code === 'ENOENT'
-          ? 'it is not there'
-          : `it cannot be opened (${error.code ?? 'unknown error'})`,
-      ),
+      error.code === 'ENOENT'
+        ? refuse(path, 'it is not there', {
+            fix: 'Bring it back from your copy, or set SALLYPORT_KEYRING_FILE; without it no stored key opens.',
+          })
+        : refuse(path, `it cannot be opened (${error.code ?? 'unknown error'})`),
   );
   try {
     // Asked of the open file, so that nobody can change it between the question and the reading.
@@ -89,6 +88,6 @@ export async function createKeyringFile(
   return parseKeyring(text, path);
 }
 
-function refuse(path: string, what: string): never {
-  throw new SallyportError('CONFIG_INVALID', `The keyring (${path}) cannot be used: ${what}.`);
+function refuse(path: string, what: string, options: { readonly fix?: string } = {}): never {
+  throw new SallyportError('CONFIG_INVALID', `The keyring (${path}) cannot be used: ${what}.`, options);
 }
