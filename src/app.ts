@@ -64,12 +64,13 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
   const operatorSet = new Set([...config.operatorSetOrigins].map(originOf));
   const addresses = createClientAddresses(config.trustedProxies);
 
+  const limits = createLimits({ clock });
   const dataPlane = await createDataPlane({
     store,
     vault,
     journal,
     egress,
-    limits: createLimits({ clock }),
+    limits,
     metrics,
     log,
     providers,
@@ -190,18 +191,22 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
   function isPrivate(request: IncomingMessage): boolean {
     if (config.allowPlainHttp) return true;
     if (addresses.isTrustedPeer(request)) return request.headers['x-forwarded-proto'] === 'https';
-    const isForwarded =
-      request.headers['x-forwarded-for'] !== undefined || request.headers['forwarded'] !== undefined;
-    return !isForwarded && isLoopback(request.socket.remoteAddress ?? '');
+    return isLocalPeer(request, isLoopback);
   }
 
   async function isAdmin(request: EdgeRequest): Promise<boolean> {
     const bearer = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
     if (bearer === undefined) return false;
-    return callers.authenticate(bearer, request.ip).then(
-      () => true,
-      () => false,
-    );
+    const ip = addresses.of(request.raw);
+    try {
+      // No way round the limit on guesses: each well-formed one asks the database.
+      limits.checkAuthFailures(ip);
+      await callers.authenticate(bearer, ip);
+      return true;
+    } catch (error) {
+      if (error instanceof SallyportError && error.code === 'AUTH_INVALID') limits.countAuthFailure(ip);
+      return false;
+    }
   }
 
   return Object.freeze<App>({

@@ -23,7 +23,10 @@ export function metricsRoutes({ metrics, mayRead }: MetricsDeps): FastifyPluginA
 const forwarding = ['forwarded', 'x-forwarded-for', 'x-real-ip', 'via'];
 
 /** A loopback peer that speaks for nobody else: behind a local proxy everyone is a loopback peer. */
-export function isLocalPeer(request: FastifyRequest, isLoopback: (address: string) => boolean): boolean {
+export function isLocalPeer(
+  request: Pick<FastifyRequest, 'headers' | 'socket'>,
+  isLoopback: (address: string) => boolean,
+): boolean {
   if (forwarding.some((name) => request.headers[name] !== undefined)) return false;
   return isLoopback(request.socket.remoteAddress ?? '');
 }

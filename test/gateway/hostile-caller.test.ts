@@ -1,5 +1,6 @@
 import { request as httpRequest } from 'node:http';
 import t from 'tap';
+import { mintToken } from '../../src/ids.ts';
 import { startGateway } from '../support/gateway.ts';
 import { scriptUpstream } from '../support/upstream.ts';
 
@@ -55,4 +56,31 @@ t.test('a token that may use one Gemini model cannot reach another by escaping i
   const allowed = '/google/v1beta/%6Dodels/gemini-2.5-flash:generateContent';
   t.equal((await post(gateway.origin, narrow, allowed)).status, 200);
   t.equal(upstream.requests[0]?.path, allowed.slice('/google'.length), 'the bytes of the path stay');
+});
+
+t.test('behind a local proxy metrics are for admin tokens, and no place to guess them', async (t) => {
+  const gateway = await startGateway(t);
+  const scrape = async (token: string) => {
+    const headers = { authorization: `Bearer ${token}`, 'x-forwarded-for': '192.0.2.1' };
+    return (await fetch(`${gateway.origin}/metrics`, { headers })).status;
+  };
+  t.equal(await scrape(gateway.adminToken), 200);
+  for (let i = 0; i < 40; i += 1) t.equal(await scrape(mintToken('spa').text), 403);
+  t.equal(await scrape(gateway.adminToken), 403, 'the address is held off, as it is at /api');
+});
+
+t.test('a proxy that nobody trusts is no private way for a key, however it says what it is', async (t) => {
+  const gateway = await startGateway(t);
+  for (const name of ['x-forwarded-for', 'forwarded', 'x-real-ip', 'via']) {
+    const answer = await fetch(`${gateway.origin}/api/api-keys`, {
+      method: 'POST',
+      headers: {
+        authorization: `Bearer ${gateway.adminToken}`,
+        'content-type': 'application/json',
+        [name]: '192.0.2.1',
+      },
+      body: JSON.stringify({ name: 'k', provider: 'openai', value: 'sk-over-plain-http-0123456789' }),
+    });
+    t.match(await answer.json(), { status: 403, code: 'TLS_REQUIRED' }, name);
+  }
 });
