@@ -6,7 +6,7 @@ import t from 'tap';
 import { newKeyringText } from '../../src/vault/keyring.ts';
 import { installProduct } from '../support/product.ts';
 
-t.setTimeout(90_000);
+t.setTimeout(120_000);
 
 t.test('a port that is taken: exit 78, a command that helps, and nothing minted', async (t) => {
   const other = createServer().listen(0, '127.0.0.1');
