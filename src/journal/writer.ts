@@ -75,9 +75,9 @@ export function createWriter(deps: WriterDeps): Writer {
   }
 
   async function run(): Promise<void> {
-    // One turn of the microtask queue: requests of one read of the event loop share the first batch.
-    await Promise.resolve();
     do {
+      // All that this turn of the event loop brings shares a batch: one write and one sync for many calls.
+      await new Promise(setImmediate);
       const taken = queue;
       queue = [];
       batch.clear();
