@@ -57,16 +57,7 @@ async function readBodyAndFields(
   if (kind === 'none') return { body: null, fields: null };
   const maxBytes = kind === 'json' ? bounds.maxJsonBytes : bounds.maxUploadBytes;
   checkLength(request, maxBytes);
-  if (
-    kind === 'opaque' &&
-    place.base.kind === 'unified' &&
-    request.headers['content-encoding'] !== undefined
-  ) {
-    throw new SallyportError(
-      'REQUEST_INVALID',
-      'On /v1 the model is read from the body: send it without content-encoding.',
-    );
-  }
+  if (kind === 'opaque' && place.base.kind === 'unified') refuseUnreadable(request);
   goOn();
   if (kind === 'opaque') return { body: boundedUpload(request, maxBytes), fields: null };
   const body = await readBody(request, maxBytes);
@@ -95,6 +86,22 @@ function unescaped(path: string): string {
 
 function isGoogle({ base }: Place): boolean {
   return base.kind === 'native' && base.provider === 'google';
+}
+
+/** On /v1 the body's model decides who answers, and who pays: what hides it must not go to whoever answers by default. */
+function refuseUnreadable(request: IncomingMessage): void {
+  if (request.headers['content-encoding'] !== undefined) {
+    throw new SallyportError(
+      'REQUEST_INVALID',
+      'On /v1 the model is read from the body: send it without content-encoding.',
+    );
+  }
+  // What curl calls the body of `-d` where no header is given; no endpoint of this dialect takes a form of that kind.
+  if (/^(?:application\/x-www-form-urlencoded|text\/plain)\b/i.test(request.headers['content-type'] ?? '')) {
+    throw new SallyportError('REQUEST_INVALID', 'The body is not said to be JSON.', {
+      fix: 'Send the header content-type: application/json.',
+    });
+  }
 }
 
 /** What a later version serves is refused now, not ignored: a caller who sends his own key must not be billed to another. */

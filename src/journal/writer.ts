@@ -91,9 +91,14 @@ export function createWriter(deps: WriterDeps): Writer {
       acknowledged = heads.at(-1) ?? acknowledged;
       deps.onWritten(batch.length());
       for (const [i, entry] of taken.entries()) acknowledge(entry, heads[i] as Head);
-    } while (queue.some(isUrgent) || (isEnding && queue.length > 0));
+    } while (goesOn());
     running = null;
     if (queue.length > 0) patience ??= setTimeout(start, patienceMs);
+  }
+
+  /** What comes while a batch is under way is written at once if somebody waits for it, and whatever it is at the end. */
+  function goesOn(): boolean {
+    return queue.some(isUrgent) || (isEnding && queue.length > 0);
   }
 
   function acknowledge(entry: Entry, head: Head): void {

@@ -40,3 +40,19 @@ t.test('what this version does not offer is refused before a key is opened, not 
   const offer = { ...bearer, connection: 'Upgrade, HTTP2-Settings', upgrade: 'h2c' };
   t.match(await send(chat, 'POST', offer), { status: 200 }, 'an offer of HTTP/2 is passed over');
 });
+
+t.test('a body whose model cannot be read goes to nobody by default', async (t) => {
+  const key = 'sk-the-stored-key-0123456789';
+  const upstream = await scriptUpstream(t, { key, script: [{ body: {} }] });
+  const gateway = await startGateway(t, { upstreams: { openai: upstream.origin } });
+  await gateway.addKey('openai', key);
+  const authorization = `Bearer ${gateway.token}`;
+  for (const type of ['application/x-www-form-urlencoded', 'text/plain; charset=utf-8']) {
+    const headers = { authorization, 'content-type': type };
+    t.match(await send(`${gateway.origin}/v1/chat/completions`, 'POST', headers), {
+      status: 400,
+      code: 'REQUEST_INVALID',
+    });
+  }
+  t.equal(upstream.requests.length, 0);
+});
