@@ -75,12 +75,13 @@ export class Call {
   }
 
   async run(isDraining: boolean): Promise<void> {
-    const { corsOrigins, egress, limits } = this.#deps;
+    const { bodies, corsOrigins, egress, limits } = this.#deps;
     if (isPreflight(this.#request, corsOrigins)) {
       this.#response.writeHead(204, corsHeaders(this.#request, corsOrigins, true)).end();
       return;
     }
     let lease: Lease | null = null;
+    const share = bodies.share();
     let release: (() => void) | null = null;
     try {
       if (isDraining)
@@ -103,6 +104,7 @@ export class Call {
         onTarget: (target) => {
           this.#target = target;
         },
+        share,
         goOn: () => this.#goOn(),
       });
       if (this.#ended !== null) throw this.#ended;
@@ -110,6 +112,7 @@ export class Call {
     } catch (error) {
       this.#refuse(error);
     } finally {
+      share.release();
       lease?.release();
       release?.();
       if (this.#response.writableEnded) discardRest(this.#request);

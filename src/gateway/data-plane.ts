@@ -10,6 +10,7 @@ import type { Provider } from '../providers/provider.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Vault } from '../vault/vault.ts';
+import { bodyBudgetBytes, createBodyBudget } from './body-budget.ts';
 import { createCallers } from './callers.ts';
 import { createDenials } from './denials.ts';
 import { createEnds } from './ends.ts';
@@ -82,6 +83,7 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
     resolver: { providers: deps.providers, originOf, isOperatorSet, now },
     ends,
     denials,
+    bodies: createBodyBudget(bodyBudgetBytes(deps.maxJsonBytes)),
     lastUsed,
     hashIp: (ip) => vault.hashIp(ip),
     now,

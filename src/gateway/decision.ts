@@ -4,6 +4,7 @@ import { splice } from '../dialects/top-level.ts';
 import { SallyportError } from '../errors.ts';
 import type { PreparedKey } from '../vault/vault.ts';
 import type { Place } from './base-url.ts';
+import type { BodyShare } from './body-budget.ts';
 import type { HeldCaller } from './callers.ts';
 import type { GatewayDeps } from './gateway.ts';
 import { readIncoming, type Body } from './incoming.ts';
@@ -28,6 +29,8 @@ export interface Undecided {
   readonly place: Place;
   /** As soon as it is known where the call goes: refusals after it name the provider, and revocation of the key finds the call. */
   readonly onTarget: (target: Target) => void;
+  /** What the body takes of the memory for all bodies. */
+  readonly share: Pick<BodyShare, 'take'>;
   /** Says `100 Continue` to a client that waits for it. */
   readonly goOn: () => void;
 }
@@ -39,9 +42,9 @@ export interface Undecided {
  */
 export async function decide(
   deps: Pick<GatewayDeps, 'journal' | 'resolver' | 'maxJsonBytes' | 'maxUploadBytes'>,
-  { id, request, held, place, onTarget, goOn }: Undecided,
+  { id, request, held, place, onTarget, share, goOn }: Undecided,
 ): Promise<Dispatch> {
-  const { body, fields, model, isStream } = await readIncoming(request, place, deps, goOn);
+  const { body, fields, model, isStream } = await readIncoming(request, place, { ...deps, share }, goOn);
   // Asked anew after the body: what was revoked while it came is not used.
   const caller = held.current();
   const hint = request.headers['x-sallyport-provider'];

@@ -4,6 +4,7 @@ import type { Journal } from '../journal/journal.ts';
 import type { Limits } from '../limits/limits.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import type { BodyBudget } from './body-budget.ts';
 import { Call } from './call.ts';
 import type { Callers } from './callers.ts';
 import type { Denials } from './denials.ts';
@@ -17,6 +18,7 @@ export interface GatewayDeps {
   readonly journal: Pick<Journal, 'append' | 'isOpen'>;
   readonly ends: Pick<Ends, 'write'>;
   readonly denials: Pick<Denials, 'note'>;
+  readonly bodies: Pick<BodyBudget, 'share'>;
   readonly egress: Pick<Egress, 'dispatch' | 'hop'>;
   readonly limits: Limits;
   readonly metrics: Metrics;

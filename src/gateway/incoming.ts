@@ -3,6 +3,7 @@ import type { Readable } from 'node:stream';
 import { readRequestFields, type RequestFields } from '../dialects/request-fields.ts';
 import { SallyportError } from '../errors.ts';
 import type { Place } from './base-url.ts';
+import type { BodyShare } from './body-budget.ts';
 import { bodyKind, boundedUpload, checkLength, readBody } from './request-body.ts';
 
 /** A body in memory may be sent again; one that streams through may not. */
@@ -20,6 +21,7 @@ export interface Incoming {
 export interface Bounds {
   readonly maxJsonBytes: number;
   readonly maxUploadBytes: number;
+  readonly share: Pick<BodyShare, 'take'>;
 }
 
 /**
@@ -60,7 +62,7 @@ async function readBodyAndFields(
   if (kind === 'opaque' && place.base.kind === 'unified') refuseUnreadable(request);
   goOn();
   if (kind === 'opaque') return { body: boundedUpload(request, maxBytes), fields: null };
-  const body = await readBody(request, maxBytes);
+  const body = await readBody(request, maxBytes, bounds.share);
   // What an API of somebody's own takes as JSON is not ours to judge, unless it is an object, whose model a token may restrict.
   if (place.base.kind === 'custom' && body[0] !== 0x7b) return { body, fields: null };
   return { body, fields: readRequestFields(body) };

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { Transform, type Readable } from 'node:stream';
 import { SallyportError } from '../errors.ts';
+import type { BodyShare } from './body-budget.ts';
 
 /** `json` is read whole, because its model decides; `opaque` (multipart, binary, compressed) streams through unread. */
 export type BodyKind = 'none' | 'json' | 'opaque';
@@ -27,15 +28,20 @@ const maxPieces = 1024;
 /**
  * Reads a body whole.
  *
- * @throws {SallyportError} BODY_TOO_LARGE; CLIENT_CLOSED where the client went away in the middle.
+ * @param share what it takes of the memory for all bodies, until the call's end
+ * @throws {SallyportError} BODY_TOO_LARGE; RATE_LIMITED for too much at once; CLIENT_CLOSED where the client went away in the middle.
  */
-export function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
+export function readBody(
+  request: IncomingMessage,
+  maxBytes: number,
+  share: Pick<BodyShare, 'take'>,
+): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     /** Joined pieces, each joined once only, and those that came since. */
     const joined: Buffer[] = [];
     let pieces: Buffer[] = [];
     let bytes = 0;
-    const settle = (error: SallyportError | null): void => {
+    const settle = (error: Error | null): void => {
       request.off('data', onData).off('end', onEnd).off('close', onClose).off('error', onClose);
       if (error !== null) return reject(error);
       const all = [...joined, ...pieces];
@@ -44,6 +50,11 @@ export function readBody(request: IncomingMessage, maxBytes: number): Promise<Bu
     const onData = (chunk: Buffer): void => {
       bytes += chunk.length;
       if (bytes > maxBytes) return settle(tooLarge(maxBytes));
+      try {
+        share.take(chunk.length);
+      } catch (error) {
+        return settle(error as SallyportError);
+      }
       pieces.push(chunk);
       if (pieces.length < maxPieces) return;
       joined.push(Buffer.concat(pieces));

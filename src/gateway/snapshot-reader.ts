@@ -123,6 +123,12 @@ export function keySnapshot(
 
 const precedence = { own: 0, shared: 1, managed: 2 } as const;
 
+/** Ids sort by the time that they were made. */
+function byAge(a: KeySnapshot, b: KeySnapshot): number {
+  const isOlder = a.id < b.id ? -1 : 1;
+  return a.source === 'own' ? -isOlder : isOlder;
+}
+
 function callerSnapshot(row: TokenRow, keys: KeySnapshot[]): CallerSnapshot {
   return {
     tokenId: row.id,
@@ -135,6 +141,6 @@ function callerSnapshot(row: TokenRow, keys: KeySnapshot[]): CallerSnapshot {
     requestsPerMinute: row.requests_per_minute,
     concurrentCalls: row.concurrent_calls,
     expiresAt: row.expires_at?.getTime() ?? null,
-    keys: keys.toSorted((a, b) => precedence[a.source] - precedence[b.source]),
+    keys: keys.toSorted((a, b) => precedence[a.source] - precedence[b.source] || byAge(a, b)),
   };
 }

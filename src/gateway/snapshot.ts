@@ -38,6 +38,9 @@ export interface CallerSnapshot {
   readonly requestsPerMinute: number;
   readonly concurrentCalls: number;
   readonly expiresAt: number | null;
-  /** Usable keys, the caller's own first, then shared, then managed; within each the newest first. */
+  /**
+   * Usable keys: the caller's own first, the newest first of these; then shared, then managed, the oldest first: a new key that
+   * somebody shares does not make him the payer, and the reader, of what his colleagues do already.
+   */
   readonly keys: readonly KeySnapshot[];
 }

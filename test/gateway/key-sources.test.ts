@@ -112,6 +112,14 @@ t.test('a key shared with some is theirs alone, and no longer when it is taken b
   t.equal(files.status, 200);
 });
 
+t.test('a further shared key does not take over from the one that pays already', async (t) => {
+  const [ida, jon] = [await person('ida'), await person('jon')];
+  t.equal(await pays(jon.token), 'team shared');
+  const late = await store('late', { userId: ida.id, sharedWith: 'workspace' });
+  t.equal(await pays(jon.token), 'team shared');
+  await api('DELETE', `/api-keys/${late}`);
+});
+
 t.test('what is kept in the account of a shared key is nobody’s to look at', async (t) => {
   const eve = await person('eve');
   for (const [method, path] of [

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import t from 'tap';
+import { bodyBudgetBytes, createBodyBudget } from '../../src/gateway/body-budget.ts';
 import { readBody } from '../../src/gateway/request-body.ts';
 
 /** What a client makes of a body that he sends byte by byte: pieces of the pages that the socket was read into. */
@@ -11,7 +12,7 @@ function* singleBytes(count: number): Generator<Buffer> {
 
 async function read(pieces: Iterable<Buffer>): Promise<Buffer> {
   const request = new Readable({ read() {} });
-  const body = readBody(request as IncomingMessage, 64 * 1024 * 1024);
+  const body = readBody(request as IncomingMessage, 64 * 1024 * 1024, { take: () => {} });
   for (const piece of pieces) request.emit('data', piece);
   request.emit('end');
   return body;
@@ -44,3 +45,23 @@ t.test('a body is the bytes that came, in their order, however they were cut', a
   }
   t.equal((await read([])).length, 0);
 });
+
+t.test(
+  'bodies of many calls together are bounded too, and what a call held is free when it is over',
+  async (t) => {
+    const budget = createBodyBudget(100);
+    const [first, second] = [budget.share(), budget.share()];
+    first.take(60);
+    t.throws(() => second.take(50), { code: 'RATE_LIMITED', retryAfter: 1 });
+    second.take(40);
+    t.equal(budget.used(), 100);
+    first.release();
+    first.release();
+    t.equal(budget.used(), 40);
+    const request = new Readable({ read() {} });
+    const body = readBody(request as IncomingMessage, 1000, budget.share());
+    request.emit('data', Buffer.alloc(61));
+    await t.rejects(body, { code: 'RATE_LIMITED' });
+    t.ok(bodyBudgetBytes(64 * 1024 * 1024) >= 128 * 1024 * 1024);
+  },
+);
