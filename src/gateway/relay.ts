@@ -25,8 +25,6 @@ export interface RelayResult {
   readonly isStale: boolean;
   /** Where nothing has been answered yet: what to tell the client. */
   readonly refusal: SallyportError | null;
-  /** Whether the provider refused the stored key. */
-  readonly keyRefused: boolean;
 }
 
 export interface RelayOptions {
@@ -112,7 +110,7 @@ export class Relay implements EgressHandler {
       );
     }
     for (const chunk of this.#holder?.end() ?? []) this.#write(chunk);
-    this.#options.response.end();
+    this.#end();
     const failed = reading?.errorInBand ?? null;
     this.#settle({
       outcome: failed === null ? this.#outcomeOfStatus() : 'UPSTREAM_ERROR',
@@ -214,7 +212,6 @@ export class Relay implements EgressHandler {
       this.#settle({
         outcome: 'UPSTREAM_AUTH',
         endReason: 'complete',
-        keyRefused: target.provider.isKeyRefusal(this.#status, body),
         refusal: new SallyportError(
           'UPSTREAM_AUTH',
           `${target.provider.title} refused the stored key ${target.key.id} (status ${this.#status}).`,
@@ -227,8 +224,17 @@ export class Relay implements EgressHandler {
     response.writeHead(this.#status, [...headers, ...this.#options.ownHeaders(), 'x-sallyport-code', code]);
     this.#write(body);
     if (!isWhole) return;
-    response.end();
+    this.#end();
     this.#settle({ outcome: code, endReason: 'complete' });
+  }
+
+  /** The call is over with its last byte; whether the client takes it is his affair, for as long as any byte may wait for him. */
+  #end(): void {
+    const { response, stalledMs } = this.#options;
+    response.end();
+    if ((response.socket?.writableLength ?? 0) === 0) return;
+    const late = setTimeout(() => response.destroy(), stalledMs).unref();
+    response.once('close', () => clearTimeout(late));
   }
 
   #break(reading: Reading | null, outcome: ErrorCode, endReason: EndReason, message: string): void {
@@ -269,7 +275,6 @@ export class Relay implements EgressHandler {
       reading: null,
       isStale: false,
       refusal: null,
-      keyRefused: false,
       ...result,
     });
   }

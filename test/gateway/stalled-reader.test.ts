@@ -7,7 +7,10 @@ import { resolve } from '../../src/gateway/resolve.ts';
 import { readPlace } from '../../src/gateway/base-url.ts';
 import { callerOf, keyOf, resolver } from './callers-fixture.ts';
 
-t.test('a client that takes nothing for too long is left, and its provider’s call is aborted', async (t) => {
+/** Sends to a client that reads nothing, until nothing more goes; `isWhole`: the provider's answer ends there. */
+async function stall(
+  isWhole: boolean,
+): Promise<{ result: RelayResult; isAborted: boolean; isDestroyed: boolean }> {
   const target = resolve(resolver, callerOf([keyOf('openai')]), {
     place: readPlace('/openai/v1/files/f/content'),
     method: 'GET',
@@ -44,11 +47,13 @@ t.test('a client that takes nothing for too long is left, and its provider’s c
       },
     });
     relay.onHeaders(200, [['content-type', 'audio/mpeg']]);
-    const chunk = Buffer.alloc(64 * 1024);
+    // What ends there has to be more than the two sockets take.
+    const chunk = Buffer.alloc(isWhole ? 32 * 1024 * 1024 : 64 * 1024);
     const more = (): void => {
       while (!flow.isPaused) relay.onData(chunk);
     };
     more();
+    if (isWhole) relay.onEnd();
     void relay.done.then(async (result) => {
       if (!response.destroyed) await once(response, 'close');
       ended.resolve({ result, isAborted, isDestroyed: response.destroyed });
@@ -61,9 +66,23 @@ t.test('a client that takes nothing for too long is left, and its provider’s c
   client.on('error', () => {});
   client.pause();
   client.write('GET / HTTP/1.1\r\nhost: x\r\n\r\n');
-  const { result, isAborted, isDestroyed } = await ended.promise;
-  t.match(result, { outcome: 'CLIENT_CLOSED', endReason: 'client_closed' });
-  t.ok(isAborted && isDestroyed);
+  const seen = await ended.promise;
   client.destroy();
   server.close();
+  return seen;
+}
+
+t.test('a client that takes nothing for too long is left, and its provider’s call is aborted', async (t) => {
+  const { result, isAborted, isDestroyed } = await stall(false);
+  t.match(result, { outcome: 'CLIENT_CLOSED', endReason: 'client_closed' });
+  t.ok(isAborted && isDestroyed);
 });
+
+t.test(
+  'so is one that leaves the end of a whole answer waiting: its socket is not his to keep',
+  async (t) => {
+    const { result, isDestroyed } = await stall(true);
+    t.match(result, { outcome: 'ok', endReason: 'complete' });
+    t.ok(isDestroyed);
+  },
+);
