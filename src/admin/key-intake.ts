@@ -185,6 +185,11 @@ export function createKeyIntake({ store, act, vault, places, clock }: KeyIntakeD
       auth_failed_at: null,
       last_used_at: null,
       last_test: null,
+      purpose: 'relay',
+      rotate_after_days: 180,
+      value_set_at: now,
+      expiry_warned_days: null,
+      rotation_reminded_at: null,
       created_at: now,
       updated_at: now,
     };

@@ -50,6 +50,7 @@ export function createUsers({ store, act, isOperator, clock }: UsersDeps) {
         name: input.name,
         external_id: input.externalId ?? null,
         email: input.email ?? null,
+        store_keys: true,
         created_at: new Date(clock()),
       };
       return createOnce(store, caller, onceOf(idempotencyKey, 'user', input), clock(), {

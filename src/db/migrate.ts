@@ -3,12 +3,17 @@ import { type Migration, type MigrationProvider, Migrator } from 'kysely/migrati
 import pg from 'pg';
 import * as ground from '../../migrations/0001_ground.ts';
 import * as months from '../../migrations/0002_months.ts';
+import * as vault from '../../migrations/0003_vault.ts';
 import { SallyportError } from '../errors.ts';
 import { clientConfig, type ConnectionOptions } from './connection.ts';
 import { checkRoles, takeRoles } from './roles.ts';
 
 /** Every migration, in order. Frozen once released: a change is a new file. */
-const migrations: Readonly<Record<string, Migration>> = { '0001_ground': ground, '0002_months': months };
+const migrations: Readonly<Record<string, Migration>> = {
+  '0001_ground': ground,
+  '0002_months': months,
+  '0003_vault': vault,
+};
 
 const names = Object.keys(migrations);
 

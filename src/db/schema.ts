@@ -34,6 +34,8 @@ export interface Schema {
     name: string;
     external_id: string | null;
     email: string | null;
+    /** His preference; the workspace's and his, the stricter wins. */
+    store_keys: Generated<boolean>;
     created_at: Time;
   };
   memberships: { workspace_id: string; user_id: string; role: Role; created_at: Time };
@@ -87,8 +89,38 @@ export interface Schema {
     last_test: Json<unknown>;
     /** HMAC over what the row grants. */
     mac: Buffer;
+    /** `usage`: a key with administrative power, never used for relaying. */
+    purpose: 'relay' | 'usage';
+    /** Days after which a reminder asks for a new value; null: never. */
+    rotate_after_days: number | null;
+    /** When the present value came. */
+    value_set_at: Time;
+    /** The nearest of 14, 3 and 1 days before the expiry that was warned of. */
+    expiry_warned_days: number | null;
+    rotation_reminded_at: MaybeTime;
     created_at: Time;
     updated_at: Time;
+  };
+  /** `derivation`: null for a secret made at random, else how a passphrase gives it. The secret itself is nowhere. */
+  seals: {
+    id: string;
+    workspace_id: string;
+    created_by: string;
+    name: string;
+    public_key: Buffer;
+    derivation: Json<SealDerivation | null>;
+    /** HMAC over what the row says (vault/row-macs.ts). */
+    mac: Buffer;
+    created_at: Time;
+  };
+  /** `record`: kind 5, the private half under a root key. Made daily, usable for two days. */
+  intake_keys: {
+    id: string;
+    public_key: Buffer;
+    root_key_id: string;
+    record: Buffer;
+    created_at: Time;
+    expires_at: Date;
   };
   /** `wrap`: kind 2 record (data key), `payload`: kind 3 record. Both gone when the key is shredded. */
   provider_key_versions: {
@@ -111,7 +143,16 @@ export interface Schema {
     created_at: Time;
   };
   /** One row a boot of a process; `beat_at` moves every 5 s. */
-  nodes: { node_id: string; boot_id: string; version: string; started_at: Time; beat_at: Time };
+  nodes: {
+    node_id: string;
+    boot_id: string;
+    version: string;
+    started_at: Time;
+    beat_at: Time;
+    /** Ids of the root keys of its ring that it can open with. */
+    root_keys: Generated<string[]>;
+    active_root_key: string | null;
+  };
   /** Partitioned by `month` (date text YYYY-MM-01 of receipt), default partition; INSERT and SELECT only. */
   journal: {
     month: string;
@@ -144,6 +185,8 @@ export interface Schema {
     key_id: string | null;
     key_version: number | null;
     key_source: string | null;
+    /** Of the value that was used, stored or passed through: answers where a leaked key was used. */
+    key_fingerprint: string | null;
     provider: string;
     model: string | null;
     operation: string;
@@ -189,6 +232,15 @@ export interface Schema {
     cost_nano_usd: bigint;
     unknown_cost_calls: bigint;
   };
+}
+
+/** RFC 9106; memory in KiB, salt in base64url. */
+export interface SealDerivation {
+  readonly type: 'argon2id';
+  readonly salt: string;
+  readonly memoryKiB: number;
+  readonly passes: number;
+  readonly parallelism: number;
 }
 
 export type Role = 'owner' | 'admin' | 'member' | 'viewer' | 'auditor';

@@ -9,6 +9,7 @@ import type { MacField } from './mac.ts';
  */
 type Token = Selectable<Schema['tokens']>;
 type Key = Selectable<Schema['provider_keys']>;
+type Seal = Selectable<Schema['seals']>;
 
 export function tokenMacFields(
   row: Omit<Token, 'name' | 'mac' | 'last_used_at' | 'created_at'>,
@@ -49,6 +50,7 @@ export function keyMacFields(
     | 'is_active'
     | 'shared_with'
     | 'expires_at'
+    | 'purpose'
   >,
 ): readonly MacField[] {
   return [
@@ -69,6 +71,27 @@ export function keyMacFields(
     time(row.expires_at),
     // Calls find a custom provider by its name, and tokens are restricted by it; elsewhere a name is a label.
     ...(row.provider === 'custom' ? [row.name] : []),
+    // Only where it restricts: rows from before there were purposes keep their MAC.
+    ...(row.purpose === 'relay' ? [] : [`purpose:${row.purpose}`]),
+  ];
+}
+
+/** Whoever could exchange the public key would have the next keys sealed to himself. */
+export function sealMacFields(row: Omit<Seal, 'name' | 'mac' | 'created_at'>): readonly MacField[] {
+  return [
+    row.id,
+    row.workspace_id,
+    row.created_by,
+    row.public_key.toString('hex'),
+    row.derivation === null
+      ? null
+      : JSON.stringify([
+          row.derivation.type,
+          row.derivation.salt,
+          row.derivation.memoryKiB,
+          row.derivation.passes,
+          row.derivation.parallelism,
+        ]),
   ];
 }
 
