@@ -2,6 +2,7 @@ import anthropic from './anthropic.ts';
 import custom from './custom.ts';
 import google from './google.ts';
 import groq from './groq.ts';
+import { beginsWith } from './key-shape.ts';
 import openai from './openai.ts';
 import type { Provider } from './provider.ts';
 import xai from './xai.ts';
@@ -10,6 +11,18 @@ import xai from './xai.ts';
 export const providers: ReadonlyMap<string, Provider> = new Map(
   [openai, anthropic, google, groq, xai, custom].map((provider) => [provider.name, provider]),
 );
+
+const isAdministrativeShape = beginsWith(
+  [...providers.values()].flatMap(({ administrativeStarts }) => administrativeStarts),
+);
+
+/**
+ * Does this value give power over a provider's account? Whichever of the known providers it was stored for: a mix-up is no way out.
+ * Behind a custom origin such a shape means nothing.
+ */
+export function isAdministrative(provider: string, secret: Buffer): boolean {
+  return provider !== 'custom' && isAdministrativeShape(secret);
+}
 
 /** The metrics' label of a model: a known name, else `other`, so that callers can't make series. */
 export function modelLabel(provider: Provider, model: string | null): string {

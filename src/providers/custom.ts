@@ -11,12 +11,23 @@ const collections = new Set([
   'cachedcontents',
   'containers',
   'conversations',
+  'corpora',
+  'deferred-completion',
+  'evals',
   'files',
+  'filesearchstores',
   'fine-tunes',
   'fine_tuning',
+  'interactions',
+  'memory_stores',
+  'skills',
   'threads',
+  'tunedmodels',
   'uploads',
+  'vaults',
   'vector_stores',
+  'videos',
+  'webhooks',
 ]);
 
 /**
@@ -46,10 +57,11 @@ export default defineProvider({
   isStatefulPath,
 });
 
-/** Here unknown endpoints are the rule, so that only known collections count: by name, and stored responses by their id. */
+/** Here unknown endpoints are the rule, so that only known collections count: by name; stored answers by their id, or by being read. */
 function isStatefulPath(method: string, path: string): boolean {
   const segments = canonicalSegments(path);
   if (segments.some((segment) => collections.has(segment))) return true;
+  if (method !== 'POST' && segments.join('/').includes('chat/completions')) return true;
   const at = segments.indexOf('responses');
   return at >= 0 && (method !== 'POST' || at < segments.length - 1);
 }

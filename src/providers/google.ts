@@ -85,7 +85,7 @@ function operation(_method: string, path: string): string {
   return collections[first] ?? 'google.other';
 }
 
-/** What models do with a prompt keeps nothing, and their list is public; all else is somebody's object. */
+/** What models do with a prompt keeps nothing, and their list is public; all else (`models/NAME/operations` too) is somebody's object. */
 function isStatefulPath(method: string, path: string): boolean {
   const segments = endpointSegments(path);
   if (segments[0] === 'openai') {
@@ -98,5 +98,5 @@ function isStatefulPath(method: string, path: string): boolean {
   const verb = segments.at(-1)?.split(':')[1];
   return method === 'POST'
     ? verb === undefined || actions[verb] === undefined
-    : method !== 'GET' && method !== 'HEAD';
+    : segments.length > 2 || (method !== 'GET' && method !== 'HEAD');
 }

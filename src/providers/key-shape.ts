@@ -30,6 +30,12 @@ export const anyKey: KeyShape = Object.freeze({
   hint: '8 to 8192 printable characters without spaces',
 });
 
+/** Judged like a shape, on bytes. */
+export function beginsWith(starts: readonly string[]): (key: Buffer) => boolean {
+  const wanted = starts.map((start) => Buffer.from(start));
+  return (key) => wanted.some((start) => begins(key, start));
+}
+
 function begins(key: Buffer, start: Buffer): boolean {
   return key.length >= start.length && key.compare(start, 0, start.length, 0, start.length) === 0;
 }

@@ -23,6 +23,8 @@ export default defineProvider({
   keyShape: keyStarting(['sk-'], 'sk-… (made at platform.openai.com)', ['sk-ant-', 'sk-or-']),
   keyPage: 'https://platform.openai.com/api-keys',
   usagePage: 'https://platform.openai.com/usage',
+  administrativeStarts: ['sk-admin-'],
+  usageProbe: { method: 'GET', path: '/v1/organization/projects?limit=1' },
   forwards: ['openai-beta', 'openai-safety-identifier', 'x-client-request-id'],
   forwardsWithOwnKey: ['openai-organization', 'openai-project'],
   relays: ['openai-'],

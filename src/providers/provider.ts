@@ -4,7 +4,7 @@ import type { ErrorCode } from '../errors.ts';
 import { classifyStatus } from './failure.ts';
 import { isResponseHeader, requestHeaderNames, requestIdOf } from './headers.ts';
 import type { KeyShape } from './key-shape.ts';
-import { isRefusedPath } from './refused-paths.ts';
+import { refusedPathsOf } from './refused-paths.ts';
 
 /** Everything that the gateway knows of one provider. Pure: nothing here connects, reads a clock or sees a key as text. */
 export interface Provider {
@@ -20,6 +20,10 @@ export interface Provider {
   /** Where a person makes keys, and where he sees what they cost. */
   readonly keyPage: string;
   readonly usagePage: string;
+  /** How its keys with power over the account begin: they make and list other keys, and are never lent out. */
+  readonly administrativeStarts: readonly string[];
+  /** The cheapest read that such a key is good for; null where none is known. */
+  readonly usageProbe: { readonly method: 'GET'; readonly path: string } | null;
   /** Request headers that are forwarded, lower case; all others are dropped. */
   readonly requestHeaders: ReadonlySet<string>;
   /** Forwarded with a caller's own key only: they choose whose account within the key's reach pays. */
@@ -57,7 +61,9 @@ type Given =
   | 'isKeyRefusal'
   | 'isRefusedPath'
   | 'upstreamRequestId'
-  | 'knownModels';
+  | 'knownModels'
+  | 'administrativeStarts'
+  | 'usageProbe';
 
 /** What one provider's file says: all that differs. */
 export interface ProviderSpec extends Omit<Provider, Given> {
@@ -67,6 +73,8 @@ export interface ProviderSpec extends Omit<Provider, Given> {
   readonly forwardsWithOwnKey?: readonly string[];
   /** Names or prefixes (ending with `-`) of answer headers besides the common ones. */
   readonly relays: readonly string[];
+  readonly administrativeStarts?: readonly string[];
+  readonly usageProbe?: Provider['usageProbe'];
   /** Statuses that mean something else here than in general. */
   readonly statuses?: Readonly<Record<number, ErrorCode>>;
   /** A refusal of the key that doesn't come as 401 or 403. */
@@ -78,6 +86,8 @@ export function defineProvider(spec: ProviderSpec): Provider {
   const isKeyRefusal = (status: number, body: Buffer): boolean =>
     status === 401 || status === 403 || (refusesKey?.(status, body) ?? false);
   return Object.freeze({
+    administrativeStarts: [],
+    usageProbe: null,
     ...rest,
     knownModels: new Set(knownModels),
     requestHeaders: new Set([...requestHeaderNames, ...forwards]),
@@ -86,7 +96,7 @@ export function defineProvider(spec: ProviderSpec): Provider {
     isKeyRefusal,
     classify: (status: number, body: Buffer) =>
       isKeyRefusal(status, body) ? 'UPSTREAM_AUTH' : (statuses?.[status] ?? classifyStatus(status)),
-    isRefusedPath,
+    isRefusedPath: refusedPathsOf(spec.name),
     upstreamRequestId: requestIdOf,
   });
 }

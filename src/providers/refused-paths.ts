@@ -1,4 +1,4 @@
-import { canonicalSegments } from './canonical-path.ts';
+import { canonicalSegments, endpointSegments } from './canonical-path.ts';
 
 /** Segments below which accounts, members and keys are managed, or that hand out a credential, wherever they stand. */
 const segmentsRefused = new Set([
@@ -26,11 +26,39 @@ const pairsRefused = new Set([
   'oauth/token',
 ]);
 
+/** What only one provider has: segments after the API version, `*` for any one. Sources: the providers' references of 2026. */
+const refusedAt: Readonly<Record<string, readonly { readonly method?: string; readonly path: string }[]>> = {
+  openai: [
+    { path: 'projects' }, // roles of users and groups: /v1/projects/{id}/users/{id}/roles
+    { path: 'fine_tuning/checkpoints/*/permissions' }, // takes an admin key
+    { path: 'dashboard' }, // billing
+  ],
+  anthropic: [{ path: 'compliance' }],
+  // A new webhook is answered with its signing secret; reading one shows a part.
+  google: [{ method: 'POST', path: 'webhooks' }],
+};
+
 /**
  * Endpoints that give away what the vault keeps: they mint credentials, or manage the account that the key belongs to
- * (VAULT.md, "Life of a provider key"). Refused at every provider and with every method; a custom origin may be a proxy of any.
+ * (VAULT.md, "Life of a provider key"). Those of `segmentsRefused` and `pairsRefused` are refused at every provider and with every
+ * method; a custom origin may be a proxy of any.
  */
-export function isRefusedPath(_method: string, path: string): boolean {
+export function refusedPathsOf(provider: string): (method: string, path: string) => boolean {
+  const own = (refusedAt[provider] ?? []).map(({ method, path }) => ({ method, pattern: path.split('/') }));
+  return (method, path) =>
+    isRefusedEverywhere(path) ||
+    own.some((refused) => {
+      const segments = endpointSegments(path);
+      return (
+        (refused.method ?? method) === method &&
+        refused.pattern.every((wanted, at) =>
+          wanted === '*' ? segments[at] !== undefined : wanted === segments[at],
+        )
+      );
+    });
+}
+
+function isRefusedEverywhere(path: string): boolean {
   // `resource:verb` is Google's way of naming an action.
   const words = canonicalSegments(path).flatMap((segment) => segment.split(':'));
   return words.some(

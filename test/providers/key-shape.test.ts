@@ -1,5 +1,5 @@
 import t from 'tap';
-import { providers } from '../../src/providers/catalogue.ts';
+import { isAdministrative, providers } from '../../src/providers/catalogue.ts';
 
 const fits = (name: string, key: string): boolean | undefined =>
   providers.get(name)?.keyShape.pattern(Buffer.from(key, 'latin1'));
@@ -31,4 +31,26 @@ t.test('a key with white space, control or non-ASCII bytes has no shape at all',
     t.notOk(fits(name, 'sk-'));
     t.notOk(fits(name, `sk-${'a'.repeat(8190)}`), 'longer than 8192 bytes');
   }
+});
+
+t.test('a key with power over an account is known by its start, whatever it is stored for', async (t) => {
+  const administrative = ['sk-admin-0123456789abcdef', `sk-ant-admin01-${'a'.repeat(80)}`];
+  const ordinary = [
+    'sk-proj-0123456789abcdef',
+    'sk-svcacct-0123456789',
+    'sk-adminish-0123456789',
+    'sk-ant-api03-0123456789',
+    'gsk_sk-admin-0123456789',
+    'sk-admin',
+    '',
+  ];
+  for (const name of providers.keys()) {
+    for (const key of administrative)
+      t.equal(isAdministrative(name, Buffer.from(key)), name !== 'custom', `${name} ${key}`);
+    for (const key of ordinary) t.notOk(isAdministrative(name, Buffer.from(key)), `${name} ${key}`);
+  }
+  t.ok(fits('openai', 'sk-admin-0123456789abcdef'), 'it is one of its provider’s keys');
+  t.ok(fits('anthropic', 'sk-ant-admin01-0123456789'));
+  for (const { name, administrativeStarts, usageProbe } of providers.values())
+    t.equal(administrativeStarts.length > 0, usageProbe !== null, `${name}: both or neither`);
 });

@@ -29,6 +29,30 @@ t.test('endpoints that hand out credentials are refused at every provider', asyn
   }
 });
 
+t.test('what only one provider has is refused there, and is somebody’s path elsewhere', async (t) => {
+  const cases: readonly (readonly [string, string, string])[] = [
+    ['openai', 'GET', '/v1/projects/proj_1/roles'],
+    ['openai', 'POST', '/v1/projects/proj_1/users/user_1/roles'],
+    ['openai', 'DELETE', '/v1/projects/proj_1/groups/group_1/roles/role_1'],
+    ['openai', 'POST', '/v1/fine_tuning/checkpoints/ft:gpt:1/permissions'],
+    ['openai', 'DELETE', '/v1/fine_tuning/checkpoints/c/permissions/p'],
+    ['openai', 'GET', '/v1/dashboard/billing/usage'],
+    ['openai', 'GET', '/dashboard/billing/usage'],
+    ['openai', 'GET', '/v1/%70rojects/proj_1'],
+    ['openai', 'GET', '/v1/files/..//projects/proj_1'],
+    ['anthropic', 'GET', '/v1/compliance/activities'],
+    ['google', 'POST', '/v1beta/webhooks'],
+  ];
+  for (const [name, method, path] of cases) {
+    t.ok(provider(name).isRefusedPath(method, path), `${name} ${method} ${path}`);
+    t.notOk(provider('groq').isRefusedPath(method, path), `groq ${method} ${path}`);
+    t.notOk(provider('custom').isRefusedPath(method, path), `custom ${method} ${path}`);
+  }
+  t.notOk(provider('openai').isRefusedPath('GET', '/v1/fine_tuning/checkpoints/c'));
+  t.notOk(provider('openai').isRefusedPath('POST', '/v1/fine_tuning/jobs'));
+  t.notOk(provider('google').isRefusedPath('GET', '/v1beta/webhooks/w'));
+});
+
 t.test('no spelling of a refused path gets through', async (t) => {
   const tricks = [
     '/v1//realtime///client_secrets',
@@ -134,18 +158,52 @@ t.test('objects that stay in the account are told from calls that leave nothing'
     ['openai', 'DELETE', '/v1/models/ft:gpt'],
     ['openai', 'GET', '/v1/something_new'],
     ['openai', 'GET', '/v1/%66iles'],
+    ['openai', 'POST', '/v1/conversations'],
+    ['openai', 'GET', '/v1/conversations/conv_1/items'],
+    ['openai', 'POST', '/v1/containers'],
+    ['openai', 'POST', '/v1/videos'],
+    ['openai', 'GET', '/v1/videos/video_1/content'],
+    ['openai', 'POST', '/v1/evals'],
+    ['openai', 'POST', '/v1/skills'],
+    ['openai', 'POST', '/v1/uploads'],
+    ['openai', 'POST', '/v1/responses/resp_1/cancel'],
+    ['openai', 'POST', '/v1/realtime/calls/rtc_1/hangup'],
+    ['openai', 'POST', '/v1/chat/completions/c_1'],
     ['groq', 'GET', '/openai/v1/batches'],
+    ['groq', 'POST', '/openai/v1/files'],
+    ['groq', 'GET', '/openai/v1/fine_tunings'],
     ['xai', 'GET', '/v1/chat/deferred-completion/1'],
+    ['xai', 'POST', '/v1/videos/generations'],
+    ['xai', 'GET', '/v1/videos/request_1'],
+    ['xai', 'POST', '/v1/batches/b/requests'],
+    ['xai', 'GET', '/v1/files'],
+    ['xai', 'GET', '/v1/responses/resp_1'],
     ['anthropic', 'GET', '/v1/messages/batches'],
     ['anthropic', 'POST', '/v1/messages/batches'],
     ['anthropic', 'GET', '/v1/files'],
+    ['anthropic', 'POST', '/v1/skills'],
+    ['anthropic', 'POST', '/v1/sessions'],
+    ['anthropic', 'GET', '/v1/agents'],
+    ['anthropic', 'GET', '/v1/environments'],
+    ['anthropic', 'GET', '/v1/vaults/vlt_1/credentials'],
+    ['anthropic', 'GET', '/v1/memory_stores'],
     ['google', 'GET', '/v1beta/files'],
+    ['google', 'POST', '/v1beta/interactions'],
+    ['google', 'GET', '/v1beta/interactions/i'],
+    ['google', 'GET', '/v1beta/fileSearchStores'],
+    ['google', 'GET', '/v1beta/tunedModels'],
+    ['google', 'POST', '/v1beta/models/veo:predictLongRunning'],
+    ['google', 'GET', '/v1beta/models/veo/operations'],
+    ['google', 'GET', '/v1beta/models/veo/operations/o'],
     ['google', 'POST', '/upload/v1beta/files'],
     ['google', 'GET', '/v1beta/cachedContents'],
     ['google', 'POST', '/v1beta/models/g:batchGenerateContent'],
     ['google', 'GET', '/v1beta/openai/files'],
     ['custom', 'GET', '/v1/files'],
     ['custom', 'GET', '/v1/responses/resp_1'],
+    ['custom', 'GET', '/v1/chat/completions'],
+    ['custom', 'GET', '/v1/videos'],
+    ['custom', 'GET', '/v1beta/fileSearchStores'],
   ];
   const stateless: readonly (readonly [string, string, string])[] = [
     ['openai', 'POST', '/v1/chat/completions'],
