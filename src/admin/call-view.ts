@@ -18,6 +18,7 @@ export function viewCall(row: CallRow) {
     keyId: row.key_id,
     keyVersion: row.key_version,
     keySource: row.key_source,
+    keyFingerprint: row.key_fingerprint,
     provider: row.provider,
     model: row.model,
     operation: row.operation,

@@ -15,6 +15,8 @@ export interface UsageRow {
   readonly key_id: string | null;
   readonly key_version: number | null;
   readonly key_source: string | null;
+  /** Null too in what was recorded before records had it. */
+  readonly key_fingerprint: string | null;
   readonly provider: string;
   readonly model: string | null;
   readonly operation: string;
@@ -71,6 +73,7 @@ export function usageRow(record: JournalRecord): UsageRow | null {
     key_id: text(record['keyId']),
     key_version: int4(record['keyVersion']),
     key_source: text(record['keySource']),
+    key_fingerprint: text(record['keyFingerprint']),
     provider: text(record['provider']) ?? '',
     model: text(record['model']),
     operation: text(record['operation']) ?? '',

@@ -166,6 +166,7 @@ const identity = [
   'keyVersion',
   'provider',
   'keySource',
+  'keyFingerprint',
   'operation',
   'model',
   'isStream',

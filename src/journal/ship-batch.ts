@@ -134,6 +134,7 @@ const usageTypes: Readonly<Record<keyof UsageRow, string>> = {
   key_id: 'text',
   key_version: 'integer',
   key_source: 'text',
+  key_fingerprint: 'text',
   provider: 'text',
   model: 'text',
   operation: 'text',

@@ -119,6 +119,7 @@ const callShape = {
   keyId: maybe(id('key')),
   keyVersion: maybe(count),
   keySource: maybe(one('own', 'shared', 'managed', 'pass-through')),
+  keyFingerprint: maybe(pattern(/^[0-9a-f]{16}$/)),
   provider: text,
   model: maybe(text),
   operation: text,

@@ -60,7 +60,7 @@ t.test('lines, usage rows and hourly sums arrive as the records say', async (t) 
       costNanoUsd: null,
     }),
   );
-  await relay(journal, { ...call, attempt: 2 });
+  await relay(journal, { ...call, attempt: 2 }, { keyFingerprint: 'f00d5ea1f00d5ea1' });
   await relay(journal, newCall(startedAt), {
     outcome: 'UPSTREAM_STREAM_BROKEN',
     endReason: 'upstream_broken',
@@ -94,6 +94,7 @@ t.test('lines, usage rows and hourly sums arrive as the records say', async (t) 
   t.match(attempts[0], {
     attempt: 1,
     final: false,
+    key_fingerprint: null, // recorded before records had it
     input_tokens: null,
     output_tokens: null,
     cost_nano_usd: null,
@@ -104,6 +105,7 @@ t.test('lines, usage rows and hourly sums arrive as the records say', async (t) 
   t.match(attempts[1], {
     attempt: 2,
     final: true,
+    key_fingerprint: 'f00d5ea1f00d5ea1',
     input_tokens: 10n,
     cache_write_input_tokens: null,
     output_tokens: 20n,

@@ -50,6 +50,7 @@ export const CallShape = Type.Object({
   keyId: maybe(Type.String()),
   keyVersion: maybe(Type.Integer()),
   keySource: maybe(Type.String()),
+  keyFingerprint: maybe(Type.String()),
   provider: Type.String(),
   model: maybe(Type.String()),
   operation: Type.String(),
