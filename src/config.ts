@@ -79,7 +79,7 @@ const table = {
   migrate: setting('MIGRATE', oneOf('auto', 'off'), 'auto', 'Whether `serve` brings the schema up to date.'),
   logLevel: setting(
     'LOG_LEVEL',
-    oneOf('debug', 'info', 'warn', 'error', 'silent'),
+    oneOf('trace', 'debug', 'info', 'warn', 'error', 'silent'),
     'info',
     'The least level that is logged.',
   ),
@@ -202,6 +202,12 @@ export const settings: readonly Setting<unknown>[] = Object.freeze(Object.values
  */
 export function readConfig(env: Environment): Config {
   refuseUnknown(env);
+  // No connection of ours would obey it, but who sets it believes that one does, or that certificates do not matter here.
+  if (env['NODE_TLS_REJECT_UNAUTHORIZED'] === '0') {
+    throw invalid(
+      'NODE_TLS_REJECT_UNAUTHORIZED=0 would send keys to whoever answers: take it away, and name a private certificate authority in NODE_EXTRA_CA_CERTS.',
+    );
+  }
   const entries = Object.entries(table).map(([key, entry]) => [key, readSetting(env, entry)]);
   const { openaiOrigin, anthropicOrigin, googleOrigin, groqOrigin, xaiOrigin, dataDir, ...values } =
     Object.fromEntries(entries) as Values;

@@ -7,6 +7,15 @@ if (major !== '26') {
   process.exit(78);
 }
 
+// Whoever reaches a debugger's port reads every key that is opened, and runs what he likes.
+const { default: inspector } = await import('node:inspector');
+if (inspector.url() !== undefined) {
+  process.stderr.write(
+    'sallyport: a debugger is listening (--inspect), and would show every key.\n  Take --inspect out of the command line and of NODE_OPTIONS.\n',
+  );
+  process.exit(78);
+}
+
 const { runCli } = await import('./cli/run.ts');
 const { readConfig } = await import('./config.ts');
 const { default: manifest } = await import('../package.json', { with: { type: 'json' } });

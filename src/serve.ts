@@ -5,6 +5,7 @@ import { longestSocketPath } from './cli/transport.ts';
 import { guardAdminSocket, prepareAdminSocket, removeAdminSocket } from './cli/admin-socket.ts';
 import { bannerText } from './cli/banner.ts';
 import type { EnvironmentKey } from './cli/environment-keys.ts';
+import { areCoreDumpsOn } from './cli/core-dumps.ts';
 import { checkHandOver, handOver } from './cli/first-start.ts';
 import { keepHouse } from './housekeeping.ts';
 import type { Config } from './config.ts';
@@ -63,6 +64,10 @@ export async function serve(config: Config, deps: ServeDeps): Promise<number> {
         firstStartFile: file,
       }),
     );
+    if (areCoreDumpsOn())
+      log.warn('core-dumps-on', {
+        detail: 'A core dump would hold the root keys; set the limit to 0 (ulimit -c 0).',
+      });
     log.info('serving', { host: config.host, port: Number(new URL(baseUrl).port), version: deps.version });
     stopHousekeeping = keepHouse(config, installation, deps);
     log.info('stopping', { signal: await signal.first });

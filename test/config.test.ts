@@ -131,3 +131,8 @@ t.test('docs/configuration.md lists the settings as they are', async (t) => {
   });
   t.same(rows, expected);
 });
+
+t.test('a switch that turns certificate checks off is refused, not overlooked', async (t) => {
+  t.match(refusal({ NODE_TLS_REJECT_UNAUTHORIZED: '0' }), /NODE_EXTRA_CA_CERTS/);
+  t.equal(refusal({ NODE_TLS_REJECT_UNAUTHORIZED: '1' }), 'accepted');
+});

@@ -41,7 +41,7 @@ export function ensureDatabaseFolder(initdb: string, databaseDir: string, ids: S
     const { status, error, stderr } = spawnSync(initdb, args, {
       ...ids,
       cwd: '/',
-      env: serverEnvironment,
+      env: { ...serverEnvironment },
       encoding: 'utf8',
       timeout: 120_000,
     });

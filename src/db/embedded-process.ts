@@ -61,7 +61,8 @@ export function launch({ postgres, databaseDir, socketDir, logFile, ids, overrid
     const child = spawn(postgres, args, {
       ...ids,
       cwd: '/',
-      env: serverEnvironment,
+      // A copy: under the permission model Node adds to the environment of what it starts.
+      env: { ...serverEnvironment },
       detached: true,
       stdio: ['ignore', 'ignore', log],
     });

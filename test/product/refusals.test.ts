@@ -70,3 +70,11 @@ t.test('an unknown setting or a bad value: exit 78 and one clear sentence', asyn
   const bad = await installProduct(t, { settings: { MAX_JSON_BYTES: 'lots' } });
   await t.rejects(bad.run(['init']), { message: /ended with 78: .*MAX_JSON_BYTES/s });
 });
+
+t.test('a debugger, and certificates unchecked: exit 78 before anything is opened', async (t) => {
+  const product = await installProduct(t, { settings: { NODE_OPTIONS: '--inspect=127.0.0.1:0' } });
+  await t.rejects(product.run(['serve']), { message: /ended with 78: .*debugger/s });
+  const careless = await installProduct(t, { settings: { NODE_TLS_REJECT_UNAUTHORIZED: '0' } });
+  await t.rejects(careless.run(['serve']), { message: /ended with 78: .*NODE_EXTRA_CA_CERTS/s });
+  for (const { dataDir } of [product, careless]) t.notOk(existsSync(dataDir));
+});
