@@ -1,5 +1,6 @@
 import { SallyportError } from '../errors.ts';
 import type { Provider } from '../providers/provider.ts';
+import { scrub } from '../telemetry/scrub.ts';
 import type { BaseUrl, Place } from './base-url.ts';
 import { chooseKey } from './key-choice.ts';
 import type { CallerSnapshot, KeySnapshot } from './snapshot.ts';
@@ -251,6 +252,7 @@ function joined(basePath: string, rest: string): string {
   return basePath === '/' ? rest : basePath + rest;
 }
 
+/** What a client wrote where a name belongs may be a key. */
 function quoted(text: string): string {
-  return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text);
+  return JSON.stringify(scrub(text.length > 80 ? `${text.slice(0, 80)}…` : text));
 }

@@ -3,7 +3,7 @@ import { type LogFields, pickFields } from './log-fields.ts';
 import { scrub } from './scrub.ts';
 
 export type { LogFields } from './log-fields.ts';
-export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent';
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'silent';
 
 /** `event` names what happened, in words that never change: `call.end`, `journal.gate-closed`. Never throws. */
 export interface Log {
@@ -45,7 +45,7 @@ export function createLog({
       },
     },
   );
-  const at = (kind: Exclude<LogLevel, 'silent'>) => (event: string, fields?: LogFields) => {
+  const at = (kind: Exclude<LogLevel, 'trace' | 'silent'>) => (event: string, fields?: LogFields) => {
     if (logger.isLevelEnabled(kind)) logger[kind](fields === undefined ? {} : pickFields(fields), event);
   };
   return Object.freeze({ debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') });

@@ -9,6 +9,7 @@ import { openInstallation, type Installation } from '../../src/installation.ts';
 import type { FileSeam } from '../../src/journal/file-seam.ts';
 import { createLog } from '../../src/telemetry/log.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
+import { createCanary } from './canary.ts';
 import { testDatabase, type TestDatabase } from './database.ts';
 
 export interface TestGatewayOptions {
@@ -65,6 +66,7 @@ export async function startGateway(t: Test, options: TestGatewayOptions = {}): P
   const config = readConfig({
     DATA_DIR: dataDir,
     PORT: '0',
+    LOG_LEVEL: 'trace',
     ...Object.fromEntries(origins),
     ...options.settings,
   });
@@ -88,6 +90,9 @@ export async function startGateway(t: Test, options: TestGatewayOptions = {}): P
     ...(options.ca === undefined ? {} : { ca: options.ca }),
   });
   const { workspaceId, adminToken, token } = await app.initialise();
+  const canary = createCanary();
+  for (const secret of [adminToken, token]) canary.watch(secret);
+  canary.tap(app.main.app.server);
   const origin = `http://127.0.0.1:${await app.main.listen({ host: '127.0.0.1', port: 0 })}`;
 
   let isStopped = false;
@@ -95,7 +100,15 @@ export async function startGateway(t: Test, options: TestGatewayOptions = {}): P
     if (isStopped) return;
     isStopped = true;
     await app.close(0);
-    await installation.close();
+    const text = await metrics.text();
+    await canary
+      .search({
+        store: installation.store,
+        journalDir: path.join(dataDir, 'journal'),
+        logLines,
+        metrics: text,
+      })
+      .finally(() => installation.close());
   }
   t.teardown(async () => {
     await stop();
@@ -103,6 +116,7 @@ export async function startGateway(t: Test, options: TestGatewayOptions = {}): P
   });
 
   async function api(method: string, path: string, body?: unknown, bearer = adminToken): Promise<ApiAnswer> {
+    canary.watch((body as { value?: unknown } | undefined)?.value);
     const response = await fetch(`${origin}/api${path}`, {
       method,
       headers: {
@@ -112,11 +126,9 @@ export async function startGateway(t: Test, options: TestGatewayOptions = {}): P
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
     const text = await response.text();
-    return {
-      status: response.status,
-      headers: response.headers,
-      body: text === '' ? null : JSON.parse(text),
-    };
+    const answer = text === '' ? null : JSON.parse(text);
+    canary.watch(answer?.token);
+    return { status: response.status, headers: response.headers, body: answer };
   }
 
   return Object.freeze<TestGateway>({
