@@ -41,7 +41,8 @@ function random62(length: number): string {
   return text;
 }
 
-function checksum(text: string): string {
+/** CRC-32 in six characters of base62. */
+export function checksum(text: string): string {
   let rest = crc32(text);
   let sum = '';
   for (let i = 0; i < 6; i += 1) {

@@ -4,13 +4,13 @@ import type { Vault } from '../vault/vault.ts';
 
 const pageRows = 500;
 
-/** Ids of the stored keys that do not open. Record keys are unwrapped to see; no payload is opened. */
+/** Ids of the stored keys that do not open. Data keys are unwrapped to see, of sealed keys too; no payload is opened. */
 export async function findUndecryptable({
   store,
   vault,
 }: {
   readonly store: Pick<Store, 'asSystem'>;
-  readonly vault: Pick<Vault, 'prepare'>;
+  readonly vault: Pick<Vault, 'checkWrap'>;
 }): Promise<string[]> {
   const broken: string[] = [];
   for (let after = ''; ;) {
@@ -21,7 +21,7 @@ export async function findUndecryptable({
           join.onRef('v.key_id', '=', 'k.id').onRef('v.version', '=', 'k.version'),
         )
         .select(['k.id', 'k.workspace_id', 'k.version', 'k.provider', 'k.protection', 'k.auth'])
-        .select(['v.wrap', 'v.payload', 'v.workspace_key_version'])
+        .select(['k.seal_id', 'v.wrap', 'v.payload', 'v.workspace_key_version'])
         .where('k.id', '>', after)
         .orderBy('k.id')
         .limit(pageRows)
@@ -32,9 +32,11 @@ export async function findUndecryptable({
         id: keyId,
         workspace_id: workspaceId,
         workspace_key_version: workspaceKeyVersion,
+        seal_id: sealId,
         ...rest
       } = row;
-      await vault.prepare({ ...rest, keyId, workspaceId, workspaceKeyVersion }).catch((error: unknown) => {
+      const key = { ...rest, keyId, workspaceId, workspaceKeyVersion, sealId, sealPublicKey: null };
+      await vault.checkWrap(key).catch((error: unknown) => {
         if (!(error instanceof SallyportError) || error.code !== 'KEY_INVALID') throw error;
         broken.push(keyId);
       });

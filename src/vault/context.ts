@@ -65,8 +65,42 @@ export function serviceContext(
   return encodeContext(['service', deploymentId, workspaceId, purpose, id]);
 }
 
+/** AAD of a payload's HPKE: what a client knows before anything is stored. The record around it binds the key's id and version. */
+export function sealContext(place: {
+  readonly workspaceId: string;
+  readonly sealId: string;
+  readonly provider: string;
+}): Buffer {
+  return encodeContext(['seal', place.workspaceId, place.sealId, place.provider]);
+}
+
+/** AAD of a `sealedValue`. */
+export function intakeContext(place: { readonly workspaceId: string; readonly provider: string }): Buffer {
+  return encodeContext(['intake', place.workspaceId, place.provider]);
+}
+
 function decimal(version: number): string {
   if (!Number.isSafeInteger(version) || version < 1)
     throw new RangeError('a version is a whole number from 1');
   return String(version);
+}
+
+/**
+ * The fields of a context again, for a key service that shows them to its own policies and log.
+ *
+ * @throws {RangeError} not what encodeContext makes.
+ */
+export function decodeContext(context: Uint8Array): readonly string[] {
+  const bytes = Buffer.from(context.buffer, context.byteOffset, context.byteLength);
+  const fields: string[] = [];
+  for (let at = 0; at < bytes.length;) {
+    const length = at + 4 <= bytes.length ? bytes.readUInt32BE(at) : Number.POSITIVE_INFINITY;
+    if (at + 4 + length > bytes.length) throw new RangeError('a context ends within a field');
+    const field = bytes.subarray(at + 4, at + 4 + length);
+    const text = field.toString('utf8');
+    if (!Buffer.from(text, 'utf8').equals(field)) throw new RangeError('a context’s field is not UTF-8');
+    fields.push(text);
+    at += 4 + length;
+  }
+  return fields;
 }

@@ -25,7 +25,7 @@ export function gcmSeal(
  * @returns plaintext in memory of its own, or null: the tag differs, and nothing of the plaintext is left.
  */
 export function gcmOpen(
-  key: KeyObject,
+  key: KeyObject | Uint8Array,
   nonce: Uint8Array,
   aad: Uint8Array,
   sealed: Uint8Array,

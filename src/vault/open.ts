@@ -1,7 +1,8 @@
 import { SallyportError } from '../errors.ts';
 import { wipe } from '../secret.ts';
 import { dataKeyContext, payloadContext } from './context.ts';
-import { isCredentialHeader } from './credential-header.ts';
+import { createExitCheck, type ExitCheckDeps, type Place } from './exit-check.ts';
+import { hpkeOverhead, type Hpke, type HpkeKeyPair } from './hpke.ts';
 import { createKeyCache } from './key-cache.ts';
 import { copySecret, readPayload, type Payload } from './payload.ts';
 import {
@@ -13,7 +14,8 @@ import {
   VaultError,
   type RecordKey,
 } from './record.ts';
-import { isPrintable, maxSecretBytes } from './secret-bytes.ts';
+import { sealContextOf, sealHpke, sealPairOf } from './seal-pair.ts';
+import { maxSecretBytes } from './secret-bytes.ts';
 import type { WorkspaceKeyHandle } from './workspace-keys.ts';
 
 /** A version of a provider key as the database holds it. */
@@ -23,6 +25,9 @@ export interface SealedKey {
   readonly version: number;
   readonly provider: string;
   readonly protection: 'standard' | 'sealed';
+  /** The seal that the payload was sealed to, and its row's public key (32 bytes); null for `standard`. */
+  readonly sealId: string | null;
+  readonly sealPublicKey: Buffer | null;
   readonly workspaceKeyVersion: number;
   /** Kind 2. */
   readonly wrap: Buffer;
@@ -32,25 +37,21 @@ export interface SealedKey {
   readonly auth: string;
 }
 
-/** Where the secret is about to go: the socket's own origin and the header's lower-case name. */
-export interface Place {
-  readonly origin: string;
-  readonly header: string;
-}
-
 /** For one call, within 300 s; nothing of the payload is open. */
 export interface PreparedKey {
   /** No secret of this key is longer. */
   readonly maxBytes: number;
   /**
-   * Opens the payload and writes the secret to `into`, which the caller wipes. Synchronous, one AES-GCM.
+   * Opens the payload and writes the secret to `into`, which the caller wipes. Synchronous: one AES-GCM, and for a sealed key one HPKE.
    *
    * @returns bytes written, each 0x21–0x7E, at most 8192.
-   * @throws {SallyportError} KEY_ORIGIN, KEY_INVALID; VAULT_SEALED after 300 s. `into` is then as if nothing had been written.
+   * @throws {SallyportError} KEY_ORIGIN, KEY_INVALID; VAULT_SEALED after 300 s or `wipe`. `into` is then as if nothing had been written.
    */
   openInto(into: Buffer, offset: number, place: Place): number;
   /** For `auth` `none`: the origin is one that the owner named. @throws {SallyportError} as `openInto`. */
   checkOrigin(origin: string): void;
+  /** At the call's end: lets go of what a seal's secret was turned into. It opens nothing from then on. */
+  wipe(): void;
 }
 
 /** A record key is reused for 240 s and dead after 300, so that each prepared key has a minute for its call. */
@@ -60,16 +61,19 @@ const [reuseMs, hardMs, limit] = [240_000, 300_000, 10_000];
 export function createOpener(deps: {
   readonly deploymentId: string;
   readonly workspaceKey: (workspaceId: string, version: number) => Promise<WorkspaceKeyHandle>;
-  /** The one origin of a known provider, canonical or set by the operator; null for a custom one. */
-  readonly knownOrigins: (provider: string) => string | null;
+  readonly knownOrigins: ExitCheckDeps['knownOrigins'];
+  readonly isAdministrative?: ExitCheckDeps['isAdministrative'];
   readonly clock: () => number;
   readonly alarm: (code: string, place: { readonly workspaceId: string; readonly keyId: string }) => void;
-  /** Both default to record.ts; arguments so that a test can look at the memory they hand out. */
+  /** All default to the real ones; arguments so that a test can look at the memory they hand out. */
   readonly openDataKey?: typeof openRecord;
   readonly openPayload?: typeof openWithRecordKey;
+  readonly unseal?: Hpke['open'];
 }) {
-  const { deploymentId, workspaceKey, knownOrigins, clock, alarm } = deps;
+  const { deploymentId, workspaceKey, clock, alarm } = deps;
   const { openDataKey = openRecord, openPayload = openWithRecordKey } = deps;
+  const { unseal = (keys, aad, sealed) => sealHpke.open(keys, aad, sealed) } = deps;
+  const exit = createExitCheck(deps);
   const recordKeys = createKeyCache<{
     readonly wrap: Buffer;
     readonly recordKey: RecordKey;
@@ -119,71 +123,92 @@ export function createOpener(deps: {
     return fresh;
   }
 
-  async function prepare(row: SealedKey): Promise<PreparedKey> {
-    if (row.protection !== 'standard')
-      throw new SallyportError('SEAL_REQUIRED', 'The key opens only with its seal.');
+  /** The payload, the caller's to wipe. @param pair  null for a standard key. */
+  function openBytes(row: SealedKey, recordKey: RecordKey, pair: HpkeKeyPair | null): Buffer {
+    const bytes = guarded(row, () =>
+      openPayload(recordKey, payloadContext({ deploymentId, ...row }), row.payload),
+    );
+    if (pair === null) return bytes;
+    try {
+      const inner = unseal(pair, sealContextOf(row), bytes);
+      if (inner !== null) return inner;
+      // No alarm: a client made it, and would have one for the asking.
+      throw new SallyportError('KEY_INVALID', 'The stored key does not open with its seal.');
+    } finally {
+      wipe(bytes);
+    }
+  }
+
+  const pairOf = (row: SealedKey, seal: Uint8Array | null): HpkeKeyPair | null =>
+    row.protection === 'standard' ? null : sealPairOf(seal, row);
+
+  async function prepare(row: SealedKey, seal: Uint8Array | null = null): Promise<PreparedKey> {
+    const isSealed = row.protection === 'sealed';
+    // The pair is made before anything is waited for, so that the caller's bytes are not needed any more.
+    let pair = pairOf(row, seal);
+    let isOver = false;
     const { recordKey, madeAt } = await recordKeyOf(row);
-    const context = payloadContext({ deploymentId, ...row });
 
     function withPayload<T>(use: (payload: Payload, bytes: Buffer) => T): T {
-      if (Math.abs(clock() - madeAt) >= hardMs)
-        throw new SallyportError('VAULT_SEALED', 'The call waited too long.');
+      if (isOver || Math.abs(clock() - madeAt) >= hardMs)
+        throw new SallyportError('VAULT_SEALED', 'The call waited too long, or is over.');
       let bytes: Buffer | null = null;
       try {
-        bytes = guarded(row, () => openPayload(recordKey, context, row.payload));
+        bytes = openBytes(row, recordKey, pair);
         return use(readPayload(bytes), bytes);
       } finally {
         wipe(bytes);
       }
     }
 
-    function checkOrigins({ origins }: Payload, origin: string): void {
-      const known = knownOrigins(row.provider);
-      if (!origins.includes(origin) || (known !== null && known !== origin)) {
-        throw new SallyportError('KEY_ORIGIN', `The key was not stored for ${origin}.`);
-      }
-    }
-
     return Object.freeze({
-      maxBytes: Math.min(maxSecretBytes, row.payload.length - recordOverhead),
+      maxBytes: Math.min(maxSecretBytes, row.payload.length - recordOverhead - (isSealed ? hpkeOverhead : 0)),
       openInto: (into: Buffer, offset: number, place: Place): number =>
         withPayload((payload, bytes) => {
-          if (
-            payload.secret === null ||
-            payload.header !== place.header ||
-            !isCredentialHeader(place.header)
-          ) {
-            throw new SallyportError('KEY_INVALID', 'The key was not stored for this kind of credential.');
-          }
-          checkOrigins(payload, place.origin);
-          return copySendable(bytes, payload.secret, into, offset);
+          exit.checkHeader(payload.secret === null ? null : payload.header, place);
+          exit.checkOrigin(row.provider, payload.origins, place.origin);
+          const length = payload.secret === null ? 0 : copySecret(bytes, payload.secret, into, offset);
+          exit.checkSecret(row.provider, into.subarray(offset, offset + length));
+          return length;
         }),
       checkOrigin: (origin: string): void =>
         withPayload((payload) => {
           if (payload.type !== 'none')
             throw new SallyportError('KEY_INVALID', 'The key was stored with a credential.');
-          checkOrigins(payload, origin);
+          exit.checkOrigin(row.provider, payload.origins, origin);
         }),
+      wipe(): void {
+        isOver = true;
+        pair = null;
+      },
     });
   }
 
   return Object.freeze({
     prepare,
+    /** Does the wrap open? For a look over all rows, seals or not; no payload is opened. @throws {SallyportError} as `prepare`. */
+    async checkWrap(row: SealedKey): Promise<void> {
+      await recordKeyOf(row);
+    },
+    /**
+     * Hands the whole payload of a sealed key to `use`, and wipes it: for sealing it anew.
+     *
+     * @throws {SallyportError} SEAL_WRONG; KEY_INVALID: it does not open, or is no payload.
+     */
+    async withSealedPayload<T>(row: SealedKey, seal: Uint8Array, use: (payload: Buffer) => T): Promise<T> {
+      if (row.protection !== 'sealed') throw new SallyportError('REQUEST_INVALID', 'The key is not sealed.');
+      const pair = pairOf(row, seal);
+      const { recordKey } = await recordKeyOf(row);
+      const bytes = openBytes(row, recordKey, pair);
+      try {
+        readPayload(bytes);
+        return use(bytes);
+      } finally {
+        wipe(bytes);
+      }
+    },
     forget: (workspaceId: string): void => recordKeys.deleteWhere((id) => id.startsWith(`${workspaceId}\n`)),
     sweep: (): void => recordKeys.sweep(),
     close: (): void => recordKeys.clear(),
   });
-}
-
-function copySendable(
-  bytes: Buffer,
-  secret: NonNullable<Payload['secret']>,
-  into: Buffer,
-  offset: number,
-): number {
-  const length = copySecret(bytes, secret, into, offset);
-  const written = into.subarray(offset, offset + length);
-  if (length > 0 && length <= maxSecretBytes && isPrintable(written)) return length;
-  wipe(written);
-  throw new SallyportError('KEY_INVALID', 'The stored key holds bytes that no header may carry.');
 }

@@ -28,7 +28,7 @@ export interface Payload extends PayloadHead {
   readonly secret: Pick<Member, 'start' | 'end'> | null;
 }
 
-const step = 256;
+export const payloadStep = 256;
 export const maxOrigins = 16;
 
 /**
@@ -42,7 +42,7 @@ export function buildPayload(head: PayloadHead, secret: Uint8Array | null): Buff
   const start = Buffer.from(secret === null ? before : `${before},"secret":"`);
   const escaped = secret === null ? 0 : secret.reduce((sum, byte) => sum + (needsEscape(byte) ? 2 : 1), 1);
   const length = start.length + escaped + after.length;
-  const bytes = secretBuffer(Math.ceil(length / step) * step).fill(0x20);
+  const bytes = secretBuffer(Math.ceil(length / payloadStep) * payloadStep).fill(0x20);
   bytes.set(start);
   let at = start.length;
   if (secret !== null) {
@@ -100,7 +100,7 @@ export function copySecret(
 const names = ['v', 'type', 'header', 'secret', 'origins', 'createdAt'] as const;
 
 function readFields(bytes: Buffer): ReadonlyMap<string, Member> {
-  if (bytes.length === 0 || bytes.length % step !== 0) throw invalid();
+  if (bytes.length === 0 || bytes.length % payloadStep !== 0) throw invalid();
   const fields = new Map<string, Member>();
   try {
     for (const member of scanObject(bytes)) {

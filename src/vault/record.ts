@@ -15,6 +15,7 @@ export type Kind = (typeof kinds)[keyof typeof kinds];
 
 export const recordOverhead = 100;
 const maxRecordBytes = 65_536;
+export const maxPlaintextBytes = maxRecordBytes - recordOverhead;
 const prefixBytes = 8;
 const saltEnd = 40;
 const commitmentEnd = 72;
@@ -54,7 +55,7 @@ export function sealRecord(
   plaintext: Uint8Array,
   entropy: (bytes: number) => Uint8Array = randomBytes,
 ): Buffer {
-  if (plaintext.byteLength > maxRecordBytes - recordOverhead) throw format('the plaintext is too long');
+  if (plaintext.byteLength > maxPlaintextBytes) throw format('the plaintext is too long');
   const blob = Buffer.alloc(recordOverhead + plaintext.byteLength);
   blob.write('SPR1', 0, 'latin1');
   blob[4] = 1;

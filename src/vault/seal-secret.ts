@@ -1,11 +1,13 @@
 import { createHmac, randomFillSync } from 'node:crypto';
 import { SallyportError } from '../errors.ts';
 import { secretBuffer, wipe } from '../secret.ts';
-import { dataKeyContext, payloadContext } from './context.ts';
+import { dataKeyContext, payloadContext, sealContext } from './context.ts';
 import { isCredentialHeader } from './credential-header.ts';
+import { hpkeOverhead } from './hpke.ts';
 import { checkSecret } from './intake.ts';
-import { buildPayload, maxOrigins, type PayloadHead } from './payload.ts';
-import { kinds, sealRecord } from './record.ts';
+import { buildPayload, maxOrigins, payloadStep, type PayloadHead } from './payload.ts';
+import { kinds, maxPlaintextBytes, sealRecord } from './record.ts';
+import { sealHpke } from './seal-pair.ts';
 import type { WorkspaceKeyHandle } from './workspace-keys.ts';
 
 export interface SecretToSeal {
@@ -18,13 +20,34 @@ export interface SecretToSeal {
   readonly secret: Buffer | null;
   /** 1 to 16, as `URL.origin` writes them. */
   readonly origins: readonly string[];
+  /** Given: the payload is sealed to this public key first, and only the seal's secret opens it. */
+  readonly seal?: SealTarget | null;
 }
 
-export interface SealedSecret {
+export interface SealTarget {
+  readonly id: string;
+  /** 32 bytes. */
+  readonly publicKey: Uint8Array;
+}
+
+/** A payload that a client has sealed: `enc 32 ‖ ciphertext ‖ tag 16` over 256-byte steps. */
+export interface ClientPayload {
+  readonly workspaceId: string;
+  readonly keyId: string;
+  readonly version: number;
+  readonly provider: string;
+  readonly sealedPayload: Uint8Array;
+}
+
+/** What `provider_key_versions` keeps. */
+export interface SealedVersion {
   readonly wrap: Buffer;
   readonly payload: Buffer;
   readonly workspaceKeyVersion: number;
-  /** Null for a secret of less than 16 bytes, of which four would be too much. */
+}
+
+export interface SealedSecret extends SealedVersion {
+  /** Null for a secret of less than 16 bytes, of which four would be too much; both are null where a client made the payload. */
   readonly last4: string | null;
   /** 16 hex digits: equal secrets of a workspace have equal ones. */
   readonly fingerprint: string | null;
@@ -45,27 +68,83 @@ export function sealSecret(
   const head = headOf(input, new Date(deps.clock()).toISOString());
   checkOrigins(input, deps.knownOrigins(input.provider));
   if (secret !== null) checkSecret(secret);
-  const place = { deploymentId: deps.deploymentId, ...input };
-  const dataKey = randomFillSync(secretBuffer(32));
   const payload = buildPayload(head, secret);
   try {
     return {
-      wrap: sealRecord(workspaceKey.key, kinds.dataKey, dataKeyContext(place), dataKey),
-      payload: sealRecord(
-        dataKey,
-        kinds.payload,
-        payloadContext({ ...place, protection: 'standard' }),
-        payload,
-      ),
-      workspaceKeyVersion: workspaceKey.version,
+      ...sealVersion(deps.deploymentId, workspaceKey, input, sealedTo(input.seal ?? null, input, payload)),
       last4: secret !== null && secret.length >= 16 ? secret.toString('latin1', secret.length - 4) : null,
-      fingerprint:
-        secret === null
-          ? null
-          : createHmac('sha256', fingerprintKey).update(secret).digest('hex').slice(0, 16),
+      fingerprint: secret === null ? null : fingerprint(fingerprintKey, secret),
     };
   } finally {
-    wipe(dataKey, payload);
+    wipe(payload);
+  }
+}
+
+/** Nothing of it can be looked at: what it holds is judged when it is opened. @throws {SallyportError} REQUEST_INVALID: its size. */
+export function sealClientPayload(
+  deploymentId: string,
+  workspaceKey: WorkspaceKeyHandle,
+  input: ClientPayload,
+): SealedSecret {
+  const { byteLength } = input.sealedPayload;
+  const payloadBytes = byteLength - hpkeOverhead;
+  if (payloadBytes < payloadStep || payloadBytes % payloadStep !== 0 || byteLength > maxPlaintextBytes) {
+    throw new SallyportError(
+      'REQUEST_INVALID',
+      `sealedPayload must be enc, ciphertext and tag of a payload padded to steps of ${payloadStep} bytes, 64 KiB at most.`,
+    );
+  }
+  const version = sealVersion(deploymentId, workspaceKey, input, {
+    protection: 'sealed',
+    plaintext: input.sealedPayload,
+  });
+  return { ...version, last4: null, fingerprint: null };
+}
+
+/** The same payload for another seal, as a new version. @param payload  stays the caller's to wipe. */
+export function resealPayload(
+  deploymentId: string,
+  workspaceKey: WorkspaceKeyHandle,
+  place: KeyPlace,
+  seal: SealTarget,
+  payload: Uint8Array,
+): SealedVersion {
+  return sealVersion(deploymentId, workspaceKey, place, sealedTo(seal, place, payload));
+}
+
+/** 16 hex digits: HMAC-SHA256, cut. */
+export function fingerprint(key: WorkspaceKeyHandle['fingerprint'], secret: Uint8Array): string {
+  return createHmac('sha256', key).update(secret).digest('hex').slice(0, 16);
+}
+
+type KeyPlace = Pick<ClientPayload, 'workspaceId' | 'keyId' | 'version' | 'provider'>;
+interface Inner {
+  readonly protection: 'standard' | 'sealed';
+  readonly plaintext: Uint8Array;
+}
+
+function sealedTo(seal: SealTarget | null, place: KeyPlace, payload: Uint8Array): Inner {
+  if (seal === null) return { protection: 'standard', plaintext: payload };
+  const aad = sealContext({ ...place, sealId: seal.id });
+  return { protection: 'sealed', plaintext: sealHpke.seal(seal.publicKey, aad, payload) };
+}
+
+function sealVersion(
+  deploymentId: string,
+  workspaceKey: WorkspaceKeyHandle,
+  { workspaceId, keyId, version, provider }: KeyPlace,
+  { protection, plaintext }: Inner,
+): SealedVersion {
+  const place = { deploymentId, workspaceId, keyId, version, provider, protection };
+  const dataKey = randomFillSync(secretBuffer(32));
+  try {
+    return {
+      wrap: sealRecord(workspaceKey.key, kinds.dataKey, dataKeyContext(place), dataKey),
+      payload: sealRecord(dataKey, kinds.payload, payloadContext(place), plaintext),
+      workspaceKeyVersion: workspaceKey.version,
+    };
+  } finally {
+    wipe(dataKey);
   }
 }
 

@@ -1,15 +1,30 @@
 import type { Store, Tx } from '../db/store.ts';
+import { SallyportError } from '../errors.ts';
 import { openDeployment } from './deployment.ts';
+import { createExitCheck, type ExitCheckDeps } from './exit-check.ts';
+import { prepareGiven, type GivenKey } from './given-key.ts';
+import { createIntakeKeys, type IntakeKey, type IntakePlace } from './intake-key.ts';
 import { createIpHash } from './ip-hash.ts';
 import type { KekRing } from './keyring.ts';
 import { isSameMac, macOf, type MacField } from './mac.ts';
 import { createOpener, type PreparedKey, type SealedKey } from './open.ts';
-import { sealSecret, type SealedSecret, type SecretToSeal } from './seal-secret.ts';
+import { sealPublicKeyOf } from './seal-pair.ts';
+import {
+  fingerprint,
+  resealPayload,
+  sealClientPayload,
+  sealSecret,
+  type ClientPayload,
+  type SealedSecret,
+  type SealedVersion,
+  type SealTarget,
+  type SecretToSeal,
+} from './seal-secret.ts';
 import { runSelfTest } from './self-test.ts';
 import { subkey } from './subkey.ts';
 import { createWorkspaceKeys, type SealedWorkspaceKey, type WorkspaceKeyHandle } from './workspace-keys.ts';
 
-export type { PreparedKey, SealedKey, SecretToSeal };
+export type { ClientPayload, GivenKey, IntakeKey, PreparedKey, SealedKey, SealedVersion, SecretToSeal };
 
 /** What did not open although it should have: somebody changed the database, or restored a part of it. */
 export interface VaultAlarm {
@@ -32,8 +47,38 @@ export interface Vault {
    */
   workspaceKey(workspaceId: string, version?: number): Promise<WorkspaceKeyHandle>;
   prime(rows: readonly SealedWorkspaceKey[]): void;
+  /** Today's; clients seal a provider key to it on its way here (`sallyport/v1/intake`). */
+  intakeKey(): Promise<IntakeKey>;
+  /** @returns the provider key, checked; the caller's to wipe. @throws {SallyportError} REQUEST_INVALID, KEY_FORMAT, VAULT_SEALED */
+  openIntake(sealedValue: string, place: IntakePlace): Promise<Buffer>;
   sealSecret(tx: Tx, input: SecretToSeal): Promise<SealedSecret>;
-  prepare(row: SealedKey): Promise<PreparedKey>;
+  /** A payload that a client sealed to its seal; nothing but its size can be looked at. */
+  sealClientPayload(tx: Tx, input: ClientPayload): Promise<SealedSecret>;
+  /**
+   * The same payload for another seal, as version `next.version`. Both secrets are needed, and stay the caller's to wipe.
+   *
+   * @throws {SallyportError} SEAL_WRONG (either of them), KEY_INVALID.
+   */
+  reseal(
+    tx: Tx,
+    row: SealedKey,
+    oldSeal: Uint8Array,
+    next: { readonly version: number },
+    seal: SealTarget & { readonly secret: Uint8Array },
+  ): Promise<SealedVersion>;
+  /** The public key that clients derive from a seal's secret of 32 bytes. */
+  sealPublicKeyOf(ikm: Uint8Array): Buffer;
+  /**
+   * @param seal  the seal's secret, 32 bytes; used before anything is waited for, and the caller's to wipe.
+   * @throws {SallyportError} SEAL_REQUIRED, SEAL_WRONG (before anything is opened), KEY_INVALID, VAULT_SEALED
+   */
+  prepare(row: SealedKey, seal?: Uint8Array | null): Promise<PreparedKey>;
+  /** A key that came with the call. `fingerprint`: as of a stored one. @throws {SallyportError} KEY_FORMAT, KEY_INVALID, VAULT_SEALED */
+  prepareGiven(input: GivenKey): Promise<PreparedKey & { readonly fingerprint: string }>;
+  /** Does the wrap of the row open? Asks for no seal and opens no payload. @throws {SallyportError} KEY_INVALID, VAULT_SEALED */
+  checkWrap(row: SealedKey): Promise<void>;
+  /** 16 hex digits: equal secrets of a workspace have equal ones. */
+  fingerprintOf(workspaceId: string, secret: Uint8Array): Promise<string>;
   /** HMAC-SHA256 over kind, workspace, prefix and secret. */
   verifierOf(workspaceId: string, tokenPrefix: string, kind: string, secret: string): Promise<Buffer>;
   checkVerifier(
@@ -70,11 +115,12 @@ export async function createVault(deps: {
   /** Stays the caller's to close. */
   readonly ring: KekRing;
   readonly clock: () => number;
-  /** The one origin of a known provider, canonical or set by the operator; null for a custom one. */
-  readonly knownOrigins: (provider: string) => string | null;
+  readonly knownOrigins: ExitCheckDeps['knownOrigins'];
+  /** Keys with administrative power, which are kept but never sent; none when left out. */
+  readonly isAdministrative?: ExitCheckDeps['isAdministrative'];
   readonly alarm?: (alarm: VaultAlarm) => void;
 }): Promise<Vault> {
-  const { store, ring, clock, knownOrigins } = deps;
+  const { store, ring, clock, knownOrigins, isAdministrative } = deps;
   runSelfTest();
   const { id: deploymentId, key, check } = await openDeployment({ store, ring, clock });
   const hashIp = createIpHash(subkey(key, 'client-ip'));
@@ -86,13 +132,17 @@ export async function createVault(deps: {
     deploymentId,
     workspaceKey: (workspaceId, version) => workspaceKeys.open(workspaceId, version),
     knownOrigins,
+    isAdministrative,
     clock,
     alarm,
   });
+  const exit = createExitCheck({ knownOrigins, isAdministrative });
+  const intakeKeys = createIntakeKeys({ store, ring, deploymentId, clock, alarm });
   // A hard age holds for what nobody asks for too.
   const sweeper = setInterval(() => {
     workspaceKeys.sweep();
     opener.sweep();
+    intakeKeys.sweep();
   }, sweepMs).unref();
 
   async function verifierOf(
@@ -110,6 +160,10 @@ export async function createVault(deps: {
     return macOf(rowMac, [workspaceId, table, ...fields]);
   }
 
+  async function fingerprintOf(workspaceId: string, secret: Uint8Array): Promise<string> {
+    return fingerprint((await workspaceKeys.open(workspaceId, firstVersion)).fingerprint, secret);
+  }
+
   return Object.freeze<Vault>({
     deploymentId,
     createWorkspaceKey: (tx, workspaceId) => workspaceKeys.create(tx, workspaceId),
@@ -120,7 +174,31 @@ export async function createVault(deps: {
       const first = await workspaceKeys.open(input.workspaceId, firstVersion, tx);
       return sealSecret({ deploymentId, knownOrigins, clock }, newest, first.fingerprint, input);
     },
-    prepare: (row) => opener.prepare(row),
+    intakeKey: () => intakeKeys.current(),
+    openIntake: (sealedValue, place) => intakeKeys.open(sealedValue, place),
+    async sealClientPayload(tx, input) {
+      const newest = await workspaceKeys.open(input.workspaceId, undefined, tx);
+      return sealClientPayload(deploymentId, newest, input);
+    },
+    async reseal(tx, row, oldSeal, { version }, seal) {
+      if (!isSameMac(sealPublicKeyOf(seal.secret), seal.publicKey))
+        throw new SallyportError('SEAL_WRONG', 'The new seal’s secret is not the one of its public key.');
+      const newest = await workspaceKeys.open(row.workspaceId, undefined, tx);
+      return opener.withSealedPayload(row, oldSeal, (payload) =>
+        resealPayload(deploymentId, newest, { ...row, version }, seal, payload),
+      );
+    },
+    sealPublicKeyOf,
+    prepare: (row, seal) => opener.prepare(row, seal),
+    async prepareGiven(input) {
+      const prepared = prepareGiven(exit, input);
+      return Object.freeze({
+        ...prepared,
+        fingerprint: await fingerprintOf(input.workspaceId, input.secret),
+      });
+    },
+    checkWrap: (row) => opener.checkWrap(row),
+    fingerprintOf,
     verifierOf,
     checkVerifier: async (workspaceId, tokenPrefix, kind, secret, verifier) =>
       isSameMac(await verifierOf(workspaceId, tokenPrefix, kind, secret), verifier),
@@ -137,6 +215,7 @@ export async function createVault(deps: {
       clearInterval(sweeper);
       workspaceKeys.close();
       opener.close();
+      intakeKeys.close();
     },
   });
 }

@@ -43,7 +43,7 @@ const rows = Array.from({ length: 50 }, (_, index) => {
   const deps = { deploymentId: 'dep_1', knownOrigins, clock };
   const sealed = sealSecret(deps, handle, root, { ...at, secret, origins: [place.origin] });
   secret?.fill(0);
-  return { ...at, protection: 'standard' as const, ...sealed };
+  return { ...at, protection: 'standard' as const, sealId: null, sealPublicKey: null, ...sealed };
 });
 
 const opener = createOpener({

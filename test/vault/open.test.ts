@@ -45,6 +45,8 @@ function openerFor(payload: unknown) {
   const padded = Buffer.concat([text, Buffer.alloc((256 - (text.length % 256)) % 256, 0x20)]);
   const row: SealedKey = {
     ...at,
+    sealId: null,
+    sealPublicKey: null,
     workspaceKeyVersion: 1,
     auth: 'bearer',
     wrap: sealRecord(key, kinds.dataKey, dataKeyContext(at), dataKey),

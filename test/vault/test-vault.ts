@@ -90,7 +90,10 @@ export async function testVault(t: Teardown): Promise<TestVault> {
         version,
         provider,
         auth,
-        protection: 'standard',
+        protection: whole.seal === undefined || whole.seal === null ? 'standard' : 'sealed',
+        sealId: whole.seal?.id ?? null,
+        sealPublicKey:
+          whole.seal === undefined || whole.seal === null ? null : Buffer.from(whole.seal.publicKey),
         workspaceKeyVersion,
         wrap,
         payload,
