@@ -11,6 +11,7 @@ import { openJournal, type Journal } from './journal/journal.ts';
 import { nodeIdOf } from './journal/node-id.ts';
 import { settleCrashed } from './journal/recovery.ts';
 import { createShipper, type Shipper } from './journal/shipper.ts';
+import { isAdministrative } from './providers/catalogue.ts';
 import type { Log } from './telemetry/log.ts';
 import type { Metrics } from './telemetry/metrics.ts';
 import { countSealed } from './vault/deployment.ts';
@@ -92,6 +93,7 @@ export async function openInstallation(
       ring,
       clock,
       knownOrigins: (provider) => (config.origins as Readonly<Record<string, string>>)[provider] ?? null,
+      isAdministrative,
       alarm: (alarm) => log.error('vault.alarm', { ...alarm }),
     });
     closers.push(() => vault.close());
