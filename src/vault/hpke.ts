@@ -23,9 +23,9 @@ export interface Hpke {
    * @param ikmE  32 bytes from which the ephemeral key pair is derived; only a known-answer test gives them.
    * @throws {SallyportError} REQUEST_INVALID: the public key is of low order.
    */
-  seal(publicKey: Uint8Array, aad: Uint8Array, plaintext: Uint8Array, ikmE?: Uint8Array): Buffer;
+  seal(this: void, publicKey: Uint8Array, aad: Uint8Array, plaintext: Uint8Array, ikmE?: Uint8Array): Buffer;
   /** @returns plaintext, the caller's to wipe; null where it does not open, whatever the reason. */
-  open(keys: HpkeKeyPair, aad: Uint8Array, sealed: Uint8Array): Buffer | null;
+  open(this: void, keys: HpkeKeyPair, aad: Uint8Array, sealed: Uint8Array): Buffer | null;
 }
 
 const [keyBytes, nonceBytes] = [32, 12];

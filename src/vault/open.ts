@@ -71,8 +71,7 @@ export function createOpener(deps: {
   readonly unseal?: Hpke['open'];
 }) {
   const { deploymentId, workspaceKey, clock, alarm } = deps;
-  const { openDataKey = openRecord, openPayload = openWithRecordKey } = deps;
-  const { unseal = (keys, aad, sealed) => sealHpke.open(keys, aad, sealed) } = deps;
+  const { openDataKey = openRecord, openPayload = openWithRecordKey, unseal = sealHpke.open } = deps;
   const exit = createExitCheck(deps);
   const recordKeys = createKeyCache<{
     readonly wrap: Buffer;

@@ -20,6 +20,16 @@ t.test('a primitive that answers wrong, or not at all, refuses the start by name
         },
       },
     ],
+    [
+      /HPKE/,
+      {
+        hpke: (info) => {
+          const right = primitives.hpke(info);
+          return { ...right, open: (...args) => right.open(...args) ?? Buffer.alloc(28) };
+        },
+      },
+    ],
+    [/HPKE/, { hpke: (info) => primitives.hpke(flip(info)) }],
     [/opens again/, { open: (...args) => Buffer.from(flip(openRecord(...args))) }],
     // Neither commitment nor place checked: everything opens.
     [
