@@ -25,7 +25,6 @@ export default defineProvider({
   keyPage: 'https://console.anthropic.com/settings/keys',
   usagePage: 'https://console.anthropic.com/usage',
   administrativeStarts: ['sk-ant-admin'],
-  usageProbe: { method: 'GET', path: '/v1/organizations/me' },
   forwards: ['anthropic-beta', 'anthropic-dangerous-direct-browser-access', 'anthropic-version', 'x-app'],
   relays: ['anthropic-'],
   probe: { method: 'GET', path: '/v1/models?limit=1' },

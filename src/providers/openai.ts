@@ -24,7 +24,6 @@ export default defineProvider({
   keyPage: 'https://platform.openai.com/api-keys',
   usagePage: 'https://platform.openai.com/usage',
   administrativeStarts: ['sk-admin-'],
-  usageProbe: { method: 'GET', path: '/v1/organization/projects?limit=1' },
   forwards: ['openai-beta', 'openai-safety-identifier', 'x-client-request-id'],
   forwardsWithOwnKey: ['openai-organization', 'openai-project'],
   relays: ['openai-'],

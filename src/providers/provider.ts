@@ -22,8 +22,6 @@ export interface Provider {
   readonly usagePage: string;
   /** How its keys with power over the account begin: they make and list other keys, and are never lent out. */
   readonly administrativeStarts: readonly string[];
-  /** The cheapest read that such a key is good for; null where none is known. */
-  readonly usageProbe: { readonly method: 'GET'; readonly path: string } | null;
   /** Request headers that are forwarded, lower case; all others are dropped. */
   readonly requestHeaders: ReadonlySet<string>;
   /** Forwarded with a caller's own key only: they choose whose account within the key's reach pays. */
@@ -62,8 +60,7 @@ type Given =
   | 'isRefusedPath'
   | 'upstreamRequestId'
   | 'knownModels'
-  | 'administrativeStarts'
-  | 'usageProbe';
+  | 'administrativeStarts';
 
 /** What one provider's file says: all that differs. */
 export interface ProviderSpec extends Omit<Provider, Given> {
@@ -74,7 +71,6 @@ export interface ProviderSpec extends Omit<Provider, Given> {
   /** Names or prefixes (ending with `-`) of answer headers besides the common ones. */
   readonly relays: readonly string[];
   readonly administrativeStarts?: readonly string[];
-  readonly usageProbe?: Provider['usageProbe'];
   /** Statuses that mean something else here than in general. */
   readonly statuses?: Readonly<Record<number, ErrorCode>>;
   /** A refusal of the key that doesn't come as 401 or 403. */
@@ -87,7 +83,6 @@ export function defineProvider(spec: ProviderSpec): Provider {
     status === 401 || status === 403 || (refusesKey?.(status, body) ?? false);
   return Object.freeze({
     administrativeStarts: [],
-    usageProbe: null,
     ...rest,
     knownModels: new Set(knownModels),
     requestHeaders: new Set([...requestHeaderNames, ...forwards]),
