@@ -1,59 +1,6 @@
-import { createSecretKey, randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import t from 'tap';
-import { dataKeyContext, payloadContext } from '../../src/vault/context.ts';
-import { createOpener, type SealedKey } from '../../src/vault/open.ts';
-import { kinds, openRecord, openWithRecordKey, sealRecord } from '../../src/vault/record.ts';
-
-const place = { origin: 'https://api.openai.com', header: 'authorization' };
-const good = {
-  v: 1,
-  type: 'bearer',
-  secret: 'sk-test-0123456789abcdef',
-  origins: [place.origin],
-  createdAt: '2026-01-02T03:04:05.678Z',
-};
-
-/** An opener whose handed-out memory is watched, and a row that holds any payload at all, as one who has the keys could make it. */
-function openerFor(payload: unknown) {
-  const handedOut: Buffer[] = [];
-  const watch = (bytes: Buffer): Buffer => {
-    handedOut.push(bytes);
-    return bytes;
-  };
-  const key = createSecretKey(randomBytes(32));
-  const handle = { workspaceId: 'ws_1', version: 1, key, verifier: key, rowMac: key, fingerprint: key };
-  const opener = createOpener({
-    deploymentId: 'dep_1',
-    workspaceKey: async () => handle,
-    knownOrigins: () => null,
-    clock: () => 0,
-    alarm: () => {},
-    openDataKey: (...args) => watch(openRecord(...args)),
-    openPayload: (...args) => watch(openWithRecordKey(...args)),
-  });
-  const at = {
-    deploymentId: 'dep_1',
-    workspaceId: 'ws_1',
-    keyId: 'key_1',
-    version: 1,
-    provider: 'mine',
-    protection: 'standard',
-  } as const;
-  const dataKey = randomBytes(32);
-  const text = Buffer.from(typeof payload === 'string' ? payload : JSON.stringify(payload));
-  const padded = Buffer.concat([text, Buffer.alloc((256 - (text.length % 256)) % 256, 0x20)]);
-  const row: SealedKey = {
-    ...at,
-    sealId: null,
-    sealPublicKey: null,
-    workspaceKeyVersion: 1,
-    auth: 'bearer',
-    wrap: sealRecord(key, kinds.dataKey, dataKeyContext(at), dataKey),
-    payload: sealRecord(dataKey, kinds.payload, payloadContext(at), padded),
-  };
-  return { opener, row, handedOut };
-}
+import { good, openerFor, place } from './opener-fixture.ts';
 
 t.test('what was opened is wiped, after a success and after every refusal', async (t) => {
   const cases: readonly (readonly [unknown, Partial<typeof place>, string | null])[] = [
