@@ -77,6 +77,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     originOf,
     isOperatorSet: (origin) => operatorSet.has(origin),
     clientAddress: (request) => addresses.of(request),
+    isPrivate: (request) => isPrivate(request),
     staleSeconds: config.authStaleSeconds,
     maxJsonBytes: config.maxJsonBytes,
     maxUploadBytes: config.maxUploadBytes,

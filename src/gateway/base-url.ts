@@ -1,5 +1,6 @@
 import { SallyportError } from '../errors.ts';
 import type { Dialect } from '../dialects/dialect.ts';
+import { refuseSecretInUrl } from './secret-in-url.ts';
 
 /** The base URLs that clients know (GATEWAY.md, "What clients see"). */
 export type BaseUrl =
@@ -54,6 +55,7 @@ export function readPlace(url: string): Place {
   }
   if (url.includes('#'))
     throw new SallyportError('REQUEST_INVALID', 'A fragment (#…) has no place in a request.');
+  refuseSecretInUrl(path);
   const end = path.indexOf('/', 1);
   const first = end < 0 ? path.slice(1) : path.slice(1, end);
   const rest = end < 0 ? '' : path.slice(end);

@@ -2,13 +2,14 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Dialect } from '../dialects/dialect.ts';
 import { SallyportError, type ErrorCode } from '../errors.ts';
 import { newId } from '../ids.ts';
+import { wipe } from '../secret.ts';
 import type { Receipt } from '../journal/journal.ts';
 import type { Lease } from '../limits/limits.ts';
-import { dialectOf, readPlace, type Place } from './base-url.ts';
-import type { HeldCaller } from './callers.ts';
+import { authenticate } from './authentication.ts';
+import { dialectOf, readPlace } from './base-url.ts';
 import { isPreflight, corsHeaders } from './cors.ts';
 import { credentialOf } from './credential.ts';
-import { readCredentials } from './credentials.ts';
+import type { Secrets } from './credentials.ts';
 import { requestHeaders } from './forwarded-headers.ts';
 import type { GatewayDeps } from './gateway.ts';
 import { decide, type Dispatch } from './decision.ts';
@@ -34,6 +35,8 @@ export class Call {
   readonly #startedAtMs: number;
   readonly #startedTick = performance.now();
   readonly #dialect: Dialect;
+  /** What came along with the token; gone with the call, whatever way it goes. */
+  #secrets: Secrets | null = null;
   #dispatchedTick: number | null = null;
   #isContinued = false;
   #workspaceId: string | null = null;
@@ -93,7 +96,10 @@ export class Call {
         );
       }
       const place = readPlace(this.#request.url ?? '/');
-      const { held, query } = await this.#authenticate(place);
+      const { held, query, ...secrets } = await authenticate(this.#deps, this.#request, place);
+      this.#secrets = secrets;
+      this.#workspaceId = held.current().workspaceId;
+      this.#tokenId = held.current().tokenId;
       release = held.hold(this);
       lease = limits.admit(held.current());
       const dispatch = await decide(this.#deps, {
@@ -101,44 +107,28 @@ export class Call {
         request: this.#request,
         held,
         place: { ...place, query },
+        ...secrets,
+        ip: this.#deps.clientAddress(this.#request),
         onTarget: (target) => {
           this.#target = target;
         },
         share,
         goOn: () => this.#goOn(),
       });
-      if (this.#ended !== null) throw this.#ended;
-      await this.#send(dispatch);
+      try {
+        if (this.#ended !== null) throw this.#ended;
+        await this.#send(dispatch);
+      } finally {
+        dispatch.prepared.wipe();
+      }
     } catch (error) {
       this.#refuse(error);
     } finally {
+      wipe(this.#secrets?.seal, this.#secrets?.providerKey);
       share.release();
       lease?.release();
       release?.();
       if (this.#response.writableEnded) discardRest(this.#request);
-    }
-  }
-
-  async #authenticate(place: Place): Promise<{ held: HeldCaller; query: string }> {
-    const { callers, limits, metrics } = this.#deps;
-    const ip = this.#deps.clientAddress(this.#request);
-    // A known token is served whatever its neighbours send: behind one address there may be a whole company.
-    const checkFailures = (): void => limits.checkAuthFailures(ip);
-    try {
-      const credentials = readCredentials(this.#request.rawHeaders, place.query);
-      const held = await callers.authenticate(credentials, checkFailures);
-      this.#workspaceId = held.current().workspaceId;
-      this.#tokenId = held.current().tokenId;
-      return { held, query: credentials.query };
-    } catch (error) {
-      if (error instanceof SallyportError && error.status === 401) {
-        metrics.authRefused(error.code);
-        if (error.code === 'AUTH_INVALID') {
-          checkFailures();
-          limits.countAuthFailure(ip);
-        }
-      }
-      throw error;
     }
   }
 

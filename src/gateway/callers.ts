@@ -63,6 +63,16 @@ export function createCallers({ read, epoch, staleSeconds, now, maxEntries = 10_
     }
   }
 
+  function cutExpired({ snapshot, calls }: Entry): void {
+    const at = now();
+    if (!(earliestExpiry(snapshot) <= at)) return;
+    for (const call of calls) {
+      if (isPast(snapshot.expiresAt, at)) call.cut('AUTH_INVALID', 'The token has expired.');
+      else if (snapshot.keys.some((key) => key.id === call.keyId && isPast(key.expiresAt, at)))
+        call.cut('KEY_EXPIRED', 'The provider key has expired.');
+    }
+  }
+
   function reload(key: string, entry: Entry): Promise<void> {
     entry.reload ??= reloadEntry(key, entry).finally(() => {
       entry.reload = null;
@@ -139,7 +149,7 @@ export function createCallers({ read, epoch, staleSeconds, now, maxEntries = 10_
       const key = hash('sha256', credentials.text);
       const entry = await entryOf(key, credentials.token, beforeLookUp);
       const { snapshot } = entry;
-      if (snapshot.expiresAt !== null && snapshot.expiresAt <= now()) {
+      if (isPast(snapshot.expiresAt, now())) {
         throw new SallyportError('AUTH_INVALID', 'The token has expired.');
       }
       return {
@@ -159,11 +169,23 @@ export function createCallers({ read, epoch, staleSeconds, now, maxEntries = 10_
         if (entry.calls.size > 0 && entry.epoch !== epoch.value()) reload(key, entry).catch(() => {});
       }
     },
+    /** Time alone revokes too, and moves no epoch: to be asked a few times a second. */
+    cutExpired(): void {
+      for (const entry of entries.values()) if (entry.calls.size > 0) cutExpired(entry);
+    },
     size: () => entries.size,
   });
 }
 
 export type Callers = ReturnType<typeof createCallers>;
+
+function isPast(expiresAt: number | null, at: number): boolean {
+  return expiresAt !== null && expiresAt <= at;
+}
+
+function earliestExpiry({ expiresAt, keys }: CallerSnapshot): number {
+  return keys.reduce((earliest, key) => Math.min(earliest, key.expiresAt ?? Infinity), expiresAt ?? Infinity);
+}
 
 function refused(): SallyportError {
   return new SallyportError('AUTH_INVALID', 'The token is unknown or was revoked.');

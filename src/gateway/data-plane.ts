@@ -18,7 +18,8 @@ import { createEpoch, type Epoch } from './epoch.ts';
 import { createGateway, type Gateway } from './gateway.ts';
 import { createLastUsed } from './last-used.ts';
 import { createProbe, type ProbeResult } from './probe.ts';
-import { createSnapshotReader, keySnapshot } from './snapshot-reader.ts';
+import { createSealGate } from './seal-gate.ts';
+import { createSnapshotReader } from './snapshot-reader.ts';
 
 type KeyRow = Selectable<Schema['provider_keys']>;
 
@@ -34,6 +35,8 @@ export interface DataPlaneDeps {
   readonly originOf: (provider: string) => string;
   readonly isOperatorSet: (origin: string) => boolean;
   readonly clientAddress: (request: IncomingMessage) => string;
+  /** May a provider key come in clear over this connection? */
+  readonly isPrivate: (request: IncomingMessage) => boolean;
   readonly staleSeconds: number;
   readonly maxJsonBytes: number;
   readonly maxUploadBytes: number;
@@ -44,13 +47,21 @@ export interface DataPlaneDeps {
 export interface DataPlane {
   readonly gateway: Gateway;
   readonly epoch: Pick<Epoch, 'isStale' | 'ageMs' | 'refresh'>;
-  probe(caller: { readonly workspaceId: string; readonly userId: string }, key: KeyRow): Promise<ProbeResult>;
+  /** @param seal the secret of a sealed key's seal, the caller's to wipe. @throws {SallyportError} SEAL_REQUIRED, SEAL_WRONG, KEY_*. */
+  probe(
+    caller: { readonly workspaceId: string; readonly userId: string },
+    key: KeyRow,
+    seal?: Uint8Array | null,
+  ): Promise<ProbeResult>;
   start(): void;
   /** Resolves when no call is under way and the ends of those that were are durable, or refused by the journal. */
   settled(): Promise<void>;
   /** Calls have ended: what still waits to be written is. */
   stop(): Promise<void>;
 }
+
+/** As often as the epoch is asked for: what has run out is cut as soon as what was taken away. */
+const expiryMs = 250;
 
 export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
   const { store, vault, journal, egress, log, originOf, isOperatorSet } = deps;
@@ -65,8 +76,9 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
   });
   const onForgedRow = (kind: string, record: string): void =>
     log.error('database.forged-row', { kind, record });
+  const { read, readOne } = createSnapshotReader({ store, vault, onForgedRow });
   const callers = createCallers({
-    read: createSnapshotReader({ store, vault, onForgedRow }),
+    read,
     epoch,
     staleSeconds: deps.staleSeconds,
     now,
@@ -81,6 +93,8 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
     ...deps,
     callers,
     resolver: { providers: deps.providers, originOf, isOperatorSet, now },
+    sealGate: createSealGate(deps),
+    prepareGiven: (given) => vault.prepareGiven(given),
     ends,
     denials,
     bodies: createBodyBudget(bodyBudgetBytes(deps.maxJsonBytes)),
@@ -88,26 +102,17 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
     hashIp: (ip) => vault.hashIp(ip),
     now,
   });
+  let expiries: NodeJS.Timeout | null = null;
   const probe = createProbe({ journal, ends, egress, originOf, isOperatorSet, now });
 
   return Object.freeze<DataPlane>({
     gateway,
     epoch,
-    async probe(caller, key) {
-      const version = await store.asWorkspace(caller.workspaceId, (tx) =>
-        tx
-          .selectFrom('provider_key_versions')
-          .select(['wrap', 'payload', 'workspace_key_version'])
-          .where('key_id', '=', key.id)
-          .where('version', '=', key.version)
-          .executeTakeFirst(),
-      );
-      if (version === undefined) throw new SallyportError('KEY_MISSING', 'The key is gone.');
+    async probe(caller, key, seal = null) {
       const provider = deps.providers.get(key.provider);
       if (provider === undefined)
         throw new SallyportError('KEY_INVALID', 'The key is for a provider that is not known.');
-      const snapshot = keySnapshot(vault, { user_id: caller.userId }, { ...key, ...version });
-      return probe(provider, snapshot, caller);
+      return probe(provider, await readOne(key, caller), caller, seal);
     },
     async settled() {
       await gateway.idle();
@@ -116,10 +121,12 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
     start() {
       epoch.start();
       lastUsed.start();
+      expiries ??= setInterval(() => callers.cutExpired(), expiryMs).unref();
     },
     async stop() {
       epoch.stop();
       lastUsed.stop();
+      if (expiries !== null) clearInterval(expiries);
       denials.flush();
       denials.stop();
       await gateway.idle();

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { askStreamUsage, renameModel, type RequestFields } from '../dialects/request-fields.ts';
 import { splice } from '../dialects/top-level.ts';
 import { SallyportError } from '../errors.ts';
+import { isAdministrative } from '../providers/catalogue.ts';
 import type { PreparedKey } from '../vault/vault.ts';
 import type { Place } from './base-url.ts';
 import type { BodyShare } from './body-budget.ts';
@@ -9,6 +10,7 @@ import type { HeldCaller } from './callers.ts';
 import type { GatewayDeps } from './gateway.ts';
 import { readIncoming, type Body } from './incoming.ts';
 import { resolve } from './resolve.ts';
+import type { Sender } from './seal-gate.ts';
 import type { Target } from './target.ts';
 import { identityOf, type UseIdentity } from './use-record.ts';
 
@@ -27,6 +29,10 @@ export interface Undecided {
   readonly request: IncomingMessage;
   readonly held: HeldCaller;
   readonly place: Place;
+  /** What came along with the token; the call's to wipe. */
+  readonly seal: Buffer | null;
+  readonly providerKey: Buffer | null;
+  readonly ip: string;
   /** As soon as it is known where the call goes: refusals after it name the provider, and revocation of the key finds the call. */
   readonly onTarget: (target: Target) => void;
   /** What the body takes of the memory for all bodies. */
@@ -35,15 +41,18 @@ export interface Undecided {
   readonly goOn: () => void;
 }
 
+type Deps = Pick<
+  GatewayDeps,
+  'journal' | 'resolver' | 'maxJsonBytes' | 'maxUploadBytes' | 'sealGate' | 'prepareGiven'
+>;
+
 /**
  * Everything that can refuse an authenticated call stands here, before the first record of its use.
  *
- * @throws {SallyportError} what readIncoming and resolve throw; JOURNAL_UNAVAILABLE, KEY_INVALID, VAULT_SEALED.
+ * @throws {SallyportError} what readIncoming and resolve throw; JOURNAL_UNAVAILABLE, KEY_INVALID, SEAL_*, RATE_LIMITED, VAULT_SEALED.
  */
-export async function decide(
-  deps: Pick<GatewayDeps, 'journal' | 'resolver' | 'maxJsonBytes' | 'maxUploadBytes'>,
-  { id, request, held, place, onTarget, share, goOn }: Undecided,
-): Promise<Dispatch> {
+export async function decide(deps: Deps, undecided: Undecided): Promise<Dispatch> {
+  const { id, request, held, place, providerKey, onTarget, share, goOn } = undecided;
   const { body, fields, model, isStream } = await readIncoming(request, place, { ...deps, share }, goOn);
   // Asked anew after the body: what was revoked while it came is not used.
   const caller = held.current();
@@ -54,6 +63,7 @@ export async function decide(
     model,
     providerHint: typeof hint === 'string' ? hint : null,
     isOpaque: body !== null && !Buffer.isBuffer(body),
+    isPassThrough: providerKey !== null,
   });
   onTarget(target);
   if (!deps.journal.isOpen()) {
@@ -65,12 +75,42 @@ export async function decide(
   }
   const sent =
     fields === null || !Buffer.isBuffer(body) ? { body, holdsUsage: false } : spliced(body, fields, target);
-  return {
-    target,
-    prepared: await target.key.prepare(),
-    identity: identityOf(id, caller, target, model, isStream),
-    ...sent,
-  };
+  const { prepared, fingerprint } = await prepare(deps, target, caller.workspaceId, {
+    ...undecided,
+    tokenId: caller.tokenId,
+  });
+  const identity = identityOf(id, caller, target, fingerprint, model, isStream);
+  return { target, prepared, identity, ...sent };
+}
+
+/** The key that pays, one step before it is opened, and how the records name its value. */
+async function prepare(
+  deps: Deps,
+  { key, provider, origin }: Target,
+  workspaceId: string,
+  { seal, providerKey, ...sender }: Pick<Undecided, 'seal' | 'providerKey'> & Sender,
+): Promise<{ readonly prepared: PreparedKey; readonly fingerprint: string | null }> {
+  if (key.source !== 'pass-through') {
+    return { prepared: await deps.sealGate.prepare(key, seal, sender), fingerprint: key.fingerprint };
+  }
+  const secret = providerKey as Buffer;
+  if (isAdministrative(provider.name, secret)) {
+    throw new SallyportError(
+      'KEY_INVALID',
+      'The key that came with the call administers an account; no call goes out with such a key.',
+      {
+        fix: `Make a key for calls at ${provider.keyPage}`,
+      },
+    );
+  }
+  const prepared = await deps.prepareGiven({
+    workspaceId,
+    provider: provider.name,
+    auth: key.auth,
+    origins: [origin],
+    secret,
+  });
+  return { prepared, fingerprint: prepared.fingerprint };
 }
 
 /** The body that goes upstream: the same bytes, apart from the model's name and the usage option where they are ours to change. */

@@ -4,6 +4,7 @@ import type { Journal } from '../journal/journal.ts';
 import type { Limits } from '../limits/limits.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import type { Vault } from '../vault/vault.ts';
 import type { BodyBudget } from './body-budget.ts';
 import { Call } from './call.ts';
 import type { Callers } from './callers.ts';
@@ -11,10 +12,14 @@ import type { Denials } from './denials.ts';
 import type { Ends } from './ends.ts';
 import type { LastUsed } from './last-used.ts';
 import type { Resolver } from './resolve.ts';
+import type { SealGate } from './seal-gate.ts';
 
 export interface GatewayDeps {
   readonly callers: Callers;
   readonly resolver: Resolver;
+  readonly sealGate: SealGate;
+  /** For a provider key that came with its call. */
+  readonly prepareGiven: Vault['prepareGiven'];
   readonly journal: Pick<Journal, 'append' | 'isOpen'>;
   readonly ends: Pick<Ends, 'write'>;
   readonly denials: Pick<Denials, 'note'>;
@@ -27,6 +32,8 @@ export interface GatewayDeps {
   readonly hashIp: (ip: string) => string;
   /** The peer, or what trusted proxies say of it. */
   readonly clientAddress: (request: IncomingMessage) => string;
+  /** May a provider key come in clear over this connection? */
+  readonly isPrivate: (request: IncomingMessage) => boolean;
   readonly maxJsonBytes: number;
   readonly maxUploadBytes: number;
   readonly corsOrigins: readonly string[];

@@ -106,20 +106,8 @@ function refuseUnreadable(request: IncomingMessage): void {
   }
 }
 
-/** What a later version serves is refused now, not ignored: a caller who sends his own key must not be billed to another. */
+/** What a later version serves is refused now, not ignored. */
 function refuseUnofferedHeaders(request: IncomingMessage): void {
-  if (request.headers['x-sallyport-provider-key'] !== undefined) {
-    throw new SallyportError(
-      'REQUEST_INVALID',
-      'Pass-through of a provider key is not offered by this version; store the key instead.',
-    );
-  }
-  if (request.headers['x-sallyport-seal'] !== undefined) {
-    throw new SallyportError(
-      'SEAL_WRONG',
-      'This gateway keeps no sealed keys yet; send the call without a seal.',
-    );
-  }
   // Other protocols on offer (`h2c`) are the server's to ignore; a client that asks for a WebSocket can do with nothing else.
   if (request.headers.upgrade?.toLowerCase().includes('websocket')) {
     throw new SallyportError('REQUEST_INVALID', 'WebSockets are not relayed by this version.', {

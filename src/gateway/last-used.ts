@@ -3,7 +3,7 @@ import type { Store } from '../db/store.ts';
 
 /** When each key and token was last used: kept in memory and written in batches, because no call waits for a database. */
 export interface LastUsed {
-  note(tokenId: string | null, keyId: string, at: number): void;
+  note(tokenId: string | null, keyId: string | null, at: number): void;
   flush(): Promise<void>;
   start(): void;
   stop(): void;
@@ -45,7 +45,7 @@ export function createLastUsed({
   return Object.freeze<LastUsed>({
     note(tokenId, keyId, at) {
       if (tokenId !== null) tokens.set(tokenId, at);
-      keys.set(keyId, at);
+      if (keyId !== null) keys.set(keyId, at);
     },
     flush,
     start: () => {

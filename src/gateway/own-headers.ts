@@ -33,7 +33,8 @@ export function ownHeaders(request: IncomingMessage, corsOrigins: readonly strin
   if (told.dialect === 'anthropic') headers.push('request-id', told.callId);
   if (told.target !== null) {
     const { provider, key } = told.target;
-    headers.push('x-sallyport-provider', provider.name, 'x-sallyport-key', key.id);
+    headers.push('x-sallyport-provider', provider.name);
+    if (key.id !== null) headers.push('x-sallyport-key', key.id);
     headers.push('x-sallyport-key-source', key.source);
   }
   if (told.begin !== null) {

@@ -5,6 +5,7 @@ import type { Journal } from '../journal/journal.ts';
 import type { Provider } from '../providers/provider.ts';
 import { credentialOf } from './credential.ts';
 import type { Ends } from './ends.ts';
+import type { PreparedKey } from '../vault/vault.ts';
 import type { KeySnapshot } from './snapshot.ts';
 import type { Target } from './target.ts';
 import { beginFields, endFields, identityOf } from './use-record.ts';
@@ -39,6 +40,7 @@ export function createProbe({ journal, ends, egress, originOf, isOperatorSet, no
     provider: Provider,
     key: KeySnapshot,
     caller: { readonly workspaceId: string; readonly userId: string },
+    seal: Uint8Array | null,
   ): Promise<ProbeResult> {
     const origin = provider.name === 'custom' ? (key.origins[0] as string) : originOf(provider.name);
     const isOperator = provider.name === 'custom' ? key.isOperatorOrigin : isOperatorSet(origin);
@@ -53,75 +55,94 @@ export function createProbe({ journal, ends, egress, originOf, isOperatorSet, no
       operation: 'key.test',
       upstreamModel: null,
     };
-    const prepared = await key.prepare();
-    const identity = identityOf(newId('call'), { ...caller, tokenId: null }, target, null, false);
-    const startedAtMs = now();
-    const begin = await journal.append('use.begin', beginFields(identity, target, 1, startedAtMs, null));
-    const answer = await new Promise<{ status: number | null; body: Buffer; error: Error | null }>(
-      (resolve) => {
-        let status: number | null = null;
-        let bytes = 0;
-        const chunks: Buffer[] = [];
-        const done = (error: Error | null): void => resolve({ status, body: Buffer.concat(chunks), error });
-        try {
-          if (key.auth === 'none') prepared.checkOrigin(origin);
-          const control = egress.dispatch(
-            {
-              origin,
-              reach: target.reach,
-              method: 'GET',
-              path,
-              headers: ['accept', 'application/json'],
-              body: null,
-              credential: credentialOf(target, prepared),
-              timeouts,
-            },
-            {
-              onStart: () => {},
-              onHeaders: (given) => {
-                status = given;
-              },
-              onData: (chunk) => {
-                bytes += chunk.length;
-                if (bytes <= maxBodyBytes) chunks.push(chunk);
-                else control.abort();
-              },
-              onEnd: () => done(null),
-              onError: (error: EgressError) => done(status === null ? error : null),
-            },
-          );
-        } catch (error) {
-          done(error as Error);
-        }
-      },
-    );
-    const endedAtMs = now();
-    const code = codeOf(provider, answer);
-    const ok = code === null;
-    ends.write(
-      endFields(identity, 1, begin, {
-        final: true,
-        outcome: code ?? 'ok',
-        endReason: answer.error === null ? 'complete' : 'upstream_broken',
-        status: answer.status,
-        upstreamRequestId: null,
-        startedAtMs,
-        endedAtMs,
-        firstByteMs: null,
-        requestBytes: 0,
-        responseBytes: answer.body.length,
-        reading: null,
-      }),
-    );
-    const message = code === null ? null : `API key test failed: ${sentence(code, provider, answer.status)}`;
-    return { ok, status: answer.status, code, ms: endedAtMs - startedAtMs, message };
+    const prepared = await key.prepare(seal);
+    try {
+      const identity = identityOf(
+        newId('call'),
+        { ...caller, tokenId: null },
+        target,
+        key.fingerprint,
+        null,
+        false,
+      );
+      const startedAtMs = now();
+      const begin = await journal.append('use.begin', beginFields(identity, target, 1, startedAtMs, null));
+      const answer = await answerTo(egress, target, prepared);
+      const endedAtMs = now();
+      const code = codeOf(provider, answer);
+      const ok = code === null;
+      ends.write(
+        endFields(identity, 1, begin, {
+          final: true,
+          outcome: code ?? 'ok',
+          endReason: answer.error === null ? 'complete' : 'upstream_broken',
+          status: answer.status,
+          upstreamRequestId: null,
+          startedAtMs,
+          endedAtMs,
+          firstByteMs: null,
+          requestBytes: 0,
+          responseBytes: answer.body.length,
+          reading: null,
+        }),
+      );
+      const message =
+        code === null ? null : `API key test failed: ${sentence(code, provider, answer.status)}`;
+      return { ok, status: answer.status, code, ms: endedAtMs - startedAtMs, message };
+    } finally {
+      prepared.wipe();
+    }
   };
 }
 
-function codeOf(
-  provider: Provider,
-  answer: { status: number | null; body: Buffer; error: Error | null },
-): ErrorCode | null {
+interface Answer {
+  /** The provider's, or null where none came. */
+  readonly status: number | null;
+  readonly body: Buffer;
+  /** Why none came. */
+  readonly error: Error | null;
+}
+
+function answerTo(egress: ProbeDeps['egress'], target: Target, prepared: PreparedKey): Promise<Answer> {
+  return new Promise((resolve) => {
+    let status: number | null = null;
+    let bytes = 0;
+    const chunks: Buffer[] = [];
+    const done = (error: Error | null): void => resolve({ status, body: Buffer.concat(chunks), error });
+    try {
+      if (target.key.auth === 'none') prepared.checkOrigin(target.origin);
+      const control = egress.dispatch(
+        {
+          origin: target.origin,
+          reach: target.reach,
+          method: 'GET',
+          path: target.path,
+          headers: ['accept', 'application/json'],
+          body: null,
+          credential: credentialOf(target, prepared),
+          timeouts,
+        },
+        {
+          onStart: () => {},
+          onHeaders: (given) => {
+            status = given;
+          },
+          onData: (chunk) => {
+            bytes += chunk.length;
+            if (bytes <= maxBodyBytes) chunks.push(chunk);
+            else control.abort();
+          },
+          onEnd: () => done(null),
+          onError: (error: EgressError) => done(status === null ? error : null),
+        },
+      );
+    } catch (error) {
+      done(error as Error);
+    }
+  });
+}
+
+function codeOf(provider: Provider, answer: Answer): ErrorCode | null {
   if (answer.error instanceof SallyportError) return answer.error.code;
   const code = (answer.error as EgressError | null)?.code;
   if (code !== undefined) return code in errorTable ? (code as ErrorCode) : 'UPSTREAM_ERROR';

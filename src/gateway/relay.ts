@@ -7,6 +7,7 @@ import type { EgressControl, EgressError, EgressHandler } from '../egress/egress
 import { SallyportError, type ErrorCode } from '../errors.ts';
 import { answerHeaders, headerOf } from './forwarded-headers.ts';
 import type { Target } from './target.ts';
+import { refusedKey, sentence } from './upstream-words.ts';
 import type { EndReason } from './use-record.ts';
 
 const maxErrorBytes = 64 * 1024;
@@ -212,10 +213,7 @@ export class Relay implements EgressHandler {
       this.#settle({
         outcome: 'UPSTREAM_AUTH',
         endReason: 'complete',
-        refusal: new SallyportError(
-          'UPSTREAM_AUTH',
-          `${target.provider.title} refused the stored key ${target.key.id} (status ${this.#status}).`,
-        ),
+        refusal: refusedKey(target, this.#status),
       });
       this.#control?.abort();
       return;
@@ -282,15 +280,4 @@ export class Relay implements EgressHandler {
   get upstreamRequestId(): string | null {
     return this.#options.target.provider.upstreamRequestId(this.#headers);
   }
-}
-
-function sentence(code: ErrorCode, target: Target): string {
-  const where = target.provider.title;
-  if (code === 'UPSTREAM_TIMEOUT') return `${where} did not answer in time.`;
-  if (code === 'UPSTREAM_UNREACHABLE') return `${where} could not be reached at ${target.origin}.`;
-  if (code === 'EGRESS_REFUSED') return `${target.origin} is not an origin that calls may go to.`;
-  if (code === 'KEY_ORIGIN') return `The key was not stored for ${target.origin}.`;
-  if (code === 'KEY_INVALID') return 'The stored key cannot be sent.';
-  if (code === 'CLIENT_CLOSED') return 'The call was ended.';
-  return `The connection to ${where} failed.`;
 }

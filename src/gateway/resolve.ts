@@ -2,6 +2,7 @@ import { SallyportError } from '../errors.ts';
 import type { Provider } from '../providers/provider.ts';
 import { scrub } from '../telemetry/scrub.ts';
 import type { BaseUrl, Place } from './base-url.ts';
+import { givenKey } from './given-key.ts';
 import { chooseKey } from './key-choice.ts';
 import type { CallerSnapshot, KeySnapshot } from './snapshot.ts';
 import type { Target } from './target.ts';
@@ -23,22 +24,24 @@ export interface Question {
   readonly providerHint: string | null;
   /** A body is being streamed through unread: its model is not known. */
   readonly isOpaque: boolean;
+  /** The call brings its own provider key, which goes before any stored one. */
+  readonly isPassThrough: boolean;
 }
 
 /**
  * Decides where a call goes and whose key pays. Pure.
  *
- * @throws {SallyportError} MODEL_UNKNOWN, MODEL_DIALECT, MODEL_FORBIDDEN, FORBIDDEN, ENDPOINT_FORBIDDEN, NOT_FOUND, REQUEST_INVALID, KEY_*.
+ * @throws {SallyportError} MODEL_UNKNOWN, MODEL_DIALECT, MODEL_FORBIDDEN, FORBIDDEN, ENDPOINT_FORBIDDEN, EGRESS_REFUSED, NOT_FOUND, REQUEST_INVALID, KEY_*.
  */
 export function resolve(resolver: Resolver, caller: CallerSnapshot, question: Question): Target {
-  const { place, method } = question;
+  const { place, method, isPassThrough } = question;
   const choice = choose(resolver, caller, question);
   const { provider } = choice;
   checkToken(caller, choice.name, question, choice.model);
 
-  const keyOf = (): KeySnapshot => chooseKey(caller, choice.name, choice.custom, resolver.now());
-  // Several custom keys may have one name: origin and base path are the chosen one's, both.
-  const customKey = choice.custom ? keyOf() : null;
+  const storedKey = (): KeySnapshot => chooseKey(caller, choice, resolver.now());
+  // Several custom keys may have one name: origin, base path and header are the chosen one's, all.
+  const customKey = choice.custom ? storedKey() : null;
   const basePath = customKey?.basePath ?? provider.basePath;
   const upstream = place.base.kind === 'unified' ? joined(basePath, place.rest) : place.rest;
   if (method === 'TRACE') {
@@ -54,21 +57,21 @@ export function resolve(resolver: Resolver, caller: CallerSnapshot, question: Qu
       'This endpoint hands out provider credentials or administers the account; it is never relayed.',
     );
   }
-  const key = customKey ?? keyOf();
+  const key = isPassThrough ? givenKey(provider, customKey) : (customKey ?? storedKey());
   if (!key.isCallersOwn && provider.isStatefulPath(method, upstream)) {
     throw new SallyportError(
       'ENDPOINT_FORBIDDEN',
       'Files, batches and other stored objects are not relayed on a key that is not your own: its users would see each other’s.',
     );
   }
-  const origin = choice.custom ? (key.origins[0] as string) : resolver.originOf(provider.name);
-  if (!key.origins.includes(origin)) {
+  const origin = customKey === null ? resolver.originOf(provider.name) : (customKey.origins[0] as string);
+  if (key.source !== 'pass-through' && !key.origins.includes(origin)) {
     throw new SallyportError(
       'KEY_ORIGIN',
       `The key was stored for ${key.origins.join(', ')}, and calls to ${provider.title} now go to ${origin}.`,
     );
   }
-  const isOperator = choice.custom ? key.isOperatorOrigin : resolver.isOperatorSet(origin);
+  const isOperator = customKey?.isOperatorOrigin ?? resolver.isOperatorSet(origin);
   return {
     provider,
     key,
@@ -181,8 +184,16 @@ function withoutModel(resolver: Resolver, caller: CallerSnapshot, question: Ques
       `x-sallyport-provider names ${quoted(hint)}, which is neither a provider nor a custom name of yours.`,
     );
   }
+  if (question.isPassThrough) {
+    throw new SallyportError(
+      'REQUEST_INVALID',
+      'This call brings its own provider key and names no model, so that it does not say whose key that is.',
+      { fix: 'Say which provider in the header x-sallyport-provider, or use that provider’s own base URL.' },
+    );
+  }
   const names = new Set<string>();
   for (const key of caller.keys) {
+    if (key.purpose !== 'relay') continue;
     const name = key.provider === 'custom' ? key.name : key.provider;
     if (caller.keyIds?.includes(key.id) === false || caller.providers?.includes(name) === false) continue;
     if (key.provider === 'custom' || resolver.providers.get(name)?.dialect === 'openai') names.add(name);
@@ -208,6 +219,13 @@ function checkToken(caller: CallerSnapshot, name: string, question: Question, mo
     throw new SallyportError(
       'FORBIDDEN',
       `This token may use ${caller.providers.join(', ') || 'no provider'}, and the call is for ${name}.`,
+    );
+  }
+  if (question.isPassThrough && caller.keyIds !== null) {
+    throw new SallyportError(
+      'FORBIDDEN',
+      'This token may use certain stored keys only, and the call brings a key of its own.',
+      { fix: 'Send the call without x-sallyport-provider-key, or use a token that is not bound to keys.' },
     );
   }
   if (caller.models === null) return;

@@ -1,13 +1,15 @@
 import { sql, type Selectable } from 'kysely';
 import type { Schema } from '../db/schema.ts';
 import type { Store, Tx } from '../db/store.ts';
+import { SallyportError } from '../errors.ts';
 import type { ParsedToken } from '../ids.ts';
-import { keyMacFields, tokenMacFields } from '../vault/row-macs.ts';
+import { keyMacFields, sealMacFields, tokenMacFields } from '../vault/row-macs.ts';
 import type { SealedKey, Vault } from '../vault/vault.ts';
 import type { CallerSnapshot, KeySnapshot } from './snapshot.ts';
 
 type TokenRow = Selectable<Schema['tokens']>;
 type KeyRow = Selectable<Schema['provider_keys']>;
+type SealRow = Selectable<Schema['seals']>;
 interface VersionRow {
   readonly wrap: Buffer;
   readonly payload: Buffer;
@@ -21,9 +23,9 @@ export interface SnapshotReaderDeps {
   readonly onForgedRow: (table: string, id: string) => void;
 }
 
-/** Reads what a token grants; null for a token that is unknown, wrong, revoked or forged. The database's errors pass. */
 export function createSnapshotReader({ store, vault, onForgedRow }: SnapshotReaderDeps) {
-  return async function read(token: ParsedToken): Promise<CallerSnapshot | null> {
+  /** What a token grants; null for one that is unknown, wrong, revoked or forged. The database's errors pass. */
+  async function read(token: ParsedToken): Promise<CallerSnapshot | null> {
     const row = await store.asLookup(token.prefix, (tx) =>
       tx.selectFrom('tokens').selectAll().where('prefix', '=', token.prefix).executeTakeFirst(),
     );
@@ -37,16 +39,55 @@ export function createSnapshotReader({ store, vault, onForgedRow }: SnapshotRead
       return null;
     }
     if (row.revoked_at !== null) return null;
+    const seals = await genuineSeals(found.seals);
     const keys: KeySnapshot[] = [];
     for (const key of found.keys) {
-      if (await vault.checkRowMac(key.workspace_id, 'provider_keys', keyMacFields(key), key.mac)) {
-        keys.push(keySnapshot(vault, row, key));
-      } else {
-        onForgedRow('provider_keys', key.id);
-      }
+      const seal = seals.get(key.seal_id ?? '') ?? null;
+      const isGenuine =
+        (key.protection === 'standard' || seal !== null) &&
+        (await vault.checkRowMac(key.workspace_id, 'provider_keys', keyMacFields(key), key.mac));
+      if (isGenuine) keys.push(keySnapshot(vault, row.user_id, key, seal));
+      else onForgedRow('provider_keys', key.id);
     }
     return callerSnapshot(row, keys);
-  };
+  }
+
+  /**
+   * One key, whose row the caller has read and checked.
+   *
+   * @throws {SallyportError} KEY_MISSING: its version is gone. KEY_INVALID: its seal's row was edited behind our back.
+   */
+  async function readOne(key: KeyRow, { userId }: { readonly userId: string }): Promise<KeySnapshot> {
+    const found = await store.asWorkspace(key.workspace_id, async (tx) => ({
+      version: await tx
+        .selectFrom('provider_key_versions')
+        .select(['wrap', 'payload', 'workspace_key_version'])
+        .where('key_id', '=', key.id)
+        .where('version', '=', key.version)
+        .executeTakeFirst(),
+      seals: key.seal_id === null ? [] : await readSeals(tx, key.workspace_id, [key.seal_id]),
+    }));
+    if (found.version === undefined) throw new SallyportError('KEY_MISSING', 'The key is gone.');
+    const seal = (await genuineSeals(found.seals)).get(key.seal_id ?? '') ?? null;
+    if (key.protection === 'sealed' && seal === null)
+      throw new SallyportError('KEY_INVALID', 'The seal of the key was changed behind the gateway’s back.');
+    return keySnapshot(vault, userId, { ...key, ...found.version }, seal);
+  }
+
+  /** Whoever can exchange a public key would have the next keys sealed to himself: nothing is done with such a row. */
+  async function genuineSeals(rows: readonly SealRow[]): Promise<ReadonlyMap<string, SealRow>> {
+    const genuine = new Map<string, SealRow>();
+    for (const seal of rows) {
+      if (await vault.checkRowMac(seal.workspace_id, 'seals', sealMacFields(seal), seal.mac)) {
+        genuine.set(seal.id, seal);
+      } else {
+        onForgedRow('seals', seal.id);
+      }
+    }
+    return genuine;
+  }
+
+  return Object.freeze({ read, readOne });
 }
 
 async function readWorkspace(tx: Tx, token: TokenRow) {
@@ -74,20 +115,32 @@ async function readWorkspace(tx: Tx, token: TokenRow) {
     )
     .orderBy('k.id', 'desc')
     .execute();
+  const sealIds = [...new Set(keys.flatMap((key) => key.seal_id ?? []))];
+  const seals = sealIds.length === 0 ? [] : await readSeals(tx, token.workspace_id, sealIds);
   const sealedKeys = workspaceKeys.map((row) => ({
     workspaceId: row.workspace_id,
     version: row.version,
     rootKeyId: row.root_key_id,
     record: row.record,
   }));
-  return { workspaceKeys: sealedKeys, keys };
+  return { workspaceKeys: sealedKeys, keys, seals };
 }
 
-/** A key as the user sees it who makes the call, or tests it. */
-export function keySnapshot(
+function readSeals(tx: Tx, workspaceId: string, ids: readonly string[]): Promise<SealRow[]> {
+  return tx
+    .selectFrom('seals')
+    .selectAll()
+    .where('workspace_id', '=', workspaceId)
+    .where('id', 'in', ids)
+    .execute();
+}
+
+/** A key as its user sees it. @param seal  its row, with a MAC that was checked; null for a standard key. */
+function keySnapshot(
   vault: Pick<Vault, 'prepare'>,
-  user: { readonly user_id: string },
+  userId: string,
   row: KeyRow & VersionRow,
+  seal: Pick<SealRow, 'public_key'> | null,
 ): KeySnapshot {
   const auth = row.auth as KeySnapshot['auth'];
   const sealed: SealedKey = {
@@ -96,12 +149,14 @@ export function keySnapshot(
     version: row.version,
     provider: row.provider,
     protection: row.protection,
+    sealId: row.seal_id,
+    sealPublicKey: seal?.public_key ?? null,
     workspaceKeyVersion: row.workspace_key_version,
     wrap: row.wrap,
     payload: row.payload,
     auth,
   };
-  const isCallersOwn = row.user_id === user.user_id;
+  const isCallersOwn = row.user_id === userId;
   return {
     id: row.id,
     name: row.name,
@@ -114,10 +169,12 @@ export function keySnapshot(
     basePath: row.base_path,
     isOperatorOrigin: row.operator_origin,
     version: row.version,
+    fingerprint: row.fingerprint,
+    purpose: row.purpose,
     isActive: row.is_active,
     expiresAt: row.expires_at?.getTime() ?? null,
     sealed,
-    prepare: () => vault.prepare(sealed),
+    prepare: (secret) => vault.prepare(sealed, secret),
   };
 }
 

@@ -15,12 +15,21 @@ export interface KeySnapshot {
   readonly basePath: string;
   readonly isOperatorOrigin: boolean;
   readonly version: number;
+  /** Of the value, 16 hex digits; null where the gateway never saw it, or there is none. */
+  readonly fingerprint: string | null;
+  /** `usage`: has power over the account, and is never lent out for a call. */
+  readonly purpose: 'relay' | 'usage';
   readonly isActive: boolean;
   /** ms since the epoch, or null. */
   readonly expiresAt: number | null;
   readonly sealed: SealedKey;
-  /** Unwraps down to the record key; the payload stays closed. Cached by the vault. */
-  prepare(): Promise<PreparedKey>;
+  /**
+   * Unwraps down to the record key; the payload stays closed. Cached by the vault.
+   *
+   * @param seal 32 bytes, the caller's to wipe when the call is over; a standard key does without.
+   * @throws {SallyportError} SEAL_REQUIRED, SEAL_WRONG, KEY_INVALID, VAULT_SEALED.
+   */
+  prepare(seal: Uint8Array | null): Promise<PreparedKey>;
 }
 
 /**

@@ -4,10 +4,20 @@ import type { KeySnapshot } from './snapshot.ts';
 /** Whose key pays (VAULT.md, "Life of a provider key"). */
 export type KeySource = 'own' | 'shared' | 'managed' | 'pass-through';
 
+/** A key that came with its call (VAULT.md, "Protections"): kept nowhere, so that there is nothing to name it by but its fingerprint. */
+export interface GivenKey {
+  readonly id: null;
+  readonly version: null;
+  readonly source: 'pass-through';
+  readonly protection: 'none';
+  readonly isCallersOwn: true;
+  readonly auth: 'bearer' | `header:${string}`;
+}
+
 /** Where one call goes: decided before anything is opened. */
 export interface Target {
   readonly provider: Provider;
-  readonly key: KeySnapshot;
+  readonly key: KeySnapshot | GivenKey;
   readonly origin: string;
   readonly reach: 'public' | 'operator';
   /** Path and query as sent upstream. */

@@ -11,9 +11,11 @@ export interface UseIdentity {
   readonly workspaceId: string;
   readonly tokenId: string | null;
   readonly userId: string | null;
-  readonly keyId: string;
-  readonly keyVersion: number;
+  /** Null, and the version too, for a key that came with the call. */
+  readonly keyId: string | null;
+  readonly keyVersion: number | null;
   readonly keySource: string;
+  readonly keyFingerprint: string | null;
   readonly provider: string;
   readonly operation: string;
   readonly model: string | null;
@@ -40,6 +42,7 @@ export function identityOf(
   callId: string,
   caller: Pick<CallerSnapshot, 'workspaceId' | 'userId'> & { readonly tokenId: string | null },
   target: Target,
+  keyFingerprint: string | null,
   model: string | null,
   isStream: boolean,
 ): UseIdentity {
@@ -51,6 +54,7 @@ export function identityOf(
     keyId: target.key.id,
     keyVersion: target.key.version,
     keySource: target.key.source,
+    keyFingerprint,
     provider: target.provider.name,
     operation: target.operation,
     model,

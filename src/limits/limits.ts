@@ -24,6 +24,10 @@ export interface Limits {
   countAuthFailure(ip: string): void;
   /** Before a look-up is spent on this address. @throws SallyportError RATE_LIMITED with retryAfter, seconds */
   checkAuthFailures(ip: string): void;
+  /** A seal was refused: counts for this token at this address, for the token wherever it is used, and as a refused credential. */
+  countSealFailure(tokenId: string, ip: string): void;
+  /** Before another seal is tried. @throws SallyportError RATE_LIMITED with retryAfter, seconds */
+  checkSealFailures(tokenId: string, ip: string): void;
 }
 
 export interface LimitsOptions {
@@ -31,10 +35,13 @@ export interface LimitsOptions {
   readonly clock: () => number;
   /** Refused credentials per address and minute. 30: a script with a wrong token is told so for a while, a guesser gets nowhere. */
   readonly authFailuresPerMinute?: number;
-  /** Tokens and addresses remembered; the oldest are forgotten first. */
+  /** Tokens, and addresses with refusals, remembered; the oldest are forgotten first. */
   readonly maxTokens?: number;
   readonly maxAddresses?: number;
 }
+
+/** A passphrase may stand behind a seal, and many addresses behind one guesser: a token gets no more guesses than this many addresses would. */
+const sealAddresses = 10;
 
 interface TokenState {
   bucket: Bucket;
@@ -49,7 +56,21 @@ export function createLimits(options: LimitsOptions): Limits {
   const { clock, authFailuresPerMinute = 30, maxTokens = 100_000, maxAddresses = 50_000 } = options;
   // Forgetting a token with running calls would forget its leases.
   const tokens = createBoundedMap<TokenState>(maxTokens, (state) => state.running === 0);
+  /** By address, by token, and by token and address. */
   const failures = createBoundedMap<Bucket>(maxAddresses, () => true);
+
+  const count = (who: string, perMinute: number): void => {
+    failures.set(who, charge(drain(failures.get(who) ?? rested, clock()), perMinute));
+  };
+  const check = (who: string, perMinute: number, message: string): void => {
+    const known = failures.get(who);
+    if (known === undefined) return;
+    const bucket = drain(known, clock());
+    if (bucket.owedMs === 0) failures.delete(who);
+    else failures.set(who, bucket);
+    const afterMs = waitMs(bucket, perMinute);
+    if (afterMs > 0) refuse(message, afterMs);
+  };
 
   return Object.freeze({
     admit(scope: Scope): Lease {
@@ -76,21 +97,26 @@ export function createLimits(options: LimitsOptions): Limits {
       };
     },
 
-    countAuthFailure(ip: string): void {
-      const group = addressGroup(ip);
-      const bucket = drain(failures.get(group) ?? rested, clock());
-      failures.set(group, charge(bucket, authFailuresPerMinute));
-    },
+    countAuthFailure: (ip: string): void => count(addressGroup(ip), authFailuresPerMinute),
 
     checkAuthFailures(ip: string): void {
+      check(addressGroup(ip), authFailuresPerMinute, 'Too many refused credentials from this address.');
+    },
+
+    countSealFailure(tokenId: string, ip: string): void {
       const group = addressGroup(ip);
-      const known = failures.get(group);
-      if (known === undefined) return;
-      const bucket = drain(known, clock());
-      if (bucket.owedMs === 0) failures.delete(group);
-      else failures.set(group, bucket);
-      const afterMs = waitMs(bucket, authFailuresPerMinute);
-      if (afterMs > 0) refuse('Too many refused credentials from this address.', afterMs);
+      count(group, authFailuresPerMinute);
+      count(`${tokenId} ${group}`, authFailuresPerMinute);
+      count(tokenId, authFailuresPerMinute * sealAddresses);
+    },
+
+    checkSealFailures(tokenId: string, ip: string): void {
+      check(
+        `${tokenId} ${addressGroup(ip)}`,
+        authFailuresPerMinute,
+        'Too many wrong seals with this token from this address.',
+      );
+      check(tokenId, authFailuresPerMinute * sealAddresses, 'Too many wrong seals with this token.');
     },
   });
 }

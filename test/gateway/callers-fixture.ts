@@ -19,6 +19,8 @@ export function keyOf(provider: string, more: Partial<KeySnapshot> = {}): KeySna
     basePath: known?.basePath ?? '/v1',
     isOperatorOrigin: false,
     version: 1,
+    fingerprint: 'f00d5ea1f00d5ea1',
+    purpose: 'relay',
     isActive: true,
     expiresAt: null,
     sealed: {
@@ -27,6 +29,8 @@ export function keyOf(provider: string, more: Partial<KeySnapshot> = {}): KeySna
       version: 1,
       provider,
       protection: 'standard',
+      sealId: null,
+      sealPublicKey: null,
       workspaceKeyVersion: 1,
       wrap: Buffer.alloc(0),
       payload: Buffer.alloc(0),

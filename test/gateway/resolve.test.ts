@@ -24,6 +24,7 @@ function to(
     model,
     providerHint: null,
     isOpaque: false,
+    isPassThrough: false,
     ...more,
   });
 }
@@ -167,7 +168,7 @@ t.test('the first source that has a key decides who pays, and is never passed ov
   const own = keyOf('openai');
   const shared = keyOf('openai', { source: 'shared' });
   const managed = keyOf('openai', { source: 'managed' });
-  const pay = (...keys: (typeof own)[]): string => to(chat, 'gpt-4o', {}, callerOf(keys)).key.id;
+  const pay = (...keys: (typeof own)[]): string | null => to(chat, 'gpt-4o', {}, callerOf(keys)).key.id;
   t.equal(pay(own, shared, managed), own.id);
   t.equal(pay(shared, managed), shared.id);
   t.equal(pay(managed), managed.id);
@@ -177,7 +178,18 @@ t.test('the first source that has a key decides who pays, and is never passed ov
   t.equal(refusal(() => pay(expired, managed)).code, 'KEY_EXPIRED');
   t.equal(pay(expired, keyOf('openai', { id: 'second' })), 'second', 'another of the same source may');
   t.equal(pay({ ...own, expiresAt: now + 1 }), own.id);
-  t.equal(refusal(() => pay({ ...own, protection: 'sealed' })).code, 'SEAL_REQUIRED');
+  const sealed = { ...own, protection: 'sealed' } as const;
+  t.equal(pay(sealed, shared), own.id, 'whether a seal came along is seen when it is opened');
+  const usage = { ...own, purpose: 'usage' } as const;
+  t.equal(pay(usage, shared), shared.id, 'what administers the account is no key for calls');
+  t.match(
+    refusal(() => pay(usage)),
+    {
+      code: 'KEY_MISSING',
+      message: /administers the account/,
+      fix: /^Make one at https:\/\/platform\.openai\.com\/api-keys and store it: bin/,
+    },
+  );
   t.match(
     refusal(() => pay()),
     { code: 'KEY_MISSING', fix: /keys add --provider openai/ },
@@ -232,6 +244,7 @@ t.test('a key goes to the origin that it was stored for and to no other', async 
     model: 'gpt-4o',
     providerHint: null,
     isOpaque: false,
+    isPassThrough: false,
   };
   t.equal(refusal(() => resolve(moved, everyone, question)).code, 'KEY_ORIGIN');
   t.equal(to(chat, 'gpt-4o').reach, 'public');

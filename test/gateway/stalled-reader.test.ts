@@ -17,6 +17,7 @@ async function stall(
     model: null,
     providerHint: null,
     isOpaque: false,
+    isPassThrough: false,
   });
   const ended = Promise.withResolvers<{ result: RelayResult; isAborted: boolean; isDestroyed: boolean }>();
   const server = createServer((request, response) => {

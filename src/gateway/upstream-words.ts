@@ -1,0 +1,29 @@
+import { SallyportError, type ErrorCode } from '../errors.ts';
+import type { Target } from './target.ts';
+
+/** A provider's refusal of the key, told without a word of its own: providers echo parts of keys. */
+export function refusedKey({ provider, key }: Target, status: number): SallyportError {
+  if (key.source === 'pass-through') {
+    return new SallyportError(
+      'UPSTREAM_AUTH',
+      `${provider.title} refused the key that came with the call (status ${status}).`,
+      { fix: 'Check what you send in x-sallyport-provider-key.' },
+    );
+  }
+  return new SallyportError(
+    'UPSTREAM_AUTH',
+    `${provider.title} refused the stored key ${key.id} (status ${status}).`,
+  );
+}
+
+/** What became of the way to the provider, for whoever reads the answer. */
+export function sentence(code: ErrorCode, target: Target): string {
+  const where = target.provider.title;
+  if (code === 'UPSTREAM_TIMEOUT') return `${where} did not answer in time.`;
+  if (code === 'UPSTREAM_UNREACHABLE') return `${where} could not be reached at ${target.origin}.`;
+  if (code === 'EGRESS_REFUSED') return `${target.origin} is not an origin that calls may go to.`;
+  if (code === 'KEY_ORIGIN') return `The key is not for ${target.origin}.`;
+  if (code === 'KEY_INVALID') return 'The key cannot be sent.';
+  if (code === 'CLIENT_CLOSED') return 'The call was ended.';
+  return `The connection to ${where} failed.`;
+}
