@@ -84,11 +84,12 @@ export function createActs({ store, journal, hashIp, clock }: ActsDeps): Act {
   };
 }
 
-function subjectOf({ keyId, tokenId, userId }: ActFields): ActFields {
+function subjectOf({ keyId, tokenId, userId, sealId }: ActFields): ActFields {
   return {
     ...(keyId === undefined ? {} : { keyId }),
     ...(tokenId === undefined ? {} : { tokenId }),
     ...(userId === undefined ? {} : { userId }),
+    ...(sealId === undefined ? {} : { sealId }),
   };
 }
 

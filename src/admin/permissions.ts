@@ -10,6 +10,11 @@ const table = {
   'keys:read': ['owner', 'admin', 'member', 'viewer'],
   'keys:write': ['owner', 'admin', 'member'],
   'keys:all': ['owner', 'admin'],
+  /** With the whole workspace; with users by name whoever may write the key. */
+  'keys:share': ['owner', 'admin'],
+  /** Public keys are for whoever stores keys; to delete another's seal takes `keys:all`. */
+  'seals:read': ['owner', 'admin', 'member', 'viewer'],
+  'seals:write': ['owner', 'admin', 'member'],
   'tokens:read': ['owner', 'admin', 'member', 'viewer'],
   'tokens:write': ['owner', 'admin', 'member'],
   'tokens:all': ['owner', 'admin'],

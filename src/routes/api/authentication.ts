@@ -48,10 +48,10 @@ export function addAuthentication(app: FastifyInstance, deps: AuthenticationDeps
     if (needs !== null && !can(request.caller.role, needs)) {
       throw new SallyportError('FORBIDDEN', `The role ${request.caller.role} may not do this (${needs}).`);
     }
-    if (takesValue === true && !deps.isSecure(request)) {
+    if ((takesValue === true || carriesSeal(request)) && !deps.isSecure(request)) {
       throw new SallyportError(
         'TLS_REQUIRED',
-        'This request may carry a provider key and came over plain http; its body was not read.',
+        'This request may carry a provider key or a seal and came over plain http; its body was not read.',
       );
     }
     // Whoever is at the socket or the data directory itself needs no gateway to change it.
@@ -75,6 +75,10 @@ export function addAuthentication(app: FastifyInstance, deps: AuthenticationDeps
       throw error;
     }
   }
+}
+
+function carriesSeal({ headers }: FastifyRequest): boolean {
+  return headers['x-sallyport-seal'] !== undefined || headers['x-sallyport-new-seal'] !== undefined;
 }
 
 function tooMany(retryAfter: number): SallyportError {
