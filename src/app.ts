@@ -4,9 +4,12 @@ import { createAudit } from './admin/audit.ts';
 import type { Caller } from './admin/caller.ts';
 import { createCallers as createAdminCallers } from './admin/callers.ts';
 import { countKeys } from './admin/key-counts.ts';
+import { createKeyShred } from './admin/key-shred.ts';
 import { createKeys, type Keys } from './admin/keys.ts';
 import { createMembers } from './admin/members.ts';
 import { createIsOperator } from './admin/operator.ts';
+import { createProviders } from './admin/providers.ts';
+import { createSeals } from './admin/seals.ts';
 import { createTokens } from './admin/tokens.ts';
 import { createUsageReports } from './admin/usage.ts';
 import { createUsers } from './admin/users.ts';
@@ -17,7 +20,7 @@ import { SallyportError } from './errors.ts';
 import { createDataPlane, type DataPlane } from './gateway/data-plane.ts';
 import type { Installation } from './installation.ts';
 import { createLimits } from './limits/limits.ts';
-import { providers } from './providers/catalogue.ts';
+import { isAdministrative, providers } from './providers/catalogue.ts';
 import { apiRoutes } from './routes/api/api.ts';
 import { createClientAddresses, isLoopback } from './routes/client-address.ts';
 import { createEdge, type Edge, type EdgeRequest } from './routes/edge.ts';
@@ -92,32 +95,38 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     await dataPlane.epoch.refresh();
     return acted;
   };
-  const workspaces = createWorkspaces({ store, act, vault, clock });
+  const shredder = createKeyShred({ store, act, journal });
+  const workspaces = createWorkspaces({ store, act, vault, shredder, clock });
   const keys = createKeys({
     store,
     act,
     vault,
     places: {
       providers: new Map([...providers].filter(([name]) => name !== 'custom')),
+      isAdministrative,
       originOf,
       allowOrigins: config.allowOrigins,
       checkOrigin: (origin, reach) => egress.checkOrigin(origin, reach),
     },
-    probe: (caller, key) => dataPlane.probe(caller, key),
+    probe: (caller, key, seal) => dataPlane.probe(caller, key, seal),
     clock,
   });
+  const onForgedRow = (kind: string, record: string): void =>
+    log.error('database.forged-row', { kind, record });
   const callers = createAdminCallers({
     store,
     vault,
     isOperator,
     clock,
-    onForgedRow: (kind, record) => log.error('database.forged-row', { kind, record }),
+    onForgedRow,
   });
   const services = {
     keys,
+    seals: createSeals({ store, act, vault, clock, onForgedRow }),
     tokens: createTokens({ store, act, vault, clock }),
-    users: createUsers({ store, act, isOperator, clock }),
+    users: createUsers({ store, act, shredder, isOperator, clock }),
     members: createMembers({ store, act, isOperator, clock }),
+    providers: createProviders({ providers, originOf }),
     workspaces,
     usage: createUsageReports({ store, clock }),
     audit: createAudit({ store }),

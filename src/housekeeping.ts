@@ -1,4 +1,5 @@
 import path from 'node:path';
+import { createReminders } from './admin/key-life.ts';
 import { findUndecryptable } from './admin/key-survey.ts';
 import type { Config } from './config.ts';
 import type { Installation } from './installation.ts';
@@ -6,18 +7,24 @@ import { verifyJournal } from './journal/verify.ts';
 import type { Log } from './telemetry/log.ts';
 import type { Metrics } from './telemetry/metrics.ts';
 
-const dayMs = 24 * 60 * 60 * 1000;
+const hourMs = 60 * 60 * 1000;
+const dayMs = 24 * hourMs;
 
 /**
- * What the gateway looks after by itself: at the start whether all stored keys open, and every day that and the whole journal. Findings
- * are metrics and log lines; nothing is mended by itself.
+ * What the gateway looks after by itself: at the start whether all stored keys open, and every day that and the whole journal; at the
+ * start and every hour which keys expire soon or want a new value. Findings are metrics, log lines and records; nothing is mended by
+ * itself.
  *
  * @returns ends it.
  */
 export function keepHouse(
   config: Config,
-  { store, vault }: Installation,
-  { log, metrics }: { readonly log: Log; readonly metrics: Metrics },
+  { store, vault, journal }: Pick<Installation, 'store' | 'vault' | 'journal'>,
+  {
+    log,
+    metrics,
+    clock = Date.now,
+  }: { readonly log: Log; readonly metrics: Metrics; readonly clock?: () => number },
 ): () => void {
   let isStopped = false;
   const attempt = async (what: string, work: () => Promise<void>): Promise<void> => {
@@ -40,10 +47,19 @@ export function keepHouse(
       for (const { stream, seq, kind } of problems.slice(0, 20))
         log.error('journal.problem', { stream, seq, kind });
     });
-  void surveyKeys();
+  const reminders = createReminders({
+    store,
+    journal,
+    clock,
+    onReminder: ({ event, ...fields }) => log.warn(event, fields),
+  });
+  const remind = (): Promise<void> => attempt('reminders', () => reminders.remind());
+  void surveyKeys().then(remind);
   const daily = setInterval(() => void surveyKeys().then(verify), dayMs).unref();
+  const hourly = setInterval(() => void remind(), hourMs).unref();
   return () => {
     isStopped = true;
     clearInterval(daily);
+    clearInterval(hourly);
   };
 }

@@ -6,6 +6,17 @@ import type { Act } from './acts.ts';
 import type { Caller } from './caller.ts';
 import { found, notFound } from './found.ts';
 import { createOnce, onceOf } from './idempotency.ts';
+import { findDuplicates } from './key-duplicates.ts';
+import {
+  type ContentVault,
+  hasContent,
+  type KeyContent,
+  readProtection,
+  sealContent,
+  type SentContent,
+  type SentProtection,
+  withContent,
+} from './key-content.ts';
 import {
   checkNotIn,
   checkSharing,
@@ -14,13 +25,14 @@ import {
   demandStoring,
   insertVersion,
   macOfKey,
-  sealRow,
+  storedFor,
 } from './key-row.ts';
 import {
   checkShape,
   type Place,
   type PlaceInput,
   type Places,
+  purposeOf,
   readPlace,
   readProvider,
 } from './key-place.ts';
@@ -28,12 +40,14 @@ import { type KeyRow, type KeyView, type Sharing, viewKey } from './key-view.ts'
 import { invalid, readMaybeMoment } from './moment.ts';
 import { can, demand } from './permissions.ts';
 
-export interface NewKey extends PlaceInput {
+export interface NewKey extends PlaceInput, SentContent, SentProtection {
   readonly description?: string | null | undefined;
   readonly expiresAt?: string | null | undefined;
   /** Left out: the caller's own user. */
   readonly userId?: string | undefined;
   readonly sharedWith?: Sharing | undefined;
+  /** 180 days unless told; null: never. */
+  readonly rotateAfterDays?: number | null | undefined;
   /** Stores a value of another shape than the provider's keys have. */
   readonly force?: boolean | undefined;
 }
@@ -41,10 +55,13 @@ export interface NewKey extends PlaceInput {
 export interface KeyIntakeDeps {
   readonly store: Pick<Store, 'asWorkspace'>;
   readonly act: Act;
-  readonly vault: Pick<Vault, 'sealSecret' | 'rowMac' | 'checkRowMac'>;
+  readonly vault: ContentVault & Pick<Vault, 'fingerprintOf'>;
   readonly places: Places;
   readonly clock: () => number;
 }
+
+/** A reminder, not a rule: half a year is what most policies ask for. */
+const usualRotationDays = 180;
 
 type Draft = Omit<KeyRow, 'mac' | 'last4' | 'fingerprint'>;
 
@@ -52,14 +69,14 @@ type Draft = Omit<KeyRow, 'mac' | 'last4' | 'fingerprint'>;
 export function createKeyIntake({ store, act, vault, places, clock }: KeyIntakeDeps) {
   return Object.freeze({
     /**
-     * @param secret printable ASCII, 8 to 8192 bytes; null with auth `none`.
+     * @param value printable ASCII, 8 to 8192 bytes; null with auth `none`, or where the input holds it sealed.
      * @param replay finds the key of an earlier request with the same Idempotency-Key.
-     * @throws {SallyportError} REQUEST_INVALID, KEY_FORMAT, EGRESS_REFUSED, NOT_FOUND, FORBIDDEN, CONFLICT.
+     * @throws {SallyportError} REQUEST_INVALID, KEY_FORMAT, EGRESS_REFUSED, NOT_FOUND, FORBIDDEN, CONFLICT, KEY_INVALID (the seal).
      */
     async create(
       caller: Caller,
       input: NewKey,
-      secret: Buffer | null,
+      value: Buffer | null,
       idempotencyKey: string | null,
       replay: (id: string) => Promise<KeyView>,
     ): Promise<KeyView> {
@@ -72,22 +89,38 @@ export function createKeyIntake({ store, act, vault, places, clock }: KeyIntakeD
       // By the network he also stores what his customers name; private origins are for his own keys, or for his own command line.
       const isOperators = caller.isOperator && (caller.type !== 'admin' || userId === caller.userId);
       const place = readPlace(places, isOperators, provider, input);
-      checkValue(provider, place, input, secret);
       const expiresAt = readMaybeMoment('/expiresAt', input.expiresAt);
-      const draft = draftOf(caller, userId, provider, 'own', place, input, expiresAt);
-
-      // Of the value only its keyed fingerprint: a plain hash would let a reader of the database test guesses.
-      const fingerprint = idempotencyKey === null ? null : await fingerprintOf(caller, draft, secret);
-      return createOnce(store, caller, onceOf(idempotencyKey, 'key', { ...input, fingerprint }), clock(), {
-        create: (remember) => storeNew(caller, draft, secret, input.force ?? false, remember),
-        replay,
-      });
+      return withContent(
+        vault,
+        { workspaceId: caller.workspaceId, provider },
+        input,
+        value,
+        async (content) => {
+          checkContent(provider, place, input, content);
+          const draft = {
+            ...draftOf(caller, userId, provider, 'own', place, input, expiresAt),
+            ...readProtection(input, place.auth, content),
+            purpose: purposeOf(places, provider, content.secret),
+          };
+          // Of the value only its keyed fingerprint: a plain hash would let a reader of the database test guesses. Sealed to the intake
+          // key it is another text each time.
+          const { sealedValue: _, ...told } = input;
+          const fingerprint =
+            idempotencyKey === null || content.secret === null
+              ? null
+              : await vault.fingerprintOf(caller.workspaceId, content.secret);
+          return createOnce(store, caller, onceOf(idempotencyKey, 'key', { ...told, fingerprint }), clock(), {
+            create: (remember) => storeNew(caller, draft, content, input.force ?? false, remember),
+            replay,
+          });
+        },
+      );
     },
 
     /** By the workspace's fingerprint, so that no value has to be opened. */
-    async isSameValue(tx: Tx, row: KeyRow, secret: Buffer): Promise<boolean> {
+    async isSameValue(row: KeyRow, secret: Buffer): Promise<boolean> {
       checkSecret(secret);
-      return (await sealRow(tx, vault, row, secret)).fingerprint === row.fingerprint;
+      return (await vault.fingerprintOf(row.workspace_id, secret)) === row.fingerprint;
     },
 
     /** The operator's own key, by way of his environment: its shape is taken as it is. */
@@ -95,17 +128,25 @@ export function createKeyIntake({ store, act, vault, places, clock }: KeyIntakeD
       checkSecret(secret);
       const input = { name: provider, provider, description: 'From the environment' };
       const place = readPlace(places, false, readProvider(places, input), input);
-      const draft = draftOf(caller, caller.userId, provider, 'managed', place, input, null);
-      return storeNew(caller, draft, secret, true, () => Promise.resolve());
+      const draft = {
+        ...draftOf(caller, caller.userId, provider, 'managed', place, input, null),
+        purpose: purposeOf(places, provider, secret),
+      };
+      return storeNew(caller, draft, { secret, sealedPayload: null }, true, () => Promise.resolve());
     },
   });
 
-  function checkValue(provider: string, place: Place, input: NewKey, secret: Buffer | null): void {
+  function checkContent(provider: string, place: Place, input: NewKey, content: KeyContent): void {
+    const { secret } = content;
     if (place.auth === 'none') {
-      if (secret !== null) throw invalid('/value', 'is not for auth none: nothing is sent there');
+      if (hasContent(content)) throw invalid('/value', 'is not for auth none: nothing is sent there');
+      if (typeof input.rotateAfterDays === 'number')
+        throw invalid('/rotateAfterDays', 'is not for auth none: there is no value');
       return;
     }
-    if (secret === null) throw invalid('/value', 'is required');
+    if (!hasContent(content)) throw invalid('/value', 'is required');
+    // What a client sealed himself nobody here can look into.
+    if (secret === null) return;
     checkSecret(secret);
     if (input.force !== true) checkShape(places.providers.get(provider), provider, secret);
     checkNotIn(secret, { name: input.name, description: input.description });
@@ -114,7 +155,7 @@ export function createKeyIntake({ store, act, vault, places, clock }: KeyIntakeD
   async function storeNew(
     caller: Caller,
     draft: Draft,
-    secret: Buffer | null,
+    content: KeyContent,
     isForced: boolean,
     remember: (tx: Tx, id: string) => Promise<void>,
   ): Promise<KeyView> {
@@ -124,19 +165,23 @@ export function createKeyIntake({ store, act, vault, places, clock }: KeyIntakeD
       userId: user_id,
       provider,
       source,
+      purpose: draft.purpose,
       auth,
       origins,
       operatorOrigin: operator_origin,
       sharedWith: draft.shared_with,
+      ...(draft.seal_id === null ? {} : { sealId: draft.seal_id }),
       isForced,
       version: 1,
     };
+    // A first reading of the workspace's key takes a connection of its own, which a full pool would not have inside the transaction.
+    await vault.workspaceKey(caller.workspaceId, 1);
     const { value } = await act(caller, 'key.create', fields, async (tx) => {
-      await demandStoring(tx, caller.workspaceId);
+      await demandStoring(tx, caller.workspaceId, storedFor(draft));
       await checkUser(tx, caller, user_id);
       await checkSharing(tx, caller, draft.shared_with);
       if (provider === 'custom') await claimCustomName(tx, draft);
-      const sealed = await sealRow(tx, vault, draft, secret);
+      const sealed = await sealContent(tx, vault, draft, content);
       const bare = { ...draft, last4: sealed.last4, fingerprint: sealed.fingerprint };
       const row: KeyRow = { ...bare, mac: await macOfKey(vault, bare) };
       await tx
@@ -145,15 +190,11 @@ export function createKeyIntake({ store, act, vault, places, clock }: KeyIntakeD
         .execute();
       await insertVersion(tx, row, sealed, row.created_at);
       await remember(tx, row.id);
-      return row;
+      return { row, duplicates: await findDuplicates(tx, caller, [row]) };
     });
-    return viewKey(value, caller, clock());
+    return viewKey(value.row, caller, clock(), value.duplicates);
   }
 
-  async function fingerprintOf(caller: Caller, draft: Draft, secret: Buffer | null): Promise<string | null> {
-    return (await store.asWorkspace(caller.workspaceId, (tx) => sealRow(tx, vault, draft, secret)))
-      .fingerprint;
-  }
   function draftOf(
     caller: Caller,
     userId: string,
@@ -164,6 +205,7 @@ export function createKeyIntake({ store, act, vault, places, clock }: KeyIntakeD
     expiresAt: Date | null,
   ): Draft {
     const now = new Date(clock());
+    const { rotateAfterDays = usualRotationDays } = input;
     return {
       id: newId('key', now.getTime()),
       workspace_id: caller.workspaceId,
@@ -186,7 +228,7 @@ export function createKeyIntake({ store, act, vault, places, clock }: KeyIntakeD
       last_used_at: null,
       last_test: null,
       purpose: 'relay',
-      rotate_after_days: 180,
+      rotate_after_days: place.auth === 'none' ? null : rotateAfterDays,
       value_set_at: now,
       expiry_warned_days: null,
       rotation_reminded_at: null,

@@ -4,6 +4,9 @@ import { invalid } from './moment.ts';
 
 /** What the catalogue of providers tells this room. */
 export interface KnownProvider {
+  readonly title: string;
+  /** Where a person makes keys. */
+  readonly keyPage: string;
   readonly basePath: string;
   readonly credential: { readonly header: string; readonly prefix: string };
   readonly keyShape: { readonly pattern: (key: Buffer) => boolean; readonly hint: string };
@@ -11,6 +14,8 @@ export interface KnownProvider {
 
 export interface Places {
   readonly providers: ReadonlyMap<string, KnownProvider>;
+  /** Does a value give power over a provider's account? */
+  readonly isAdministrative: (provider: string, secret: Buffer) => boolean;
   /** The origin in force for a known provider: canonical, or set by the operator. */
   readonly originOf: (provider: string) => string;
   /** Origins that the operator listed (`SALLYPORT_ALLOW_ORIGINS`). */
@@ -91,7 +96,7 @@ function knownPlace({ providers, originOf }: Places, provider: string, input: Pl
   return place;
 }
 
-function authOf({ credential }: KnownProvider): Auth {
+export function authOf({ credential }: Pick<KnownProvider, 'credential'>): Auth {
   return credential.header === 'authorization' && credential.prefix === 'Bearer '
     ? 'bearer'
     : `header:${credential.header}`;
@@ -150,5 +155,32 @@ export function checkShape(known: KnownProvider | undefined, provider: string, s
   throw new SallyportError(
     'KEY_FORMAT',
     `Invalid API key format: a key for ${provider} looks like ${known.keyShape.hint}.`,
+    { fix: `Check what was pasted; keys are made at ${known.keyPage}. force: true stores it anyway.` },
+  );
+}
+
+/** What a key may be used for, by its value. One that is not known here is judged where it is opened. */
+export function purposeOf(
+  { isAdministrative }: Pick<Places, 'isAdministrative'>,
+  provider: string,
+  secret: Buffer | null,
+): 'relay' | 'usage' {
+  return secret !== null && isAdministrative(provider, secret) ? 'usage' : 'relay';
+}
+
+/**
+ * A new value may not turn a key that calls use into one with power over the account, nor back: whoever may use the key would not
+ * know. `force` does not change this.
+ *
+ * @throws {SallyportError} KEY_FORMAT
+ */
+export function checkSamePurpose(now: 'relay' | 'usage', next: 'relay' | 'usage'): void {
+  if (now === next) return;
+  throw new SallyportError(
+    'KEY_FORMAT',
+    next === 'usage'
+      ? 'The new value has administrative power over the provider’s account, and this key is for calls.'
+      : 'The new value is for calls, and this key is kept for usage reports alone.',
+    { fix: 'Store it as a key of its own, and delete this one if it is not needed any more.' },
   );
 }

@@ -7,13 +7,13 @@ import type { Vault } from '../vault/vault.ts';
 import type { Caller } from './caller.ts';
 import { found } from './found.ts';
 import { invalid } from './moment.ts';
-import type { Place } from './key-place.ts';
 import type { KeyRow, Sharing } from './key-view.ts';
 import { visibleKeys } from './key-visibility.ts';
 import { can, demand } from './permissions.ts';
 
 /** What came of sealing a secret: goes into the key's row and its version's. */
 export type Sealed = Awaited<ReturnType<Vault['sealSecret']>>;
+export type SealedVersion = Awaited<ReturnType<Vault['reseal']>>;
 export type RowMacs = Pick<Vault, 'rowMac' | 'checkRowMac'>;
 
 /** A key's row, locked to the end of the transaction, of a caller who may change it. @throws {SallyportError} NOT_FOUND, FORBIDDEN */
@@ -58,36 +58,44 @@ export function macOfKey(macs: RowMacs, row: Omit<KeyRow, 'mac'>): Promise<Buffe
   return macs.rowMac(row.workspace_id, 'provider_keys', keyMacFields(row));
 }
 
-/** @throws {SallyportError} FORBIDDEN: the workspace wants no key kept here, old or new. */
-export async function demandStoring(tx: Tx, workspaceId: string): Promise<void> {
+/**
+ * Keys may be stored in the workspace, and for this user. Both rows stay locked until COMMIT, so that whoever switches storing off waits
+ * and then finds what was stored. A key's own row is locked before, never after: he locks in that order too.
+ *
+ * @param userId null for a managed key: that is the workspace's.
+ * @throws {SallyportError} FORBIDDEN: the workspace or the user wants no key kept here, old or new.
+ */
+export async function demandStoring(tx: Tx, workspaceId: string, userId: string | null): Promise<void> {
   const workspace = await tx
     .selectFrom('workspaces')
     .select('store_keys')
     .where('id', '=', workspaceId)
+    .forKeyShare()
     .executeTakeFirst();
-  if (workspace?.store_keys === true) return;
-  throw new SallyportError('FORBIDDEN', 'This workspace stores no provider keys (storeKeys is off).');
+  if (workspace?.store_keys !== true) throw noStoring('This workspace stores no provider keys');
+  if (userId === null) return;
+  const user = await tx
+    .selectFrom('users')
+    .select('store_keys')
+    .where('workspace_id', '=', workspaceId)
+    .where('id', '=', userId)
+    .forKeyShare()
+    .executeTakeFirst();
+  if (user?.store_keys === false) throw noStoring('No provider keys are stored for this user');
 }
 
-/** Seals a secret for the place that the row names. */
-export function sealRow(
-  tx: Tx,
-  vault: Pick<Vault, 'sealSecret'>,
-  row: Pick<KeyRow, 'workspace_id' | 'id' | 'version' | 'provider' | 'auth' | 'origins'>,
-  secret: Buffer | null,
-): Promise<Sealed> {
-  return vault.sealSecret(tx, {
-    workspaceId: row.workspace_id,
-    keyId: row.id,
-    version: row.version,
-    provider: row.provider,
-    auth: row.auth as Place['auth'],
-    secret,
-    origins: row.origins,
+function noStoring(what: string): SallyportError {
+  return new SallyportError('FORBIDDEN', `${what} (storeKeys is off).`, {
+    fix: 'Send the provider key with each call, in the header x-sallyport-provider-key; or have storeKeys switched on.',
   });
 }
 
-export async function insertVersion(tx: Tx, row: KeyRow, sealed: Sealed, now: Date): Promise<void> {
+/** Whose preference counts for a key's row. */
+export function storedFor(row: Pick<KeyRow, 'source' | 'user_id'>): string | null {
+  return row.source === 'managed' ? null : row.user_id;
+}
+
+export async function insertVersion(tx: Tx, row: KeyRow, sealed: SealedVersion, now: Date): Promise<void> {
   await tx
     .insertInto('provider_key_versions')
     .values({
@@ -112,8 +120,17 @@ export function checkSharingIds(sharedWith: Sharing | undefined): void {
     throw noSharer();
 }
 
-/** @throws {SallyportError} NOT_FOUND: one of them is nobody of this workspace. */
-export async function checkSharing(tx: Tx, caller: Caller, sharedWith: Sharing): Promise<void> {
+/**
+ * @param before whom it was shared with until now.
+ * @throws {SallyportError} NOT_FOUND: one of them is nobody of this workspace. FORBIDDEN: with everybody takes an owner or admin.
+ */
+export async function checkSharing(
+  tx: Tx,
+  caller: Caller,
+  sharedWith: Sharing,
+  before: Sharing = null,
+): Promise<void> {
+  if (sharedWith === 'workspace' && before !== 'workspace') demand(caller, 'keys:share');
   if (sharedWith === null || sharedWith === 'workspace') return;
   const ids = [...new Set(sharedWith)];
   if (ids.length === 0) return;
@@ -160,7 +177,8 @@ export async function claimCustomName(
     .select('id')
     .where('workspace_id', '=', row.workspace_id)
     .where('id', '=', row.user_id)
-    .forUpdate()
+    // Not FOR UPDATE: that would wait for everyone who stores a key for this user, and he for us.
+    .forNoKeyUpdate()
     .execute();
   const other = await tx
     .selectFrom('provider_keys')

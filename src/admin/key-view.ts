@@ -6,6 +6,8 @@ import type { Caller } from './caller.ts';
 import { iso } from './moment.ts';
 
 export type KeyRow = Selectable<Schema['provider_keys']>;
+/** Ids of the other keys with the same value, by the id of a key; only of keys that the reader sees. */
+export type Duplicates = ReadonlyMap<string, readonly string[]>;
 export type Sharing = 'workspace' | readonly string[] | null;
 
 /** Test of WIRE.md. A failed test is an answer, not an error. */
@@ -43,11 +45,23 @@ export interface KeyView {
   readonly expiresAt: string | null;
   readonly lastUsedAt: string | null;
   readonly lastTest: KeyTest | null;
+  /** `usage`: a key with power over the provider's account. It is kept for reports and never used for a call. */
+  readonly purpose: 'relay' | 'usage';
+  /** Days after which a new value is asked for; null: never. */
+  readonly rotateAfterDays: number | null;
+  readonly rotationDueAt: string | null;
+  /** Ids of other keys with the same value that the reader sees. */
+  readonly duplicates: readonly string[];
   readonly createdAt: string;
   readonly updatedAt: string;
 }
 
-export function viewKey(row: KeyRow, reader: Pick<Caller, 'userId'>, now: number): KeyView {
+export function viewKey(
+  row: KeyRow,
+  reader: Pick<Caller, 'userId'>,
+  now: number,
+  duplicates: Duplicates,
+): KeyView {
   return {
     id: row.id,
     name: row.name,
@@ -70,9 +84,21 @@ export function viewKey(row: KeyRow, reader: Pick<Caller, 'userId'>, now: number
     expiresAt: iso(row.expires_at),
     lastUsedAt: iso(row.last_used_at),
     lastTest: row.last_test as KeyTest | null,
+    purpose: row.purpose,
+    rotateAfterDays: row.rotate_after_days,
+    rotationDueAt: iso(rotationDueAt(row)),
+    duplicates: duplicates.get(row.id) ?? [],
     createdAt: iso(row.created_at),
     updatedAt: iso(row.updated_at),
   };
+}
+
+const dayMs = 24 * 3600 * 1000;
+
+/** When the value that is there has been in use for as long as its owner wants. */
+export function rotationDueAt(row: Pick<KeyRow, 'value_set_at' | 'rotate_after_days'>): Date | null {
+  if (row.rotate_after_days === null) return null;
+  return new Date(row.value_set_at.getTime() + row.rotate_after_days * dayMs);
 }
 
 /** How the reader comes to the key. An owner who looks at another's unshared key sees `own`: it is its user's own. */

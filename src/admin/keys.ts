@@ -1,22 +1,33 @@
 import type { Store } from '../db/store.ts';
 import { type ErrorCode, SallyportError } from '../errors.ts';
 import { isId } from '../ids.ts';
-import type { Vault } from '../vault/vault.ts';
+import { hpkeSuite } from '../vault/hpke.ts';
+import { intakeInfo } from '../vault/intake-key.ts';
+import type { IntakeKey, Vault } from '../vault/vault.ts';
 import type { Act } from './acts.ts';
 import type { Caller } from './caller.ts';
 import { found, notFound } from './found.ts';
+import { type ContentVault, withContent } from './key-content.ts';
+import { findDuplicates } from './key-duplicates.ts';
 import { createKeyEdit, type KeyChange } from './key-edit.ts';
+import { createKeyFind } from './key-find.ts';
 import { createKeyIntake, type NewKey } from './key-intake.ts';
-import type { Places } from './key-place.ts';
+import { isRotationDue } from './key-life.ts';
+import { type Places, readProvider } from './key-place.ts';
 import { demandEdit, demandGenuine } from './key-row.ts';
 import { etagOf, type KeyRow, type KeyTest, type KeyView, viewKey } from './key-view.ts';
 import { visibleKeys } from './key-visibility.ts';
+import { invalid } from './moment.ts';
 import { type List, type Page, placeOf, rowsToRead, toList } from './paging.ts';
 import { demand } from './permissions.ts';
 
 export interface KeyFilter extends Page {
   readonly provider?: string | undefined;
   readonly userId?: string | undefined;
+  /** Days from now: keys that have not expired and will by then. */
+  readonly expiringWithin?: number | undefined;
+  /** Whether the value has been in use for longer than its `rotateAfterDays`. */
+  readonly rotationDue?: boolean | undefined;
 }
 
 /** What one authenticated request to the provider said. */
@@ -25,10 +36,14 @@ export type ProbeResult = Omit<KeyTest, 'keyId' | 'testedAt'>;
 export interface KeysDeps {
   readonly store: Pick<Store, 'asWorkspace'>;
   readonly act: Act;
-  readonly vault: Pick<Vault, 'sealSecret' | 'rowMac' | 'checkRowMac'>;
+  readonly vault: ContentVault & Pick<Vault, 'fingerprintOf' | 'intakeKey'>;
   readonly places: Places;
-  /** One cheap request with the key, journalled as a use like any other. May throw a SallyportError. */
-  readonly probe: (caller: Caller, key: KeyRow) => Promise<ProbeResult>;
+  /**
+   * One cheap request with the key, journalled as a use like any other. May throw a SallyportError.
+   *
+   * @param seal the 32 bytes of the seal that a sealed key is sealed to; the caller wipes them.
+   */
+  readonly probe: (caller: Caller, key: KeyRow, seal: Buffer | null) => Promise<ProbeResult>;
   readonly clock: () => number;
 }
 
@@ -37,11 +52,29 @@ export interface KeyWithEtag {
   readonly etag: string;
 }
 
+export interface IntakeKeyView extends IntakeKey {
+  readonly suite: string;
+  /** HPKE's, as UTF-8; the AAD names the workspace and the provider. */
+  readonly info: string;
+  readonly workspaceId: string;
+  readonly createdAt: string;
+  readonly expiresAt: string;
+}
+
+export interface ImportedKey {
+  readonly id: string;
+  readonly provider: string;
+  /** False where the same value was stored already. */
+  readonly imported: boolean;
+}
+
+const dayMs = 24 * 3600 * 1000;
+
 export type Keys = ReturnType<typeof createKeys>;
 
 /** Provider keys, as their users and owners handle them. No function here returns a value, and none can. */
 export function createKeys(deps: KeysDeps) {
-  const { store, act, vault, probe, clock } = deps;
+  const { store, act, vault, places, probe, clock } = deps;
   const intake = createKeyIntake(deps);
   const edit = createKeyEdit(deps);
 
@@ -49,60 +82,74 @@ export function createKeys(deps: KeysDeps) {
     create(
       caller: Caller,
       input: NewKey,
-      secret: Buffer | null,
+      value: Buffer | null,
       idempotencyKey: string | null = null,
     ): Promise<KeyView> {
-      return intake.create(caller, input, secret, idempotencyKey, async (id) => (await get(caller, id)).key);
+      return intake.create(caller, input, value, idempotencyKey, async (id) => (await get(caller, id)).key);
     },
 
-    /**
-     * A key of the operator's environment becomes a managed key, or a new version of the one that is there.
-     *
-     * @returns `imported`: false where the same value was stored already.
-     */
-    async importManaged(
+    importManaged,
+
+    /** The same for a value that comes over `/api`. @throws {SallyportError} FORBIDDEN: not the operator; what storing throws. */
+    async importFor(
       caller: Caller,
-      provider: string,
-      secret: Buffer,
-    ): Promise<{ readonly id: string; readonly provider: string; readonly imported: boolean }> {
-      const earlier = await store.asWorkspace(caller.workspaceId, async (tx) => {
-        const row = await tx
-          .selectFrom('provider_keys')
-          .selectAll()
-          .where('workspace_id', '=', caller.workspaceId)
-          .where('source', '=', 'managed')
-          .where('provider', '=', provider)
-          .orderBy('id', 'desc')
-          .executeTakeFirst();
-        return row === undefined ? null : { row, isSame: await intake.isSameValue(tx, row, secret) };
+      { provider, ...sent }: { readonly provider: string } & Pick<NewKey, 'sealedValue'>,
+      value: Buffer | null,
+    ): Promise<ImportedKey> {
+      demand(caller, 'keys:write');
+      if (!caller.isOperator) throw new SallyportError('FORBIDDEN', 'Only the operator keeps managed keys.');
+      if (provider === 'custom') throw invalid('/provider', 'is for known providers');
+      const place = {
+        workspaceId: caller.workspaceId,
+        provider: readProvider(places, { name: '', provider }),
+      };
+      return withContent(vault, place, sent, value, ({ secret }) => {
+        if (secret === null) throw invalid('/value', 'is required');
+        return importManaged(caller, provider, secret);
       });
-      if (earlier === null) {
-        const { id } = await intake.storeManaged(caller, provider, secret);
-        return { id, provider, imported: true };
-      }
-      if (!earlier.isSame) await edit.replaceValue(caller, earlier.row, secret);
-      return { id: earlier.row.id, provider, imported: !earlier.isSame };
     },
+
+    find: createKeyFind(deps),
 
     async list(caller: Caller, filter: KeyFilter): Promise<List<KeyView>> {
       demand(caller, 'keys:read');
       const after = placeOf(filter, [/^key_[0-9a-f]{32}$/]);
-      const rows = await store.asWorkspace(caller.workspaceId, (tx) => {
+      const now = clock();
+      const { rows, duplicates } = await store.asWorkspace(caller.workspaceId, async (tx) => {
         let query = visibleKeys(tx, caller).selectAll().orderBy('id', 'desc').limit(rowsToRead(filter));
         if (after !== null) query = query.where('id', '<', after[0]);
         if (filter.provider !== undefined) query = query.where('provider', '=', filter.provider);
         if (filter.userId !== undefined) query = query.where('user_id', '=', filter.userId);
-        return query.execute();
+        if (filter.expiringWithin !== undefined) {
+          query = query
+            .where('expires_at', '>', new Date(now))
+            .where('expires_at', '<=', new Date(now + filter.expiringWithin * dayMs));
+        }
+        if (filter.rotationDue !== undefined)
+          query = query.where(isRotationDue(new Date(now)), '=', filter.rotationDue);
+        const rows = await query.execute();
+        return { rows, duplicates: await findDuplicates(tx, caller, rows) };
       });
       return toList(
         rows,
         filter,
         (row) => [row.id],
-        (row) => viewKey(row, caller, clock()),
+        (row) => viewKey(row, caller, now, duplicates),
       );
     },
 
     get,
+
+    /** What a client seals a value to, so that nothing on its way holds it. */
+    async intakeKey(caller: Caller): Promise<IntakeKeyView> {
+      demand(caller, 'keys:write');
+      return {
+        ...(await vault.intakeKey()),
+        suite: hpkeSuite,
+        info: intakeInfo,
+        workspaceId: caller.workspaceId,
+      };
+    },
 
     async update(
       caller: Caller,
@@ -124,12 +171,18 @@ export function createKeys(deps: KeysDeps) {
       return { id, deleted: true, receipt: await edit.remove(caller, seen, ifMatch) };
     },
 
-    /** @throws {SallyportError} NOT_FOUND, FORBIDDEN, JOURNAL_UNAVAILABLE …; what the provider or the key says against it is in the answer. */
-    async test(caller: Caller, id: string): Promise<KeyTest> {
+    /**
+     * @param seal of a sealed key; the caller wipes it. Without it, or with another, the answer says SEAL_REQUIRED or SEAL_WRONG.
+     * @throws {SallyportError} NOT_FOUND, FORBIDDEN, JOURNAL_UNAVAILABLE …; what the provider or the key says against it is in the answer.
+     */
+    async test(caller: Caller, id: string, seal: Buffer | null = null): Promise<KeyTest> {
       const seen = await readForEdit(caller, id);
       const startedAt = clock();
       const result = await demandGenuine(vault, seen)
-        .then(() => probe(caller, seen))
+        .then(() => {
+          if (seen.purpose === 'usage') throw untested(seen);
+          return probe(caller, seen, seal);
+        })
         .catch((error: unknown) => failedProbe(error, clock() - startedAt));
       const test: KeyTest = { keyId: id, ...result, testedAt: new Date(clock()).toISOString() };
       const fields = {
@@ -157,6 +210,32 @@ export function createKeys(deps: KeysDeps) {
     },
   });
 
+  /**
+   * A key of the operator's environment becomes a managed key, or a new version of the one that is there.
+   *
+   * @returns `imported`: false where the same value was stored already.
+   */
+  async function importManaged(caller: Caller, provider: string, secret: Buffer): Promise<ImportedKey> {
+    const earlier = await store.asWorkspace(caller.workspaceId, async (tx) => {
+      const row = await tx
+        .selectFrom('provider_keys')
+        .selectAll()
+        .where('workspace_id', '=', caller.workspaceId)
+        .where('source', '=', 'managed')
+        .where('provider', '=', provider)
+        .orderBy('id', 'desc')
+        .executeTakeFirst();
+      return row ?? null;
+    });
+    if (earlier === null) {
+      const { id } = await intake.storeManaged(caller, provider, secret);
+      return { id, provider, imported: true };
+    }
+    const isSame = await intake.isSameValue(earlier, secret);
+    if (!isSame) await edit.replaceValue(caller, earlier, secret);
+    return { id: earlier.id, provider, imported: !isSame };
+  }
+
   async function get(caller: Caller, id: string): Promise<KeyWithEtag> {
     demand(caller, 'keys:read');
     return present(await read(caller, id), caller);
@@ -179,8 +258,9 @@ export function createKeys(deps: KeysDeps) {
     return row;
   }
 
-  function present(row: KeyRow, caller: Caller): KeyWithEtag {
-    return { key: viewKey(row, caller, clock()), etag: etagOf(row) };
+  async function present(row: KeyRow, caller: Caller): Promise<KeyWithEtag> {
+    const duplicates = await store.asWorkspace(caller.workspaceId, (tx) => findDuplicates(tx, caller, [row]));
+    return { key: viewKey(row, caller, clock(), duplicates), etag: etagOf(row) };
   }
 }
 
@@ -190,4 +270,12 @@ function failedProbe(error: unknown, ms: number): ProbeResult {
     throw error;
   const code: ErrorCode = error.code;
   return { ok: false, status: null, code, ms, message: `API key test failed: ${error.message}` };
+}
+
+/** Such a key opens for nothing that leaves the gateway, and a test is a call. */
+function untested({ provider }: KeyRow): SallyportError {
+  return new SallyportError(
+    'KEY_INVALID',
+    `this key administers the account at ${provider}, and no call goes out with it.`,
+  );
 }

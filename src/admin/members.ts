@@ -112,6 +112,17 @@ export async function demandOtherOwner(tx: Tx, caller: Caller, userId: string): 
   if (owners.length === 1) throw new SallyportError('CONFLICT', 'He is the last owner of the workspace.');
 }
 
+/** To change an owner takes an owner. @throws {SallyportError} FORBIDDEN */
+export async function demandOwnerFor(tx: Tx, caller: Caller, userId: string): Promise<void> {
+  const membership = await tx
+    .selectFrom('memberships')
+    .select('role')
+    .where('workspace_id', '=', caller.workspaceId)
+    .where('user_id', '=', userId)
+    .executeTakeFirst();
+  if (membership?.role === 'owner') demand(caller, 'owners:write');
+}
+
 async function lockUser(tx: Tx, caller: Caller, userId: string): Promise<void> {
   const row = await tx
     .selectFrom('users')

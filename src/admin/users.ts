@@ -7,12 +7,13 @@ import type { Act } from './acts.ts';
 import type { Caller } from './caller.ts';
 import { found, notFound } from './found.ts';
 import { createOnce, onceOf } from './idempotency.ts';
-import { shred } from './key-row.ts';
-import { demandOtherOwner } from './members.ts';
+import type { KeyShred } from './key-shred.ts';
+import { demandOtherOwner, demandOwnerFor } from './members.ts';
 import { iso } from './moment.ts';
 import type { IsOperator } from './operator.ts';
 import { type List, type Page, placeOf, rowsToRead, toList } from './paging.ts';
 import { can, demand } from './permissions.ts';
+import { checkConfirm, demandConfirm, type StoringChange } from './storing.ts';
 import { violates } from './violation.ts';
 
 export interface UserView {
@@ -20,6 +21,8 @@ export interface UserView {
   readonly name: string;
   readonly externalId: string | null;
   readonly email: string | null;
+  /** His preference; where it or the workspace's is off, no key of his is stored. */
+  readonly storeKeys: boolean;
   readonly createdAt: string;
 }
 
@@ -29,9 +32,23 @@ export interface NewUser {
   readonly email?: string | null | undefined;
 }
 
+export interface UserChange extends StoringChange {
+  readonly name?: string | undefined;
+  readonly externalId?: string | null | undefined;
+  readonly email?: string | null | undefined;
+}
+
+export interface ChangedUser extends UserView {
+  /** Ids of the keys that went, or would go. */
+  readonly shredded: readonly string[];
+  /** Null where nothing was done. */
+  readonly receipt: string | null;
+}
+
 export interface UsersDeps {
   readonly store: Pick<Store, 'asWorkspace'>;
   readonly act: Act;
+  readonly shredder: KeyShred;
   readonly isOperator: IsOperator;
   readonly clock: () => number;
 }
@@ -39,7 +56,7 @@ export interface UsersDeps {
 export type Users = ReturnType<typeof createUsers>;
 
 /** A workspace's people; most of them a product's customers, who never sign in. Names and addresses never go to the journal. */
-export function createUsers({ store, act, isOperator, clock }: UsersDeps) {
+export function createUsers({ store, act, shredder, isOperator, clock }: UsersDeps) {
   return Object.freeze({
     /** A new user is a member. @throws {SallyportError} CONFLICT: the externalId is taken. */
     async create(caller: Caller, input: NewUser, idempotencyKey: string | null = null): Promise<UserView> {
@@ -92,6 +109,63 @@ export function createUsers({ store, act, isOperator, clock }: UsersDeps) {
     get,
 
     /**
+     * What everybody may change of himself is `storeKeys`; the rest takes the right to write users, and an owner's an owner.
+     *
+     * @param isDryRun says what would be shredded, and changes nothing.
+     * @throws {SallyportError} CONFLICT: the externalId is taken; or storeKeys goes off, and nobody said that his keys shall be shredded.
+     */
+    async update(
+      caller: Caller,
+      id: string,
+      { confirm, ...change }: UserChange,
+      isDryRun = false,
+    ): Promise<ChangedUser> {
+      const changed = Object.keys(change);
+      const isOwnPreference =
+        id === caller.userId &&
+        can(caller.role, 'keys:write') &&
+        changed.every((name) => name === 'storeKeys');
+      if (!isOwnPreference) demand(caller, 'users:write');
+      checkConfirm(change, confirm);
+      const seen = await get(caller, id);
+      const isShredding = change.storeKeys === false;
+      const scope = { userId: id, withManaged: false };
+      if (isDryRun || changed.length === 0) {
+        return { ...seen, shredded: isShredding ? await shredder.list(caller, scope) : [], receipt: null };
+      }
+      const fields = {
+        userId: id,
+        changed,
+        ...(change.storeKeys === undefined ? {} : { storeKeys: change.storeKeys }),
+      };
+      const work = async (tx: Tx): Promise<void> => {
+        await lockUser(tx, caller, id);
+        if (id !== caller.userId) await demandOwnerFor(tx, caller, id);
+        await tx
+          .updateTable('users')
+          .set({
+            ...(change.name === undefined ? {} : { name: change.name }),
+            ...(change.email === undefined ? {} : { email: change.email }),
+            ...(change.externalId === undefined ? {} : { external_id: change.externalId }),
+            ...(change.storeKeys === undefined ? {} : { store_keys: change.storeKeys }),
+          })
+          .where('workspace_id', '=', caller.workspaceId)
+          .where('id', '=', id)
+          .execute()
+          .catch(refuseDouble);
+      };
+      if (!isShredding) {
+        const { receipt } = await act(caller, 'user.update', fields, work);
+        return { ...(await get(caller, id)), shredded: [], receipt };
+      }
+      const { keyIds, receipt } = await shredder.during(caller, 'user.update', fields, scope, {
+        work,
+        confirm: (count) => demandConfirm(count, confirm, 'this user'),
+      });
+      return { ...(await get(caller, id)), shredded: keyIds, receipt };
+    },
+
+    /**
      * Shreds his keys, revokes his tokens and forgets his name, in one transaction. Uses and acts stay on record under his id.
      *
      * @throws {SallyportError} CONFLICT: the operator, or the last owner.
@@ -103,26 +177,21 @@ export function createUsers({ store, act, isOperator, clock }: UsersDeps) {
       demand(caller, 'users:write');
       await get(caller, id);
       if (await isOperator(id)) throw new SallyportError('CONFLICT', 'The operator cannot be deleted.');
-      const { receipt } = await act(caller, 'user.delete', { userId: id }, async (tx) => {
-        found(await visible(tx, caller).where('id', '=', id).forUpdate().executeTakeFirst(), 'user');
-        await demandOtherOwner(tx, caller, id);
-        const keys = await tx
-          .selectFrom('provider_keys')
-          .select('id')
-          .where('workspace_id', '=', caller.workspaceId)
-          .where('user_id', '=', id)
-          .execute();
-        await shred(
-          tx,
-          caller.workspaceId,
-          keys.map((key) => key.id),
-        );
+      const scope = { userId: id, withManaged: true };
+      const { receipt } = await shredder.during(caller, 'user.delete', { userId: id }, scope, {
+        confirm: () => {},
+        work: async (tx) => {
+          await lockUser(tx, caller, id);
+          await demandOtherOwner(tx, caller, id);
+        },
         // Memberships and tokens go with the row: a token without a row is refused everywhere.
-        await tx
-          .deleteFrom('users')
-          .where('workspace_id', '=', caller.workspaceId)
-          .where('id', '=', id)
-          .execute();
+        after: async (tx) => {
+          await tx
+            .deleteFrom('users')
+            .where('workspace_id', '=', caller.workspaceId)
+            .where('id', '=', id)
+            .execute();
+        },
       });
       return { id, deleted: true, receipt };
     },
@@ -138,6 +207,11 @@ export function createUsers({ store, act, isOperator, clock }: UsersDeps) {
   }
 }
 
+/** Whoever stores a key for him has the row locked too, until it is stored. */
+async function lockUser(tx: Tx, caller: Caller, id: string): Promise<void> {
+  found(await visible(tx, caller).where('id', '=', id).forUpdate().executeTakeFirst(), 'user');
+}
+
 function visible(tx: Tx, caller: Caller) {
   const all = tx.selectFrom('users').selectAll().where('workspace_id', '=', caller.workspaceId);
   return can(caller.role, 'users:all') ? all : all.where('id', '=', caller.userId);
@@ -149,6 +223,7 @@ function view(row: Selectable<Schema['users']>): UserView {
     name: row.name,
     externalId: row.external_id,
     email: row.email,
+    storeKeys: row.store_keys,
     createdAt: iso(row.created_at),
   };
 }

@@ -1,14 +1,16 @@
 import type { Selectable } from 'kysely';
 import type { Schema } from '../db/schema.ts';
-import type { Store } from '../db/store.ts';
+import type { Store, Tx } from '../db/store.ts';
 import { SallyportError } from '../errors.ts';
 import { newId } from '../ids.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { Act } from './acts.ts';
 import type { Caller } from './caller.ts';
 import { found } from './found.ts';
+import type { KeyShred } from './key-shred.ts';
 import { iso } from './moment.ts';
 import { demand } from './permissions.ts';
+import { checkConfirm, demandConfirm, type StoringChange } from './storing.ts';
 import { type Grant, insertToken, mint, tokenDefaults } from './token-mint.ts';
 
 export interface WorkspaceView {
@@ -19,6 +21,20 @@ export interface WorkspaceView {
   readonly storeKeys: boolean;
   readonly createdAt: string;
 }
+
+export interface WorkspaceChange extends StoringChange {
+  readonly name?: string | undefined;
+  readonly managedKeys?: boolean | undefined;
+}
+
+export interface ChangedWorkspace extends WorkspaceView {
+  /** Ids of the keys that went, or would go. */
+  readonly shredded: readonly string[];
+  /** Null where nothing was done. */
+  readonly receipt: string | null;
+}
+
+const everyKey = { userId: null, withManaged: true };
 
 /** What `init` and `workspaces create` print, once. */
 export interface NewWorkspace {
@@ -31,12 +47,13 @@ export interface WorkspacesDeps {
   readonly store: Pick<Store, 'asWorkspace'>;
   readonly act: Act;
   readonly vault: Pick<Vault, 'createWorkspaceKey' | 'verifierOf' | 'rowMac' | 'forget'>;
+  readonly shredder: KeyShred;
   readonly clock: () => number;
 }
 
 export type Workspaces = ReturnType<typeof createWorkspaces>;
 
-export function createWorkspaces({ store, act, vault, clock }: WorkspacesDeps) {
+export function createWorkspaces({ store, act, vault, shredder, clock }: WorkspacesDeps) {
   return Object.freeze({
     /**
      * A workspace with its key, its owner `operator`, an admin and a gateway token: all of it, or nothing.
@@ -82,28 +99,49 @@ export function createWorkspaces({ store, act, vault, clock }: WorkspacesDeps) {
 
     current,
 
+    /**
+     * @param isDryRun says what would be shredded, and changes nothing.
+     * @throws {SallyportError} CONFLICT: storeKeys goes off, keys are stored, and nobody said that they shall be shredded.
+     */
     async update(
       caller: Caller,
-      change: { readonly name?: string | undefined; readonly managedKeys?: boolean | undefined },
-    ): Promise<WorkspaceView> {
+      { confirm, ...change }: WorkspaceChange,
+      isDryRun = false,
+    ): Promise<ChangedWorkspace> {
       demand(caller, 'workspace:write');
-      const fields = {
-        changed: Object.keys(change),
-        ...(change.managedKeys === undefined ? {} : { managedKeys: change.managedKeys }),
-      };
-      if (fields.changed.length > 0) {
-        await act(caller, 'workspace.update', fields, async (tx) => {
-          await tx
-            .updateTable('workspaces')
-            .set({
-              ...(change.name === undefined ? {} : { name: change.name }),
-              ...(change.managedKeys === undefined ? {} : { managed_keys: change.managedKeys }),
-            })
-            .where('id', '=', caller.workspaceId)
-            .execute();
-        });
+      checkConfirm(change, confirm);
+      const changed = Object.keys(change);
+      const isShredding = change.storeKeys === false;
+      if (isDryRun || changed.length === 0) {
+        const shredded = isShredding ? await shredder.list(caller, everyKey) : [];
+        return { ...(await current(caller)), shredded, receipt: null };
       }
-      return current(caller);
+      const fields = {
+        changed,
+        ...(change.managedKeys === undefined ? {} : { managedKeys: change.managedKeys }),
+        ...(change.storeKeys === undefined ? {} : { storeKeys: change.storeKeys }),
+      };
+      const work = async (tx: Tx): Promise<void> => {
+        if (isShredding) await lockWorkspace(tx, caller.workspaceId);
+        await tx
+          .updateTable('workspaces')
+          .set({
+            ...(change.name === undefined ? {} : { name: change.name }),
+            ...(change.managedKeys === undefined ? {} : { managed_keys: change.managedKeys }),
+            ...(change.storeKeys === undefined ? {} : { store_keys: change.storeKeys }),
+          })
+          .where('id', '=', caller.workspaceId)
+          .execute();
+      };
+      if (!isShredding) {
+        const { receipt } = await act(caller, 'workspace.update', fields, work);
+        return { ...(await current(caller)), shredded: [], receipt };
+      }
+      const { keyIds, receipt } = await shredder.during(caller, 'workspace.update', fields, everyKey, {
+        work,
+        confirm: (count) => demandConfirm(count, confirm, 'this workspace'),
+      });
+      return { ...(await current(caller)), shredded: keyIds, receipt };
     },
   });
 
@@ -114,6 +152,11 @@ export function createWorkspaces({ store, act, vault, clock }: WorkspacesDeps) {
     );
     return view(found(row, 'workspace'));
   }
+}
+
+/** Whoever stores a key has the row locked too, until it is stored: afterwards it is found, and nothing new comes. */
+async function lockWorkspace(tx: Tx, id: string): Promise<void> {
+  await tx.selectFrom('workspaces').select('id').where('id', '=', id).forUpdate().execute();
 }
 
 function view(row: Selectable<Schema['workspaces']>): WorkspaceView {

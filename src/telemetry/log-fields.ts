@@ -15,6 +15,7 @@ const names = [
   'code',
   'count',
   'dataDir',
+  'daysLeft',
   'detail',
   'durationMs',
   'endReason',

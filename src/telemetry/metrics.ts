@@ -6,6 +6,7 @@ import { type Tally, createHistogram, createTally } from './tally.ts';
 export type { EndedCall } from './call-metrics.ts';
 export type Metrics = ReturnType<typeof createMetrics>;
 
+type RootKeyResult = 'ok' | 'denied' | 'unavailable' | 'wrong_key' | 'disabled';
 type KeyStatus = 'active' | 'disabled' | 'expired' | 'auth_failed';
 
 const appendBounds = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1, 2];
@@ -30,6 +31,7 @@ export function createMetrics({ version, node }: { readonly version: string; rea
   const opens = counter('sallyport_key_opens_total', 'Provider keys opened', ['provider', 'result']);
   const undecryptable = gauge('sallyport_keys_undecryptable', 'Stored keys that do not open', []).cell();
   const keys = gauge('sallyport_keys', 'Stored keys', ['status']);
+  const keysExpiring = gauge('sallyport_keys_expiring', 'Active keys that expire within 14 days', []).cell();
   const records = counter('sallyport_journal_records_total', 'Journal records written', ['event']);
   const append = createHistogram(registry, {
     name: 'sallyport_journal_append_seconds',
@@ -48,6 +50,20 @@ export function createMetrics({ version, node }: { readonly version: string; rea
   };
   const gate = gauge('sallyport_journal_gate_closed', '1 while no key may be opened', []).cell();
   const problems = gauge('sallyport_journal_verify_problems', 'What the last verification found', []).cell();
+  const rewrapped = counter(
+    'sallyport_rewrapped_total',
+    'Records sealed anew under another root key',
+    [],
+  ).cell();
+  const rewrapRemaining = gauge(
+    'sallyport_rewrap_remaining',
+    'Records not yet under the active root key',
+    [],
+  ).cell();
+  const rootKeyUses = counter('sallyport_root_key_uses_total', 'Requests to key services', [
+    'scheme',
+    'result',
+  ]);
   gauge('sallyport_build_info', 'Always 1', ['version', 'node']).cell(version, node).value = 1;
   for (const status of ['active', 'disabled', 'expired', 'auth_failed'] as const) keys.cell(status);
 
@@ -72,7 +88,8 @@ export function createMetrics({ version, node }: { readonly version: string; rea
     setUndecryptableKeys(count: number) {
       undecryptable.value = count;
     },
-    setKeys(counts: Readonly<Partial<Record<KeyStatus, number>>>) {
+    setKeys(counts: Readonly<Partial<Record<KeyStatus | 'expiring', number>>>) {
+      keysExpiring.value = counts.expiring ?? 0;
       for (const status of ['active', 'disabled', 'expired', 'auth_failed'] as const) {
         keys.cell(status).value = counts[status] ?? 0;
       }
@@ -88,6 +105,14 @@ export function createMetrics({ version, node }: { readonly version: string; rea
       lag.records.value = now.records;
       lag.bytes.value = now.bytes;
       lag.seconds.value = now.seconds;
+    },
+    /** A root key in a key service was asked. Both labels come from closed sets of vault/kek-provider.ts. */
+    rootKeyUsed(scheme: 'local' | 'transit' | 'kms', result: RootKeyResult) {
+      rootKeyUses.cell(scheme, result).value += 1;
+    },
+    rewrapProgress(now: { readonly remaining: number; readonly more: number }) {
+      rewrapRemaining.value = now.remaining;
+      rewrapped.value += now.more;
     },
     setVerifyProblems(count: number) {
       problems.value = count;

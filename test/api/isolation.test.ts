@@ -1,4 +1,5 @@
 import t from 'tap';
+import { newSeal } from '../support/seal.ts';
 import { newKey, startWorld } from './world.ts';
 
 const world = await startWorld(t);
@@ -12,7 +13,11 @@ interface Things {
   key: string;
   token: string;
   user: string;
+  seal: string;
 }
+
+const [seal, otherSeal] = [newSeal(), newSeal()];
+const sealHeaders = { 'x-sallyport-seal': otherSeal.secret, 'x-sallyport-new-seal': seal.secret };
 
 async function thingsOf(adminToken: string, userId: string): Promise<Things> {
   const owner = await world.callerOf(adminToken);
@@ -22,14 +27,16 @@ async function thingsOf(adminToken: string, userId: string): Promise<Things> {
     Buffer.from(newKey()),
   );
   const { token } = await world.services.tokens.create(owner, { name: 't', userId });
-  return { key: key.id, token: token.id, user: userId };
+  const made = await world.services.seals.create(owner, { name: 's', publicKey: seal.publicKey });
+  await world.services.seals.create(owner, { name: 'o', publicKey: otherSeal.publicKey });
+  return { key: key.id, token: token.id, user: userId, seal: made.id };
 }
 
 const ofAlice = await thingsOf(a.adminToken, alice.id);
 const ofOwnerOfB = await thingsOf(b.adminToken, (await world.callerOf(b.adminToken)).userId);
 
 /** Everything that takes an id, in paths and bodies. */
-function requests({ key, token, user }: Things): [string, string, unknown?][] {
+function requests({ key, token, user, seal }: Things): [string, string, unknown?][] {
   return [
     ['GET', `/api/api-keys/${key}`],
     ['PUT', `/api/api-keys/${key}`, { name: 'taken' }],
@@ -39,6 +46,7 @@ function requests({ key, token, user }: Things): [string, string, unknown?][] {
     ['POST', '/api/api-keys/test', { keyId: key }],
     ['POST', '/api/api-keys', { name: 'n', provider: 'openai', value: newKey(), userId: user }],
     ['POST', '/api/api-keys', { name: 'n', provider: 'openai', value: newKey(), sharedWith: [user] }],
+    ...ofSeals(seal, key),
     ['GET', `/api/tokens/${token}`],
     ['DELETE', `/api/tokens/${token}`],
     ['POST', '/api/tokens', { name: 'n', userId: user }],
@@ -48,6 +56,18 @@ function requests({ key, token, user }: Things): [string, string, unknown?][] {
     ['GET', `/api/members/${user}`],
     ['PATCH', `/api/members/${user}`, { role: 'viewer' }],
     ['DELETE', `/api/members/${user}`],
+  ];
+}
+
+/** A seal is its workspace's: who may store keys there may seal them to it. */
+function ofSeals(seal: string, key: string): [string, string, unknown?][] {
+  const sealed = { name: 'n', provider: 'openai', protection: 'sealed', sealId: seal, value: newKey() };
+  return [
+    ['GET', `/api/seals/${seal}`],
+    ['DELETE', `/api/seals/${seal}`],
+    ['POST', `/api/seals/${seal}/reseal`, {}],
+    ['POST', `/api/seals/${seal}/reseal`, { keyIds: [key] }],
+    ['POST', '/api/api-keys', sealed],
   ];
 }
 
@@ -68,6 +88,7 @@ async function snapshot(): Promise<unknown> {
   return world.store.asSystem(async (tx) => ({
     keys: await tx.selectFrom('provider_keys').select(['id', 'mac', 'version']).orderBy('id').execute(),
     tokens: await tx.selectFrom('tokens').select(['id', 'mac', 'user_id']).orderBy('id').execute(),
+    seals: await tx.selectFrom('seals').select(['id', 'mac']).orderBy('id').execute(),
     users: await tx.selectFrom('users').select(['id', 'name']).orderBy('id').execute(),
     members: await tx.selectFrom('memberships').select(['user_id', 'role']).orderBy('user_id').execute(),
   }));
@@ -81,7 +102,7 @@ t.test('another workspace does not exist', async (t) => {
   ] as const) {
     const before = await snapshot();
     for (const [method, url, body] of requests(things)) {
-      const answer = await call(token, method, url, body);
+      const answer = await call(token, method, url, body, sealHeaders);
       // A member is told that he may not touch people at all before anybody looks whether they exist.
       const isBarred = who.startsWith('A’s member') && answer.json.code === 'FORBIDDEN';
       t.ok(answer.status === 404 || isBarred, `${who}: ${method} ${url} ${answer.status}`);
@@ -99,6 +120,7 @@ t.test('in one workspace a member does not see another’s things', async (t) =>
   for (const [method, url, body] of requests(ofAlice)) {
     // Members may share with whom they like in their workspace.
     if (typeof body === 'object' && body !== null && 'sharedWith' in body) continue;
+    if (/seals|seal_/.test(url + JSON.stringify(body))) continue;
     const answer = await call(bob.token, method, url, body);
     const isBarred = /users|members/.test(url) && answer.json.code === 'FORBIDDEN';
     t.ok(answer.status === 404 || isBarred, `${method} ${url} ${answer.status}`);
@@ -141,6 +163,7 @@ t.test(
       for (const table of [
         'provider_keys',
         'provider_key_versions',
+        'seals',
         'tokens',
         'users',
         'memberships',

@@ -1,5 +1,6 @@
 import t from 'tap';
 import type { Role } from '../../src/db/schema.ts';
+import { newSeal } from '../support/seal.ts';
 import { newKey, startWorld } from './world.ts';
 
 const roles: readonly Role[] = ['owner', 'admin', 'member', 'viewer', 'auditor'];
@@ -15,6 +16,12 @@ const allowed: Record<string, string> = {
   'PUT /api/api-keys/:id': 'owner admin member',
   'PATCH /api/api-keys/:id': 'owner admin member',
   'DELETE /api/api-keys/:id': 'owner admin member',
+  'GET /api/intake-key': 'owner admin member',
+  'POST /api/seals': 'owner admin member',
+  'GET /api/seals': 'owner admin member viewer',
+  'GET /api/seals/:id': 'owner admin member viewer',
+  'DELETE /api/seals/:id': 'owner admin member',
+  'POST /api/seals/:id/reseal': 'owner admin member',
   'POST /api/tokens': 'owner admin member',
   'GET /api/tokens': 'owner admin member viewer',
   'GET /api/tokens/:id': 'owner admin member viewer',
@@ -41,6 +48,12 @@ const world = await startWorld(t);
 const { call } = world;
 // Another workspace than the operator's: its owner is an owner and nothing more.
 const workspace = await world.newWorkspace('second');
+const [oldSeal, seal] = [newSeal(), newSeal()];
+await world.services.seals.create(await world.callerOf(workspace.adminToken), {
+  name: 'old',
+  publicKey: oldSeal.publicKey,
+});
+const sealHeaders = { 'x-sallyport-seal': oldSeal.secret, 'x-sallyport-new-seal': seal.secret };
 
 t.test('every route says who may, and every one is walked', (t) => {
   const served = world.routes
@@ -56,7 +69,8 @@ for (const role of roles) {
       const [method = '', pattern = ''] = route.split(' ');
       const user = await world.newUser(workspace.adminToken, role);
       const url = pattern.replace(':id', await subject(pattern, user.token, user.id));
-      const answer = await call(user.token, method, url, bodyOf(route, user.id));
+      const headers = route.endsWith('/reseal') ? sealHeaders : {};
+      const answer = await call(user.token, method, url, bodyOf(route, user.id), headers);
       const may = who.split(' ').includes(role);
       if (may) t.ok(answer.status < 300 || answer.status === 404 || answer.status === 409, route);
       else t.equal(answer.status, 403, route);
@@ -77,6 +91,11 @@ async function subject(pattern: string, token: string, userId: string): Promise<
       )
     ).id;
   }
+  if (pattern.includes('seals')) {
+    const caller = await world.callerOf(token);
+    const maker = ['viewer', 'auditor'].includes(caller.role) ? owner : caller;
+    return (await world.services.seals.create(maker, { name: 's', publicKey: seal.publicKey })).id;
+  }
   if (pattern.includes('tokens'))
     return (await world.services.tokens.create(owner, { name: 't', userId })).token.id;
   if (pattern.includes('calls')) return `call_${'0'.repeat(32)}`;
@@ -93,6 +112,10 @@ function bodyOf(route: string, userId: string): unknown {
     case 'PUT /api/api-keys/:id':
     case 'PATCH /api/api-keys/:id':
       return { name: 'renamed' };
+    case 'POST /api/seals':
+      return { name: 'mine', publicKey: seal.publicKey };
+    case 'POST /api/seals/:id/reseal':
+      return {};
     case 'POST /api/tokens':
     case 'POST /api/users':
     case 'POST /api/workspaces':

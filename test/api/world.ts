@@ -7,9 +7,12 @@ import { createActs } from '../../src/admin/acts.ts';
 import { createAudit } from '../../src/admin/audit.ts';
 import type { Caller } from '../../src/admin/caller.ts';
 import { createCallers } from '../../src/admin/callers.ts';
+import { createKeyShred } from '../../src/admin/key-shred.ts';
 import { createKeys, type ProbeResult } from '../../src/admin/keys.ts';
 import { createMembers } from '../../src/admin/members.ts';
 import { createIsOperator } from '../../src/admin/operator.ts';
+import { createProviders } from '../../src/admin/providers.ts';
+import { createSeals } from '../../src/admin/seals.ts';
 import { createTokens } from '../../src/admin/tokens.ts';
 import { createUsageReports } from '../../src/admin/usage.ts';
 import { createUsers } from '../../src/admin/users.ts';
@@ -19,7 +22,7 @@ import { checkOrigin } from '../../src/egress/origin-check.ts';
 import { newId } from '../../src/ids.ts';
 import { openJournal } from '../../src/journal/journal.ts';
 import { createShipper } from '../../src/journal/shipper.ts';
-import { providers } from '../../src/providers/catalogue.ts';
+import { isAdministrative, providers } from '../../src/providers/catalogue.ts';
 import { apiRoutes } from '../../src/routes/api/api.ts';
 import { newKeyringText, parseKeyring } from '../../src/vault/keyring.ts';
 import { createVault } from '../../src/vault/vault.ts';
@@ -80,17 +83,21 @@ export async function startWorld(
     store,
     act,
     vault,
-    places: { providers, originOf, allowOrigins: options.allowOrigins ?? [], checkOrigin },
+    places: { providers, isAdministrative, originOf, allowOrigins: options.allowOrigins ?? [], checkOrigin },
     probe: () =>
       probes.result instanceof Error ? Promise.reject(probes.result) : Promise.resolve(probes.result),
     clock,
   });
+  const onForgedRow = (table: string, id: string): unknown => forged.push(`${table} ${id}`);
+  const shredder = createKeyShred({ store, act, journal });
   const services = {
     keys,
+    seals: createSeals({ store, act, vault, clock, onForgedRow }),
     tokens: createTokens({ store, act, vault, clock }),
-    users: createUsers({ store, act, isOperator, clock }),
+    users: createUsers({ store, act, shredder, isOperator, clock }),
     members: createMembers({ store, act, isOperator, clock }),
-    workspaces: createWorkspaces({ store, act, vault, clock }),
+    providers: createProviders({ providers, originOf }),
+    workspaces: createWorkspaces({ store, act, vault, shredder, clock }),
     usage: createUsageReports({ store, clock }),
     audit: createAudit({ store }),
   };
@@ -99,7 +106,7 @@ export async function startWorld(
     vault,
     isOperator,
     clock,
-    onForgedRow: (table, id) => forged.push(`${table} ${id}`),
+    onForgedRow,
   });
 
   const secure = { isSecure: true };
@@ -210,6 +217,48 @@ export async function startWorld(
         userId: user.id,
       });
       return { id: user.id, token: text as string, tokenId: token.id };
+    },
+    /** The value of a stored key, opened as a call would: what no interface returns. */
+    async open(keyId: string, seal: Buffer | null = null): Promise<string> {
+      const { key, version, publicKey } = await store.asSystem(async (tx) => {
+        const key = await tx
+          .selectFrom('provider_keys')
+          .selectAll()
+          .where('id', '=', keyId)
+          .executeTakeFirstOrThrow();
+        const version = await tx
+          .selectFrom('provider_key_versions')
+          .selectAll()
+          .where('key_id', '=', keyId)
+          .where('version', '=', key.version)
+          .executeTakeFirstOrThrow();
+        const held = await tx
+          .selectFrom('seals')
+          .select('public_key')
+          .where('id', '=', key.seal_id ?? '')
+          .executeTakeFirst();
+        return { key, version, publicKey: held?.public_key ?? null };
+      });
+      const prepared = await vault.prepare(
+        {
+          workspaceId: key.workspace_id,
+          keyId,
+          version: key.version,
+          provider: key.provider,
+          protection: key.protection,
+          auth: key.auth,
+          sealId: key.seal_id,
+          sealPublicKey: publicKey,
+          workspaceKeyVersion: version.workspace_key_version,
+          wrap: version.wrap,
+          payload: version.payload,
+        },
+        seal,
+      );
+      const into = Buffer.alloc(prepared.maxBytes);
+      const header = key.auth === 'bearer' ? 'authorization' : key.auth.slice('header:'.length);
+      const length = prepared.openInto(into, 0, { origin: key.origins[0] as string, header });
+      return into.toString('latin1', 0, length);
     },
     callerOf: (adminToken: string): Promise<Caller> => callers.authenticate(adminToken, null),
     /** What somebody does who can write to the database: one statement, with row security out of his way. */

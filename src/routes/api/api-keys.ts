@@ -8,6 +8,10 @@ import { cutValue } from '../../vault/intake.ts';
 import { idempotencyKeyOf, ifMatchOf } from './conditions.ts';
 import { readIntakeBody } from './intake-body.ts';
 import {
+  FindBody,
+  FindShape,
+  ImportBody,
+  ImportedShape,
   KeyChangeShape,
   KeyQuery,
   KeyShape,
@@ -18,6 +22,7 @@ import {
   TestBody,
   TestShape,
 } from './key-shapes.ts';
+import { withSeal } from './seal-headers.ts';
 import { answers, Deleted, listOf, Params } from './shapes.ts';
 
 declare module 'fastify' {
@@ -61,7 +66,7 @@ export function apiKeyRoutes({ keys, usage }: ApiKeyDeps): FastifyPluginAsyncTyp
     app.post(
       '/test',
       { config: { needs: 'keys:write' }, schema: { body: TestBody, response: answers(200, TestShape) } },
-      (request) => keys.test(request.caller, request.body.keyId),
+      (request) => withSeal(request, (seal) => keys.test(request.caller, request.body.keyId, seal)),
     );
     app.get(
       '/:id',
@@ -114,6 +119,22 @@ function intakeRoutes(keys: Keys): FastifyPluginAsyncTypebox {
         );
         return reply.code(201).header('location', `/api/api-keys/${key.id}`).send(key);
       },
+    );
+    app.post(
+      '/find',
+      {
+        config: { needs: 'usage:read', takesValue: true },
+        schema: { body: FindBody, response: answers(200, FindShape) },
+      },
+      (request) => keys.find(request.caller, request.body, request.intake),
+    );
+    app.post(
+      '/import',
+      {
+        config: { needs: 'keys:write', takesValue: true },
+        schema: { body: ImportBody, response: answers(200, ImportedShape) },
+      },
+      (request) => keys.importFor(request.caller, request.body, request.intake),
     );
     for (const method of ['PUT', 'PATCH'] as const) {
       app.route({

@@ -6,18 +6,24 @@ import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox';
 import type { Audit } from '../../admin/audit.ts';
 import type { Keys } from '../../admin/keys.ts';
 import type { Members } from '../../admin/members.ts';
+import type { Providers } from '../../admin/providers.ts';
+import type { Seals } from '../../admin/seals.ts';
 import type { Tokens } from '../../admin/tokens.ts';
 import type { UsageReports } from '../../admin/usage.ts';
 import type { Users } from '../../admin/users.ts';
 import type { Workspaces } from '../../admin/workspaces.ts';
 import { SallyportError } from '../../errors.ts';
+import { refuseSecretInUrl } from '../../gateway/secret-in-url.ts';
 import { apiKeyRoutes } from './api-keys.ts';
 import { auditRoutes } from './audit.ts';
 import { addAuthentication, type AuthenticationDeps } from './authentication.ts';
 import { maxIntakeBytes } from './intake-body.ts';
+import { intakeKeyRoutes } from './intake-key.ts';
 import { memberRoutes } from './members.ts';
 import { openapi, showValue } from './openapi.ts';
 import { sendProblem, toSallyportError } from './problem.ts';
+import { providerRoutes } from './providers.ts';
+import { sealRoutes } from './seals.ts';
 import { tokenRoutes } from './tokens.ts';
 import { usageRoutes } from './usage.ts';
 import { userRoutes } from './users.ts';
@@ -25,9 +31,11 @@ import { workspaceRoutes } from './workspaces.ts';
 
 export interface ApiDeps extends AuthenticationDeps {
   readonly keys: Keys;
+  readonly seals: Seals;
   readonly tokens: Tokens;
   readonly users: Users;
   readonly members: Members;
+  readonly providers: Providers;
   readonly workspaces: Workspaces;
   readonly usage: UsageReports;
   readonly audit: Audit;
@@ -65,6 +73,7 @@ export function apiRoutes(deps: ApiDeps): FastifyPluginAsync {
     });
     app.addHook('onRequest', async (request, reply) => {
       void reply.header('x-request-id', request.id).header('cache-control', 'no-store');
+      refuseSecretInUrl(request.url);
     });
 
     await app.register(helmet, {
@@ -85,10 +94,13 @@ export function apiRoutes(deps: ApiDeps): FastifyPluginAsync {
     await app.register(async (guarded) => {
       addAuthentication(guarded, deps);
       await guarded.register(apiKeyRoutes(deps), { prefix: '/api-keys' });
+      await guarded.register(sealRoutes(deps), { prefix: '/seals' });
+      await guarded.register(intakeKeyRoutes(deps), { prefix: '/intake-key' });
       await guarded.register(tokenRoutes(deps), { prefix: '/tokens' });
       await guarded.register(userRoutes(deps), { prefix: '/users' });
       await guarded.register(memberRoutes(deps), { prefix: '/members' });
       await guarded.register(workspaceRoutes(deps), { prefix: '/workspaces' });
+      await guarded.register(providerRoutes(deps), { prefix: '/providers' });
       await guarded.register(usageRoutes(deps), { prefix: '/usage' });
       await guarded.register(auditRoutes(deps), { prefix: '/audit' });
     });

@@ -3,28 +3,28 @@ import { Type } from 'typebox';
 import type { Users } from '../../admin/users.ts';
 import { idempotencyKeyOf } from './conditions.ts';
 import { answers, Deleted, listOf, maybe, Name, paging, Params, strict } from './shapes.ts';
+import { DryRun, shredding, storing } from './storing-shapes.ts';
 
 export const UserShape = Type.Object({
   id: Type.String(),
   name: Type.String(),
   externalId: maybe(Type.String()),
   email: maybe(Type.String()),
+  storeKeys: Type.Boolean(),
   createdAt: Type.String(),
 });
 
-const Body = strict({
-  name: Name,
-  externalId: Type.Optional(maybe(Name)),
-  email: Type.Optional(
-    maybe(
-      Type.String({
-        minLength: 3,
-        maxLength: 254,
-        pattern: '^[^\\s@\\u0000-\\u001f]+@[^\\s@\\u0000-\\u001f]+$',
-      }),
-    ),
-  ),
+export const ChangedUserShape = Type.Object({ ...UserShape.properties, ...shredding });
+
+const Email = Type.String({
+  minLength: 3,
+  maxLength: 254,
+  pattern: '^[^\\s@\\u0000-\\u001f]+@[^\\s@\\u0000-\\u001f]+$',
 });
+const optional = { externalId: Type.Optional(maybe(Name)), email: Type.Optional(maybe(Email)) };
+
+const Body = strict({ name: Name, ...optional });
+const Change = strict({ name: Type.Optional(Name), ...optional, ...storing });
 
 const Query = strict({ ...paging, externalId: Type.Optional(Name) });
 
@@ -50,6 +50,20 @@ export function userRoutes({ users }: { readonly users: Users }): FastifyPluginA
       '/:id',
       { config: { needs: 'users:read' }, schema: { params: Params, response: answers(200, UserShape) } },
       (request) => users.get(request.caller, request.params.id),
+    );
+    app.patch(
+      '/:id',
+      {
+        // Everybody has a preference of his own; the service looks at the rest.
+        config: { needs: 'users:read' },
+        schema: {
+          params: Params,
+          querystring: DryRun,
+          body: Change,
+          response: answers(200, ChangedUserShape),
+        },
+      },
+      (request) => users.update(request.caller, request.params.id, request.body, request.query.dryRun),
     );
     app.delete(
       '/:id',

@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import type { Workspaces } from '../../admin/workspaces.ts';
 import { answers, Name, strict } from './shapes.ts';
+import { DryRun, shredding, storing } from './storing-shapes.ts';
 
 export const WorkspaceShape = Type.Object({
   id: Type.String(),
@@ -10,6 +11,8 @@ export const WorkspaceShape = Type.Object({
   storeKeys: Type.Boolean(),
   createdAt: Type.String(),
 });
+
+export const ChangedWorkspaceShape = Type.Object({ ...WorkspaceShape.properties, ...shredding });
 
 export const NewWorkspaceShape = Type.Object({
   workspaceId: Type.String(),
@@ -45,11 +48,16 @@ export function workspaceRoutes({
       {
         config: { needs: 'workspace:write' },
         schema: {
-          body: strict({ name: Type.Optional(Name), managedKeys: Type.Optional(Type.Boolean()) }),
-          response: answers(200, WorkspaceShape),
+          querystring: DryRun,
+          body: strict({
+            name: Type.Optional(Name),
+            managedKeys: Type.Optional(Type.Boolean()),
+            ...storing,
+          }),
+          response: answers(200, ChangedWorkspaceShape),
         },
       },
-      (request) => workspaces.update(request.caller, request.body),
+      (request) => workspaces.update(request.caller, request.body, request.query.dryRun),
     );
   };
 }
