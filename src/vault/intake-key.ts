@@ -162,24 +162,29 @@ export function createIntakeKeys(deps: {
           },
         );
       }
-      const secret = hpke.open(pair, intakeContext({ workspaceId, provider }), sealed);
-      if (secret === null) {
-        throw new SallyportError(
-          'REQUEST_INVALID',
-          'sealedValue does not open: it was made for another workspace or provider, or changed on the way.',
-        );
-      }
-      try {
-        checkSecret(secret);
-        return secret;
-      } catch (error) {
-        wipe(secret);
-        throw error;
-      }
+      return openIntakeValue(pair, sealed, { workspaceId, provider });
     },
     sweep: () => pairs.sweep(),
     close: () => pairs.clear(),
   });
+}
+
+/** @returns the provider key, the caller's to wipe. @throws {SallyportError} REQUEST_INVALID, KEY_FORMAT */
+export function openIntakeValue(pair: HpkeKeyPair, sealed: Uint8Array, place: IntakePlace): Buffer {
+  const secret = hpke.open(pair, intakeContext(place), sealed);
+  if (secret === null) {
+    throw new SallyportError(
+      'REQUEST_INVALID',
+      'sealedValue does not open: it was made for another workspace or provider, or changed on the way.',
+    );
+  }
+  try {
+    checkSecret(secret);
+    return secret;
+  } catch (error) {
+    wipe(secret);
+    throw error;
+  }
 }
 
 function told({ id, public_key }: Row): IntakeKey {

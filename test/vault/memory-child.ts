@@ -1,13 +1,15 @@
 import { createSecretKey } from 'node:crypto';
 import { marker } from './memory-marker.ts';
-import { dataKeyContext } from '../../src/vault/context.ts';
+import { dataKeyContext, intakeContext } from '../../src/vault/context.ts';
+import { createHpke, deriveKeyPair } from '../../src/vault/hpke.ts';
+import { intakeInfo, openIntakeValue } from '../../src/vault/intake-key.ts';
 import { cutValue } from '../../src/vault/intake.ts';
 import { createOpener } from '../../src/vault/open.ts';
 import { kinds, openRecord } from '../../src/vault/record.ts';
 import { sealSecret } from '../../src/vault/seal-secret.ts';
 
 /**
- * Takes keys in, seals and opens them as the gateway does, then says on standard output how many bytes were opened and waits for
+ * Takes keys in (in a body, and sealed to the intake key), seals and opens them as the gateway does (half of them with a seal), then says on standard output how many bytes were opened and waits for
  * its memory to be read. Keys are made byte by byte: a literal would be a copy. With `hold` one is kept, as the positive control.
  */
 const [doHold, openings] = [process.argv[2] === 'hold', Number(process.argv[3])];
@@ -24,7 +26,13 @@ const handle = {
 };
 const place = { origin: 'https://api.example', header: 'authorization' };
 
-const rows = Array.from({ length: 50 }, (_, index) => {
+const ikm = marker(32, 'a seal of thirty-two bytes');
+const seal = { id: 'seal_1', publicKey: deriveKeyPair(ikm).publicKey };
+const intakePair = deriveKeyPair(marker(32, 'an intake key'));
+const intakeHpke = createHpke(intakeInfo);
+const at = { workspaceId: 'ws_1', version: 1, provider: 'mine', auth: 'bearer' } as const;
+
+function takenFromBody(): Buffer | null {
   const start = Buffer.from('{"name":"main","value":"');
   const body = Buffer.from(new ArrayBuffer(start.length + 53));
   body.set(start);
@@ -32,18 +40,26 @@ const rows = Array.from({ length: 50 }, (_, index) => {
   body.set(value, start.length);
   value.fill(0);
   body.write('"}', start.length + 51);
-  const { secret } = cutValue(body);
-  const at = {
-    workspaceId: 'ws_1',
-    keyId: `key_${index}`,
-    version: 1,
-    provider: 'mine',
-    auth: 'bearer',
-  } as const;
+  return cutValue(body).secret;
+}
+
+function takenSealed(): Buffer {
+  const value = marker(51, 'provider key');
+  const sealed = intakeHpke.seal(intakePair.publicKey, intakeContext(at), value);
+  value.fill(0);
+  return openIntakeValue(intakePair, sealed, at);
+}
+
+const rows = Array.from({ length: 50 }, (_, index) => {
+  const secret = index % 2 === 0 ? takenFromBody() : takenSealed();
+  const isSealed = index % 4 > 1;
   const deps = { deploymentId: 'dep_1', knownOrigins, clock };
-  const sealed = sealSecret(deps, handle, root, { ...at, secret, origins: [place.origin] });
+  const key = { ...at, keyId: `key_${index}`, origins: [place.origin] };
+  const sealed = sealSecret(deps, handle, root, { ...key, secret, seal: isSealed ? seal : null });
   secret?.fill(0);
-  return { ...at, protection: 'standard' as const, sealId: null, sealPublicKey: null, ...sealed };
+  const standard = { protection: 'standard', sealId: null, sealPublicKey: null } as const;
+  const toSeal = { protection: 'sealed', sealId: seal.id, sealPublicKey: seal.publicKey } as const;
+  return { ...key, ...(isSealed ? toSeal : standard), ...sealed };
 });
 
 const opener = createOpener({
@@ -53,7 +69,7 @@ const opener = createOpener({
   clock,
   alarm: () => {},
 });
-const prepared = await Promise.all(rows.map((row) => opener.prepare(row)));
+const prepared = await Promise.all(rows.map((row) => opener.prepare(row, ikm)));
 const into = Buffer.from(new ArrayBuffer(9000));
 let bytes = 0;
 for (let i = 0; i < openings; i += 1) {
@@ -61,6 +77,7 @@ for (let i = 0; i < openings; i += 1) {
   into.fill(0);
   const row = rows[i % rows.length];
   if (row === undefined || i % 10 > 0) continue;
+  takenSealed().fill(0);
   openRecord(root, kinds.dataKey, dataKeyContext({ deploymentId: 'dep_1', ...row }), row.wrap).fill(0);
 }
 if (doHold) prepared[0]?.openInto(into, 0, place);
