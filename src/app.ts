@@ -21,6 +21,7 @@ import { createDataPlane, type DataPlane } from './gateway/data-plane.ts';
 import type { Installation } from './installation.ts';
 import { createLimits } from './limits/limits.ts';
 import { isAdministrative, providers } from './providers/catalogue.ts';
+import { createRootKeyDesk, type RootKeyDesk } from './root-key-desk.ts';
 import { apiRoutes } from './routes/api/api.ts';
 import { createClientAddresses, isLoopback } from './routes/client-address.ts';
 import { createEdge, type Edge, type EdgeRequest } from './routes/edge.ts';
@@ -49,6 +50,7 @@ export interface App {
   /** `/api` as the operator: for the admin socket, and for commands that open the data directory. */
   readonly operator: Edge;
   readonly keys: Keys;
+  readonly rootKeys: Pick<RootKeyDesk, 'beat' | 'rewrapped'>;
   /** The first workspace. @throws {SallyportError} ALREADY_INITIALISED */
   initialise(): Promise<NewWorkspace>;
   operatorCaller(): Promise<Caller>;
@@ -120,8 +122,10 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     clock,
     onForgedRow,
   });
+  const rootKeys = createRootKeyDesk({ installation, act, log, metrics, version });
   const services = {
     keys,
+    keyring: rootKeys.keyring,
     seals: createSeals({ store, act, vault, clock, onForgedRow }),
     tokens: createTokens({ store, act, vault, clock }),
     users: createUsers({ store, act, shredder, isOperator, clock }),
@@ -226,6 +230,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     metrics: metricsEdge,
     operator,
     keys,
+    rootKeys,
     operatorCaller,
     async initialise() {
       const found = await store.asSystem((tx) =>
@@ -248,6 +253,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
       await Promise.all([main, admin, metricsEdge, operator].map(async (edge) => edge?.close()));
       clearTimeout(cutter);
       log.debug('closed', { name: 'listeners' });
+      await rootKeys.close();
       await dataPlane.stop();
       log.debug('closed', { name: 'data plane' });
       await egress.close();

@@ -12,19 +12,22 @@ import { nodeIdOf } from './journal/node-id.ts';
 import { settleCrashed } from './journal/recovery.ts';
 import { createShipper, type Shipper } from './journal/shipper.ts';
 import { isAdministrative } from './providers/catalogue.ts';
+import { openRootKeys } from './root-keys.ts';
 import type { Log } from './telemetry/log.ts';
 import type { Metrics } from './telemetry/metrics.ts';
-import { countSealed } from './vault/deployment.ts';
-import { createKeyringFile, readKeyringFile } from './vault/keyring-file.ts';
-import { parseKeyring, type KekRing } from './vault/keyring.ts';
+import type { KeyringHome } from './vault/keyring-home.ts';
 import { createVault, type Vault } from './vault/vault.ts';
 
 /** What is on disk and in the database, opened: the rooms below the gateway and the admin side. */
 export interface Installation {
   readonly store: Store;
   readonly vault: Vault;
+  readonly keyring: KeyringHome;
   readonly journal: Journal;
   readonly shipper: Shipper;
+  /** This process: a stream of the journal, and a row of `nodes`. */
+  readonly nodeId: string;
+  readonly bootId: string;
   /** No workspace yet: `init` has to come first. */
   readonly isEmpty: boolean;
   /** Ships what is left and ends everything; the database last. */
@@ -86,11 +89,11 @@ export async function openInstallation(
     await bringUpToDate(config, database, log);
     const store = openStore({ connection: database.connection });
     closers.push(() => store.close());
-    const ring = await openRing(config, store, log);
-    closers.push(() => ring.close());
+    const keyring = await openRootKeys(config, { store, log, metrics });
+    closers.push(() => keyring.ring.close());
     const vault = await createVault({
       store,
-      ring,
+      ring: keyring.ring,
       clock,
       knownOrigins: (provider) => (config.origins as Readonly<Record<string, string>>)[provider] ?? null,
       isAdministrative,
@@ -98,10 +101,12 @@ export async function openInstallation(
     });
     closers.push(() => vault.close());
     const dir = path.join(config.dataDir, 'journal');
+    const nodeId = await nodeIdOf(dir);
+    const bootId = randomBytes(8).toString('hex');
     const journal = await openJournal({
       dir,
-      nodeId: await nodeIdOf(dir),
-      bootId: randomBytes(8).toString('hex'),
+      nodeId,
+      bootId,
       sync: config.journalSync,
       maxBytes: config.journalMaxBytes,
       clock,
@@ -130,7 +135,7 @@ export async function openInstallation(
       async (tx) =>
         (await tx.selectFrom('workspaces').select('id').limit(1).executeTakeFirst()) === undefined,
     );
-    return Object.freeze({ store, vault, journal, shipper, isEmpty, close });
+    return Object.freeze({ store, vault, keyring, journal, shipper, nodeId, bootId, isEmpty, close });
   } catch (error) {
     await close();
     throw error;
@@ -152,31 +157,6 @@ async function bringUpToDate(config: Config, database: Database, log: Log): Prom
       fix: 'Run bin/sallyport migrate, or set MIGRATE=auto.',
     },
   );
-}
-
-/** The ring that there is: from the settings, else the file. @throws {SallyportError} CONFIG_INVALID */
-export async function readRing(config: Config): Promise<KekRing> {
-  if (config.keyring !== null) return parseKeyring(config.keyring, 'SALLYPORT_KEYRING');
-  return readKeyringFile(keyringFile(config));
-}
-
-function keyringFile({ dataDir }: Config): string {
-  return path.join(dataDir, 'keyring.json');
-}
-
-/** The same, made on the very first start and never again. */
-async function openRing(config: Config, store: Store, log: Log): Promise<KekRing> {
-  const found = await countSealed(store);
-  if (config.keyring !== null || found.workspaceKeys > 0 || found.hasDeployment) return readRing(config);
-  const file = keyringFile(config);
-  try {
-    // Overwrites nothing: a file that is there is read, and says itself what is wrong with it.
-    const ring = await createKeyringFile(file, found);
-    log.info('keyring.created', { file });
-    return ring;
-  } catch {
-    return readRing(config);
-  }
 }
 
 async function settle(journal: Journal, store: Store, log: Log): Promise<void> {

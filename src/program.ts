@@ -10,7 +10,8 @@ import { hasDatabase, runningDatabase } from './db/embedded-running.ts';
 import { schemaState } from './db/migrate.ts';
 import { openStore, type Store } from './db/store.ts';
 import { SallyportError } from './errors.ts';
-import { migrateDatabase, openDatabase, openInstallation, readRing } from './installation.ts';
+import { migrateDatabase, openDatabase, openInstallation } from './installation.ts';
+import { readRing } from './root-keys.ts';
 import { verifyJournal } from './journal/verify.ts';
 import { serve } from './serve.ts';
 import { createLog, openLogSink } from './telemetry/log.ts';
@@ -99,7 +100,7 @@ export function createCliDeps(config: Config, { version, output }: ProgramOption
       if (config.databaseUrl === null && !hasDatabase(config.dataDir)) throw notSetUp();
       const { app, close } = await openQuietly();
       return {
-        request: (method, path, body) => app.operator.inject(method, path, body),
+        request: (method, path, body, headers) => app.operator.inject(method, path, body, headers),
         close,
       };
     },

@@ -69,6 +69,7 @@ export async function serve(config: Config, deps: ServeDeps): Promise<number> {
         detail: 'A core dump would hold the root keys; set the limit to 0 (ulimit -c 0).',
       });
     log.info('serving', { host: config.host, port: Number(new URL(baseUrl).port), version: deps.version });
+    app.rootKeys.beat.start();
     stopHousekeeping = keepHouse(config, installation, deps);
     log.info('stopping', { signal: await signal.first });
   } finally {

@@ -1,5 +1,7 @@
 import { BlockList, isIP } from 'node:net';
 import { resolve } from 'node:path';
+import { parseSealSecret } from './seal-text.ts';
+import { wipe } from './secret.ts';
 
 /**
  * How a setting's text is read. `type` is for the reader of docs/configuration.md; `parse` throws an Error whose message
@@ -139,10 +141,33 @@ export function databaseUrl(): Kind<string> {
   };
 }
 
+/** What goes into a header as it is. */
+export function token(): Kind<string> {
+  return {
+    type: 'text',
+    parse: (value) =>
+      /^[\x21-\x7e]{1,4096}$/.test(value)
+        ? value
+        : fail('must be 1 to 4096 printable characters without spaces'),
+  };
+}
+
 export function adminToken(): Kind<string> {
   return {
     type: 'admin token',
     parse: (value) => (/^spa_[0-9A-Za-z]+$/.test(value) ? value : fail('must be an admin token (spa_…)')),
+  };
+}
+
+/** What `seals create` printed. */
+export function sealSecret(): Kind<string> {
+  return {
+    type: 'secret of a seal',
+    parse: (value) => {
+      const ikm = parseSealSecret(value);
+      wipe(ikm);
+      return ikm === null ? fail('must be the secret of a seal (sps_…), whole') : value;
+    },
   };
 }
 

@@ -6,7 +6,7 @@ import { KekError } from '../vault/kek-provider.ts';
 import { kmsKeyId, readKmsPlace, readTransitPlace, transitKeyId } from '../vault/kek-place.ts';
 import type { KeyringHome } from '../vault/keyring-home.ts';
 import { surveyRootKeys, useOf } from '../vault/keyring-survey.ts';
-import { newLocalKey, type RingKey } from '../vault/keyring-text.ts';
+import { inState, newLocalKey, type RingKey } from '../vault/keyring-text.ts';
 import type { RootKey } from '../vault/keyring.ts';
 import type { Act } from './acts.ts';
 import type { Caller } from './caller.ts';
@@ -20,8 +20,6 @@ export interface KeyringDeps {
   readonly act: Act;
   readonly beat: Pick<NodeBeat, 'now'>;
   readonly job: RewrapJob;
-  /** A key that was just staged, proved before it is written down. */
-  readonly prove: (key: RingKey) => Promise<void>;
 }
 
 export interface Stage {
@@ -35,7 +33,7 @@ export type Keyring = ReturnType<typeof createKeyring>;
  * Root keys, for the operator alone: `stage` a new one, `promote` it once every running node has it, `rewrap` what is under the others,
  * `retire` what nothing uses any more. Each step is refused where the next one would lose something.
  */
-export function createKeyring({ store, home, deploymentId, act, beat, job, prove }: KeyringDeps) {
+export function createKeyring({ store, home, deploymentId, act, beat, job }: KeyringDeps) {
   const { ring } = home;
 
   function demandOperator({ isOperator }: Caller): void {
@@ -103,7 +101,7 @@ export function createKeyring({ store, home, deploymentId, act, beat, job, prove
           fix: 'bin/sallyport keyring status shows every key and its state.',
         });
       }
-      await prove(key).catch(notNow);
+      await home.prove(key, canaryContext(deploymentId)).catch(notNow);
       return edit(caller, 'keyring.stage', key.id, (keys) => [...keys, key]);
     },
 
@@ -138,13 +136,10 @@ export function createKeyring({ store, home, deploymentId, act, beat, job, prove
       }
       await ring.selfTest(id, canaryContext(deploymentId)).catch(notNow);
       return edit(caller, 'keyring.promote', id, (keys) =>
-        keys.map((entry) =>
-          entry.id === id
-            ? { ...entry, state: 'active' as const }
-            : entry.state === 'active'
-              ? { ...entry, state: 'decrypt_only' as const }
-              : entry,
-        ),
+        keys.map((entry) => {
+          if (entry.id === id) return inState(entry, 'active');
+          return entry.state === 'active' ? inState(entry, 'decrypt_only') : entry;
+        }),
       );
     },
 
@@ -195,7 +190,7 @@ export function createKeyring({ store, home, deploymentId, act, beat, job, prove
       }
       if (key.state === 'retired') return status(caller);
       return edit(caller, 'keyring.retire', id, (keys) =>
-        keys.map((entry) => (entry.id === id ? { id, state: 'retired' as const } : entry)),
+        keys.map((entry) => (entry.id === id ? inState(entry, 'retired') : entry)),
       );
     },
   });

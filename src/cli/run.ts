@@ -6,6 +6,7 @@ import { demoCommand } from './demo/demo.ts';
 import type { CliDeps } from './deps.ts';
 import { exits, failureOf } from './failure.ts';
 import { installationCommands } from './installation.ts';
+import { keyringCommands } from './keyring.ts';
 import { keyCommands } from './keys.ts';
 import { type Parsed, parse } from './parse.ts';
 import { peopleCommands } from './people.ts';
@@ -19,6 +20,7 @@ export const commands: readonly Command[] = [
   ...keyCommands,
   ...tokenCommands,
   ...peopleCommands,
+  ...keyringCommands,
   usageCommand,
   demoCommand,
 ];

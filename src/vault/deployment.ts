@@ -4,6 +4,8 @@ import { SallyportError } from '../errors.ts';
 import { newId } from '../ids.ts';
 import { secretBuffer, wipe } from '../secret.ts';
 import { canaryContext } from './context.ts';
+import { rootKeyOfBlob } from './kek-blob.ts';
+import { KekError } from './kek-provider.ts';
 import type { KekRing } from './keyring.ts';
 import { kinds, VaultError } from './record.ts';
 
@@ -28,15 +30,23 @@ export interface Deployment {
   readonly id: string;
   /** The canary's 32 random bytes: the key of what belongs to no workspace. It stays when root keys rotate. */
   readonly key: KeyObject;
-  /** Opens the canary anew: does the ring still answer? Rejects where it doesn't. */
+  /** Opens the canary anew: does the ring still answer? Rejects where it doesn't. A key service is asked every 5 s at most. */
   readonly check: () => Promise<void>;
 }
+
+interface Canary {
+  readonly id: string;
+  readonly canary: Buffer;
+}
+
+/** How long a key service's answer to `check` holds: readiness is asked for by every load balancer. */
+const checkedMs = 5000;
 
 /**
  * Proves that ring and database belong together, or founds the deployment in a database that holds nothing sealed. Where they do not,
  * nothing is written.
  *
- * @throws {SallyportError} CONFIG_INVALID; names root-key ids, never a value.
+ * @throws {SallyportError} CONFIG_INVALID; names root-key ids, never a value. VAULT_SEALED: a key service does not let us.
  */
 export async function openDeployment(deps: {
   readonly store: Pick<Store, 'asSystem'>;
@@ -45,11 +55,11 @@ export async function openDeployment(deps: {
 }): Promise<Deployment> {
   const { store, ring, clock } = deps;
   const { row, rootKeyIds } = await store.asSystem(read);
-  const missing = rootKeyIds.filter((id) => ring.get(id) === null);
+  const missing = rootKeyIds.filter((id) => (ring.get(id)?.state ?? 'retired') === 'retired');
   if (missing.length > 0) {
     refuse(`The database holds workspace keys of root keys that are not in the ring: ${missing.join(', ')}.`);
   }
-  if (row !== undefined) return openCanary(ring, row);
+  if (row !== undefined) return opened(deps, row, await openCanary(ring, row));
   if (rootKeyIds.length > 0)
     refuse('The database holds workspace keys but no deployment: a part of it is missing.');
 
@@ -57,6 +67,7 @@ export async function openDeployment(deps: {
   const bytes = randomFillSync(secretBuffer(32));
   const canary = await ring
     .wrap(ring.active().id, kinds.canary, canaryContext(id), bytes)
+    .catch(sealed)
     .finally(() => wipe(bytes));
   const founded = await store.asSystem(async (tx) => {
     // Two nodes may start at once: whoever comes second takes what the first has founded.
@@ -67,7 +78,27 @@ export async function openDeployment(deps: {
       .execute();
     return (await read(tx)).row;
   });
-  return openCanary(ring, founded ?? refuse('The deployment could not be written.'));
+  const known = founded ?? refuse('The deployment could not be written.');
+  return opened(deps, known, await openCanary(ring, known));
+}
+
+/**
+ * The root key that opens the canary; null where none of the ring does. A blob of a key service names it; local keys are tried.
+ *
+ * @throws {KekError} the key service does not answer.
+ */
+export async function findCanaryKey(ring: KekRing, row: Canary): Promise<string | null> {
+  const named = rootKeyOfBlob(row.canary);
+  if (named !== null) return ring.get(named) === null ? null : named;
+  for (const { id } of locals(ring)) {
+    try {
+      wipe(await unwrap(ring, id, row));
+      return id;
+    } catch (error) {
+      if (!(error instanceof VaultError)) throw error;
+    }
+  }
+  return null;
 }
 
 async function read(tx: Tx) {
@@ -81,26 +112,60 @@ async function read(tx: Tx) {
   return { row, rootKeyIds: keys.map((key) => key.root_key_id) };
 }
 
-async function openCanary(
-  ring: KekRing,
-  row: { readonly id: string; readonly canary: Buffer },
-): Promise<Deployment> {
-  const usable = ring.list().filter(({ state }) => state !== 'retired');
-  for (const { id } of usable) {
+function opened(
+  deps: { readonly store: Pick<Store, 'asSystem'>; readonly ring: KekRing; readonly clock: () => number },
+  row: Canary,
+  bytes: Buffer,
+): Deployment {
+  try {
+    return Object.freeze({ id: row.id, key: createSecretKey(bytes), check: createCheck(deps, row) });
+  } finally {
+    wipe(bytes);
+  }
+}
+
+function createCheck(
+  {
+    store,
+    ring,
+    clock,
+  }: { readonly store: Pick<Store, 'asSystem'>; readonly ring: KekRing; readonly clock: () => number },
+  first: Canary,
+): () => Promise<void> {
+  let row = first;
+  let last: { readonly at: number; readonly result: Promise<void> } | null = null;
+
+  async function ask(): Promise<void> {
     try {
-      const bytes = await ring.unwrap(id, kinds.canary, canaryContext(row.id), row.canary);
-      try {
-        return Object.freeze({
-          id: row.id,
-          key: createSecretKey(bytes),
-          async check() {
-            wipe(await ring.unwrap(id, kinds.canary, canaryContext(row.id), row.canary));
-          },
-        });
-      } finally {
-        wipe(bytes);
-      }
+      wipe(await openCanary(ring, row));
     } catch (error) {
+      // Another node may have sealed it anew, and its old key may be gone.
+      const now = (await store.asSystem(read)).row;
+      if (now === undefined || now.canary.equals(row.canary)) throw error;
+      wipe(await openCanary(ring, now));
+      row = now;
+    }
+  }
+
+  return () => {
+    const isFresh = last !== null && Math.abs(clock() - last.at) < checkedMs;
+    // A local key is asked in microseconds, and a ring that was closed must be told at once.
+    if (last !== null && isFresh && rootKeyOfBlob(row.canary) !== null) return last.result;
+    last = { at: clock(), result: ask() };
+    return last.result;
+  };
+}
+
+/** @returns the canary's bytes, the caller's to wipe. @throws {SallyportError} */
+export async function openCanary(ring: KekRing, row: Canary): Promise<Buffer> {
+  const named = rootKeyOfBlob(row.canary);
+  if (named !== null && (ring.get(named)?.state ?? 'retired') === 'retired')
+    return refuse(`The canary of deployment ${row.id} was sealed under ${named}, which is not in the ring.`);
+  for (const { id } of named === null ? locals(ring) : [{ id: named }]) {
+    try {
+      return await unwrap(ring, id, row);
+    } catch (error) {
+      if (error instanceof KekError) return sealed(error);
       if (!(error instanceof VaultError)) throw error;
       if (error.code === 'VAULT_TAMPERED') {
         refuse(
@@ -110,9 +175,37 @@ async function openCanary(
       if (error.code === 'VAULT_FORMAT') refuse(`The canary of deployment ${row.id} is damaged.`);
     }
   }
+  const tried = ring.list().filter(({ state }) => state !== 'retired');
   return refuse(
-    `The keyring does not fit the database: the canary of deployment ${row.id} opens under none of ${usable.map(({ id }) => id).join(', ')}.`,
+    `The keyring does not fit the database: the canary of deployment ${row.id} opens under none of ${tried.map(({ id }) => id).join(', ')}.`,
   );
+}
+
+function locals(ring: KekRing) {
+  return ring.list().filter(({ scheme }) => scheme === 'local');
+}
+
+function unwrap(ring: KekRing, rootKeyId: string, row: Canary): Promise<Buffer> {
+  return ring.unwrap(rootKeyId, kinds.canary, canaryContext(row.id), row.canary);
+}
+
+const fixes: Readonly<Record<KekError['code'], string>> = {
+  denied:
+    'Give this gateway’s token or credentials the right to encrypt and decrypt with it: docs/root-keys.md.',
+  unavailable: 'See whether the key service runs and can be reached from here, then start again.',
+  wrong_key:
+    'Name the root key that this database was sealed under; it may have been deleted in the key service.',
+  disabled: 'Enable it in the key service, or cancel its deletion: without it no stored key opens.',
+};
+
+/** What a key service said, for whoever has to mend it: the code tells one fault from another. */
+function sealed(error: unknown): never {
+  if (!(error instanceof KekError)) throw error;
+  throw new SallyportError('VAULT_SEALED', `${error.message} (${error.code})`, {
+    fix: fixes[error.code],
+    retryAfter: Math.ceil((error.retryAfterMs ?? 1000) / 1000),
+    cause: error,
+  });
 }
 
 function refuse(message: string): never {

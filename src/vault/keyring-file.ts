@@ -1,19 +1,21 @@
 import { randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
-import { link, open, rm } from 'node:fs/promises';
+import { constants, type Stats } from 'node:fs';
+import { link, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { SallyportError } from '../errors.ts';
 import { wipe } from '../secret.ts';
-import { newKeyringText, parseKeyring, type KekRing } from './keyring.ts';
+import { keyringText, newKeyringText, readKeyringText, type RingKey } from './keyring-text.ts';
 
 const maxFileBytes = 65_536;
+/** An edit that has taken so long was killed in the middle. */
+const staleEditMs = 60_000;
 
 /**
- * The ring of a file that only its owner can read.
+ * The keys of a file that only its owner can read.
  *
  * @throws {SallyportError} CONFIG_INVALID: not there, readable by group or world, another's, too long, or not a ring.
  */
-export async function readKeyringFile(path: string): Promise<KekRing> {
+export async function readKeyringFile(path: string): Promise<readonly RingKey[]> {
   const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW).catch(
     (error: NodeJS.ErrnoException) =>
       error.code === 'ENOENT'
@@ -32,13 +34,19 @@ export async function readKeyringFile(path: string): Promise<KekRing> {
     if (stat.size > maxFileBytes) refuse(path, 'it is longer than 64 KiB');
     const bytes = await file.readFile();
     try {
-      return parseKeyring(bytes.toString('utf8'), path);
+      return readKeyringText(bytes.toString('utf8'), path);
     } finally {
       wipe(bytes);
     }
   } finally {
     await file.close();
   }
+}
+
+/** Differs when the file was written anew; null where there is none. */
+export async function keyringFileStamp(path: string): Promise<string | null> {
+  const found = await stat(path, { bigint: true }).catch(() => null);
+  return found === null ? null : `${found.ino}:${found.size}:${found.mtimeNs}:${found.mode}`;
 }
 
 /**
@@ -51,7 +59,7 @@ export async function readKeyringFile(path: string): Promise<KekRing> {
 export async function createKeyringFile(
   path: string,
   found: { readonly workspaceKeys: number; readonly hasDeployment: boolean },
-): Promise<KekRing> {
+): Promise<readonly RingKey[]> {
   if (found.workspaceKeys > 0 || found.hasDeployment) {
     refuse(
       path,
@@ -62,15 +70,7 @@ export async function createKeyringFile(
   // Written whole under another name first: a crash never leaves half a ring under the right one. link() overwrites nothing.
   const draft = `${path}.${randomBytes(6).toString('hex')}.draft`;
   try {
-    const file = await open(draft, 'wx', 0o600);
-    try {
-      // The umask takes bits from the mode of open(); chmod makes it exact.
-      await file.chmod(0o600);
-      await file.writeFile(text);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
+    await writeDraft(draft, text, null);
     await link(draft, path);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? 'unknown error';
@@ -78,14 +78,82 @@ export async function createKeyringFile(
   } finally {
     await rm(draft, { force: true });
   }
-  // A new name is only durable once its folder is: keys sealed under a ring that a power cut forgets are lost.
+  await syncFolder(path);
+  return readKeyringText(text, path);
+}
+
+/**
+ * Writes the file anew, whole or not at all, one writer at a time: `work` gets the keys as they stand now and gives those to write.
+ * No copy of the old text is kept: a key that was retired must not live on in a backup that nobody thinks of.
+ *
+ * @throws {SallyportError} CONFIG_INVALID (cannot be read or written), CONFLICT (another edit is under way), what `work` throws.
+ */
+export async function editKeyringFile(
+  path: string,
+  work: (keys: readonly RingKey[]) => readonly RingKey[],
+): Promise<readonly RingKey[]> {
+  // Its name is the lock; a killed edit leaves it, with keys in it, for the next one to take away.
+  const draft = `${path}.edit`;
+  await removeStale(draft);
+  const lock = await open(draft, 'wx', 0o600).catch((error: NodeJS.ErrnoException) =>
+    error.code === 'EEXIST'
+      ? busy()
+      : refuse(path, `it cannot be written (${error.code ?? 'unknown error'})`, {
+          fix: 'Its folder has to be writable for the gateway’s user; else edit the ring where it is kept.',
+        }),
+  );
+  await lock.close();
+  try {
+    const next = keyringText(work(await readKeyringFile(path)));
+    readKeyringText(next, path);
+    await rm(draft);
+    await writeDraft(draft, next, await stat(path));
+    await rename(draft, path);
+  } catch (error) {
+    if (error instanceof SallyportError) throw error;
+    refuse(path, `it cannot be written (${(error as NodeJS.ErrnoException).code ?? 'unknown error'})`);
+  } finally {
+    await rm(draft, { force: true });
+  }
+  await syncFolder(path);
+  return readKeyringFile(path);
+}
+
+/** @param like  whose file it replaces: root may edit the ring of the user that the gateway runs as. */
+async function writeDraft(draft: string, text: string, like: Stats | null): Promise<void> {
+  const file = await open(draft, 'wx', 0o600);
+  const bytes = Buffer.from(text, 'utf8');
+  try {
+    // The umask takes bits from the mode of open(); chmod makes it exact.
+    await file.chmod(0o600);
+    if (like !== null && process.getuid?.() === 0) await file.chown(like.uid, like.gid);
+    await file.writeFile(bytes);
+    await file.sync();
+  } finally {
+    wipe(bytes);
+    await file.close();
+  }
+}
+
+async function removeStale(draft: string): Promise<void> {
+  const found = await stat(draft).catch(() => null);
+  if (found !== null && Date.now() - found.mtimeMs > staleEditMs) await rm(draft, { force: true });
+}
+
+/** A new name is only durable once its folder is: keys sealed under a ring that a power cut forgets are lost. */
+async function syncFolder(path: string): Promise<void> {
   const folder = await open(dirname(path), constants.O_RDONLY);
   try {
     await folder.sync();
   } finally {
     await folder.close();
   }
-  return parseKeyring(text, path);
+}
+
+function busy(): never {
+  throw new SallyportError('CONFLICT', 'The keyring is being edited by another command.', {
+    fix: 'Try again when that is done; after a crash, in a minute.',
+  });
 }
 
 function refuse(path: string, what: string, options: { readonly fix?: string } = {}): never {

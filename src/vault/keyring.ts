@@ -1,14 +1,21 @@
-import { createHmac, createSecretKey, randomFillSync, type KeyObject } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
+import type { Exchange } from '../egress/exchange.ts';
 import { SallyportError } from '../errors.ts';
-import { secretBuffer, wipe } from '../secret.ts';
-import { openRecord, sealRecord, VaultError, type Kind } from './record.ts';
-import { isSampleKey } from './sample-keys.ts';
+import { createHoldOff } from './kek-hold-off.ts';
+import { createKmsKek, type AwsCredentials } from './kek-kms.ts';
+import { createLocalKek } from './kek-local.ts';
+import { KekError, type KekProvider, type KekScheme } from './kek-provider.ts';
+import { createTransitKek } from './kek-transit.ts';
+import { readKeyringText, type RingKey, type RootKeyState } from './keyring-text.ts';
+import type { Kind } from './record.ts';
 
-type RootKeyState = 'staged' | 'active' | 'decrypt_only' | 'retired';
+export { newKeyringText, rootKeyId } from './keyring-text.ts';
 
-interface RootKey {
+export interface RootKey {
   readonly id: string;
   readonly state: RootKeyState;
+  /** Null: retired, and its key is gone from the ring. */
+  readonly scheme: KekScheme | null;
 }
 
 /**
@@ -16,131 +23,130 @@ interface RootKey {
  * `wrap` and `unwrap` take the record's kind and context and refuse a root key that is unknown, or retired.
  */
 export interface KekRing {
-  readonly scheme: string;
+  /** Of the active key. */
+  readonly scheme: KekScheme;
   active(): RootKey;
   get(id: string): RootKey | null;
   list(): readonly RootKey[];
+  /** @throws {KekError} */
   wrap(id: string, kind: Kind, context: Uint8Array, bytes: Uint8Array): Promise<Buffer>;
-  /** @throws {VaultError} The answer is the caller's to wipe. */
+  /** The answer is the caller's to wipe. @throws {KekError}, {VaultError} */
   unwrap(id: string, kind: Kind, context: Uint8Array, blob: Buffer): Promise<Buffer>;
+  /** As KekProvider's. */
+  selfTest(id: string, context: Uint8Array): Promise<void>;
+  /** The same ring with the keys of a newer text; key services that stay keep their connection and their pause. */
+  replace(keys: readonly RingKey[]): void;
   close(): void;
 }
 
-const states: ReadonlySet<unknown> = new Set<RootKeyState>(['staged', 'active', 'decrypt_only', 'retired']);
-const maxKeys = 64;
-const maxTextLength = 65_536;
-
-/** `k1` and 20 hex digits, computed from the key: a key cannot stand under a wrong name. */
-export function rootKeyId(key: Uint8Array): string {
-  return `k1${createHmac('sha256', key).update('sallyport/kek-id/v1').digest('hex').slice(0, 20)}`;
+/** What key services need; without it a ring holds local keys alone. */
+export interface KekServices {
+  readonly exchange: Exchange;
+  readonly transitToken: () => string | null;
+  readonly awsCredentials: AwsCredentials | null;
+  readonly clock: () => number;
+  /** [0, 1), for the pauses after failures. */
+  readonly random: () => number;
+  /** Each use of a key in a service: null when it went well. */
+  readonly onUse?: (use: {
+    readonly rootKeyId: string;
+    readonly scheme: KekScheme;
+    readonly trouble: KekError | null;
+  }) => void;
+  /** With the ring. */
+  readonly close?: () => void;
 }
 
-/** The text of a new ring with one active key. The text is the secret itself. */
-export function newKeyringText(): string {
-  const key = randomFillSync(secretBuffer(32));
-  try {
-    const entry = { id: rootKeyId(key), state: 'active', key: `base64:${key.toBase64()}` };
-    return `${JSON.stringify({ keys: [entry] }, null, 2)}\n`;
-  } finally {
-    wipe(key);
+/** A ring from its text. @throws {SallyportError} CONFIG_INVALID (keyring-text.ts); a key in a service without `services` too. */
+export function parseKeyring(text: string, origin: string, services?: KekServices): KekRing {
+  return createKekRing(readKeyringText(text, origin), origin, services);
+}
+
+export function createKekRing(given: readonly RingKey[], origin: string, services?: KekServices): KekRing {
+  let keys: ReadonlyMap<string, { readonly root: RootKey; readonly provider: KekProvider | null }> =
+    new Map();
+  let active: RootKey;
+
+  function remoteOf(entry: RingKey): KekProvider | null {
+    if (!('transit' in entry) && !('kms' in entry)) return null;
+    if (services === undefined) {
+      throw new SallyportError(
+        'CONFIG_INVALID',
+        `The keyring (${origin}) cannot be used: ${entry.id} lives in a key service, which cannot be reached here.`,
+      );
+    }
+    const holdOff = createHoldOff(services);
+    const { exchange, transitToken: token, awsCredentials: credentials, clock } = services;
+    return 'transit' in entry
+      ? createTransitKek({ place: entry.transit, exchange, token, holdOff })
+      : createKmsKek({ place: entry.kms, exchange, credentials, holdOff, clock });
   }
-}
 
-/**
- * A ring from `{"keys":[{"id","state","key":"base64:…"}]}`, up to 64 KiB and 64 keys.
- *
- * @param origin  where the text comes from, for messages: `SALLYPORT_KEYRING` or a path.
- * @throws {SallyportError} CONFIG_INVALID; names ids and positions, never a value.
- */
-export function parseKeyring(text: string, origin: string): KekRing {
-  const refuse = (what: string): never => {
-    throw new SallyportError('CONFIG_INVALID', `The keyring (${origin}) cannot be used: ${what}.`);
+  function take(entries: readonly RingKey[]): void {
+    const before = keys;
+    const locals = new Map<string, KeyObject>();
+    for (const entry of entries)
+      if ('key' in entry && entry.state !== 'retired') locals.set(entry.id, entry.key);
+    const localKek = createLocalKek(locals);
+    keys = new Map(
+      entries.map((entry) => {
+        const provider =
+          entry.state === 'retired'
+            ? null
+            : 'key' in entry
+              ? localKek
+              : (remoteKept(before.get(entry.id)?.provider) ?? remoteOf(entry));
+        const root = Object.freeze({ id: entry.id, state: entry.state, scheme: provider?.scheme ?? null });
+        return [entry.id, { root, provider }];
+      }),
+    );
+    const first = [...keys.values()].find(({ root }) => root.state === 'active');
+    if (first === undefined) throw new TypeError('a ring has an active key');
+    active = first.root;
+    const kept = new Set([...keys.values()].map(({ provider }) => provider));
+    for (const { provider } of before.values()) if (!kept.has(provider)) provider?.close();
+  }
+
+  const providerOf = (id: string): KekProvider => {
+    const provider = keys.get(id)?.provider ?? null;
+    if (provider === null) throw new KekError('wrong_key', `Root key ${id} is not in the ring, or retired.`);
+    return provider;
   };
-  if (text.length > maxTextLength) refuse('it is longer than 64 KiB');
-  const entries = readEntries(text);
-  if (entries === null)
-    return refuse('it is not JSON of the form {"keys":[{"id","state","key":"base64:…"}]}');
-  if (entries.length === 0 || entries.length > maxKeys) refuse(`it must hold 1 to ${maxKeys} keys`);
 
-  const keys = new Map<string, { readonly root: RootKey; readonly key: KeyObject }>();
-  for (const [index, entry] of entries.entries()) {
-    const place = `key ${index + 1}`;
-    if (Object.keys(entry).some((name) => !['id', 'state', 'key'].includes(name)))
-      refuse(`${place} has an unknown field`);
-    if (!states.has(entry['state'])) refuse(`${place} has no state of staged, active, decrypt_only, retired`);
-    const bytes = decodeKey(entry['key']);
-    if (bytes === null) return refuse(`${place} is not "base64:" and exactly 32 bytes in strict base64`);
+  async function use<T>(id: string, work: (provider: KekProvider) => Promise<T>): Promise<T> {
+    const provider = providerOf(id);
+    if (provider.scheme === 'local' || services?.onUse === undefined) return work(provider);
+    const { onUse } = services;
     try {
-      if (isSampleKey(bytes)) refuse(`${place} is all one byte or a published sample`);
-      const id = rootKeyId(bytes);
-      if (entry['id'] !== id) refuse(`${place} does not have the id computed from it, which is ${id}`);
-      if (keys.has(id)) refuse(`${id} is there twice`);
-      keys.set(id, {
-        root: Object.freeze({ id, state: entry['state'] as RootKeyState }),
-        key: createSecretKey(bytes),
-      });
-    } finally {
-      wipe(bytes);
+      const result = await work(provider);
+      onUse({ rootKeyId: id, scheme: provider.scheme, trouble: null });
+      return result;
+    } catch (error) {
+      // A record that was changed is no trouble of the service.
+      onUse({ rootKeyId: id, scheme: provider.scheme, trouble: error instanceof KekError ? error : null });
+      throw error;
     }
   }
-  const active = [...keys.values()].filter(({ root }) => root.state === 'active');
-  const [first] = active;
-  if (first === undefined || active.length !== 1)
-    return refuse(`exactly one key must be active, and ${active.length} are`);
-  return createRing(keys, first.root);
-}
 
-function createRing(
-  keys: Map<string, { readonly root: RootKey; readonly key: KeyObject }>,
-  active: RootKey,
-): KekRing {
-  const usable = (id: string): KeyObject => {
-    const entry = keys.get(id);
-    if (entry === undefined || entry.root.state === 'retired') {
-      throw new VaultError('VAULT_WRONG_KEY', `root key ${id} is not in the ring, or retired`);
-    }
-    return entry.key;
-  };
-  return Object.freeze({
-    scheme: 'keyring',
+  take(given);
+  return Object.freeze<KekRing>({
+    get scheme() {
+      return active.scheme ?? 'local';
+    },
     active: () => active,
-    get: (id: string) => keys.get(id)?.root ?? null,
+    get: (id) => keys.get(id)?.root ?? null,
     list: () => [...keys.values()].map(({ root }) => root),
-    wrap: async (id: string, kind: Kind, context: Uint8Array, bytes: Uint8Array) =>
-      sealRecord(usable(id), kind, context, bytes),
-    unwrap: async (id: string, kind: Kind, context: Uint8Array, blob: Buffer) =>
-      openRecord(usable(id), kind, context, blob),
-    close: () => keys.clear(),
+    wrap: (id, kind, context, bytes) => use(id, (provider) => provider.wrap(id, kind, context, bytes)),
+    unwrap: (id, kind, context, blob) => use(id, (provider) => provider.unwrap(id, kind, context, blob)),
+    selfTest: (id, context) => use(id, (provider) => provider.selfTest(id, context)),
+    replace: take,
+    close() {
+      for (const { provider } of keys.values()) provider?.close();
+      services?.close?.();
+    },
   });
 }
 
-function readEntries(text: string): readonly Record<string, unknown>[] | null {
-  let ring: unknown;
-  try {
-    ring = JSON.parse(text);
-  } catch {
-    // The parser's message quotes the text.
-    return null;
-  }
-  if (!isObject(ring) || Object.keys(ring).length !== 1) return null;
-  const list: unknown = ring['keys'];
-  return Array.isArray(list) && list.every(isObject) ? list : null;
-}
-
-/** Strict RFC 4648 base64 with padding; Node's own decoder takes garbage. */
-function decodeKey(text: unknown): Uint8Array | null {
-  if (typeof text !== 'string' || !/^base64:\S+$/.test(text)) return null;
-  let bytes: Uint8Array;
-  try {
-    bytes = Uint8Array.fromBase64(text.slice('base64:'.length), { lastChunkHandling: 'strict' });
-  } catch {
-    return null;
-  }
-  if (bytes.byteLength === 32) return bytes;
-  wipe(bytes);
-  return null;
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+function remoteKept(provider: KekProvider | null | undefined): KekProvider | null {
+  return provider === null || provider === undefined || provider.scheme === 'local' ? null : provider;
 }

@@ -3,6 +3,7 @@ import type { Store, Tx } from '../db/store.ts';
 import { SallyportError } from '../errors.ts';
 import { secretBuffer, wipe } from '../secret.ts';
 import { workspaceKeyContext } from './context.ts';
+import { KekError } from './kek-provider.ts';
 import { createKeyCache } from './key-cache.ts';
 import type { KekRing } from './keyring.ts';
 import { kinds, VaultError } from './record.ts';
@@ -28,6 +29,8 @@ export interface WorkspaceKeyHandle {
 }
 
 export interface WorkspaceKeys {
+  /** Wraps version 1 ahead of `create`, which then asks no key service within its transaction. Kept until `create` or `forget`. */
+  make(workspaceId: string): Promise<void>;
   /** Version 1, under the active root key. Usable at once, before the transaction ends. */
   create(tx: Tx, workspaceId: string): Promise<void>;
   /**
@@ -44,6 +47,10 @@ export interface WorkspaceKeys {
 
 /** VAULT.md, "Memory". */
 const limits = { opened: 1000, maxAgeMs: 300_000, sealedWorkspaces: 100_000 } as const;
+/** How long a key service's no to one workspace is believed before it is asked again. */
+const denied = { limit: 10_000, maxAgeMs: 5000 } as const;
+/** Made ahead and never stored: a bound against callers that fail in between. */
+const maxMade = 1000;
 
 export function createWorkspaceKeys(deps: {
   readonly store: Pick<Store, 'asWorkspace'>;
@@ -64,6 +71,8 @@ export function createWorkspaceKeys(deps: {
     clock,
   });
   const opening = new Map<string, Promise<WorkspaceKeyHandle>>();
+  const refused = createKeyCache<SallyportError>({ ...denied, clock });
+  const made = new Map<string, SealedWorkspaceKey>();
   // What was forgotten while it was being opened must not come back into the cache.
   let forgotten = 0;
 
@@ -83,10 +92,14 @@ export function createWorkspaceKeys(deps: {
     };
     const known = isKnown();
     if (known !== undefined) return known;
-    prime(await (tx === undefined ? store.asWorkspace(workspaceId, read) : read(tx)).catch(outOfReach));
+    await reread(workspaceId, tx);
     const found = isKnown();
     if (found === undefined) throw new SallyportError('KEY_INVALID', 'The workspace has no key any more.');
     return found;
+  }
+
+  async function reread(workspaceId: string, tx?: Tx): Promise<void> {
+    prime(await (tx === undefined ? store.asWorkspace(workspaceId, read) : read(tx)).catch(outOfReach));
 
     async function read(tx: Tx): Promise<SealedWorkspaceKey[]> {
       const rows = await tx
@@ -103,18 +116,9 @@ export function createWorkspaceKeys(deps: {
     }
   }
 
-  async function unwrap({
-    workspaceId,
-    version,
-    rootKeyId,
-    record,
-  }: SealedWorkspaceKey): Promise<WorkspaceKeyHandle> {
-    if (ring.get(rootKeyId) === null) {
-      throw new SallyportError(
-        'VAULT_SEALED',
-        `The workspace key was sealed under root key ${rootKeyId}, which is not in the ring.`,
-      );
-    }
+  /** @throws {VaultError}, {KekError} */
+  async function unwrap(row: SealedWorkspaceKey): Promise<WorkspaceKeyHandle> {
+    const { workspaceId, version, rootKeyId, record } = row;
     const context = workspaceKeyContext({ deploymentId, workspaceId, version, rootKeyId });
     let bytes: Buffer | null = null;
     try {
@@ -128,47 +132,89 @@ export function createWorkspaceKeys(deps: {
         rowMac: subkey(bytes, 'row-mac'),
         fingerprint: subkey(bytes, 'fingerprint'),
       });
-    } catch (error) {
-      if (!(error instanceof VaultError))
-        throw new SallyportError('VAULT_SEALED', 'The root key cannot be used now.', { cause: error });
-      alarm(error.code, { workspaceId });
-      throw new SallyportError('KEY_INVALID', 'The workspace key does not open.');
     } finally {
       wipe(bytes);
     }
   }
 
-  async function openOnce(id: string, row: SealedWorkspaceKey): Promise<WorkspaceKeyHandle> {
+  /**
+   * Another node may have sealed the row anew and retired the root key that ours was under, so before a row is given up the database is
+   * asked once.
+   */
+  async function unwrapNewest(row: SealedWorkspaceKey, tx?: Tx): Promise<WorkspaceKeyHandle> {
+    try {
+      return await unwrap(row);
+    } catch (error) {
+      if (!(error instanceof VaultError) && !(error instanceof KekError && error.code === 'wrong_key'))
+        throw error;
+      await reread(row.workspaceId, tx);
+      const now = sealed.get(row.workspaceId)?.get(row.version);
+      if (now === undefined || (now.rootKeyId === row.rootKeyId && now.record.equals(row.record)))
+        throw error;
+      return unwrap(now);
+    }
+  }
+
+  async function openOnce(id: string, row: SealedWorkspaceKey, tx?: Tx): Promise<WorkspaceKeyHandle> {
     const before = forgotten;
     try {
-      const handle = await unwrap(row);
+      const handle = await unwrapNewest(row, tx);
       if (before === forgotten) opened.set(id, handle);
       return handle;
+    } catch (error) {
+      if (error instanceof SallyportError) throw error;
+      if (error instanceof VaultError) {
+        alarm(error.code, { workspaceId: row.workspaceId });
+        throw new SallyportError('KEY_INVALID', 'The workspace key does not open.');
+      }
+      const failure = notNow(error);
+      if (error instanceof KekError && !error.isWide) refused.set(id, failure);
+      throw failure;
     } finally {
       opening.delete(id);
     }
   }
 
+  async function wrapNew(workspaceId: string): Promise<SealedWorkspaceKey> {
+    const rootKeyId = ring.active().id;
+    const context = workspaceKeyContext({ deploymentId, workspaceId, version: 1, rootKeyId });
+    const bytes = randomFillSync(secretBuffer(32));
+    try {
+      const record = await ring.wrap(rootKeyId, kinds.workspaceKey, context, bytes);
+      return { workspaceId, version: 1, rootKeyId, record };
+    } catch (error) {
+      throw notNow(error);
+    } finally {
+      wipe(bytes);
+    }
+  }
+
   return Object.freeze({
+    async make(workspaceId: string): Promise<void> {
+      const row = await wrapNew(workspaceId);
+      if (made.size >= maxMade) made.clear();
+      made.set(workspaceId, row);
+    },
     async create(tx: Tx, workspaceId: string): Promise<void> {
-      const rootKeyId = ring.active().id;
-      const context = workspaceKeyContext({ deploymentId, workspaceId, version: 1, rootKeyId });
-      const bytes = randomFillSync(secretBuffer(32));
-      try {
-        const record = await ring.wrap(rootKeyId, kinds.workspaceKey, context, bytes);
-        const row = { workspace_id: workspaceId, version: 1, root_key_id: rootKeyId, record };
-        await tx.insertInto('workspace_keys').values(row).execute();
-        prime([{ workspaceId, version: 1, rootKeyId, record }]);
-      } finally {
-        wipe(bytes);
-      }
+      const ahead = made.get(workspaceId);
+      made.delete(workspaceId);
+      // A root key that was promoted in between is the one to use.
+      const row = ahead?.rootKeyId === ring.active().id ? ahead : await wrapNew(workspaceId);
+      const { version, rootKeyId, record } = row;
+      await tx
+        .insertInto('workspace_keys')
+        .values({ workspace_id: workspaceId, version, root_key_id: rootKeyId, record })
+        .execute();
+      prime([row]);
     },
     async open(workspaceId: string, version?: number, tx?: Tx): Promise<WorkspaceKeyHandle> {
       const row = await find(workspaceId, version, tx);
       const id = `${workspaceId}\n${row.version}`;
       const known = opened.get(id);
       if (known !== undefined) return known;
-      const pending = opening.get(id) ?? openOnce(id, row);
+      const no = refused.get(id);
+      if (no !== undefined) throw no;
+      const pending = opening.get(id) ?? openOnce(id, row, tx);
       // openOnce has deleted nothing yet: unwrapping is asynchronous with every ring.
       opening.set(id, pending);
       return pending;
@@ -176,15 +222,32 @@ export function createWorkspaceKeys(deps: {
     prime,
     forget(workspaceId: string): void {
       forgotten += 1;
+      made.delete(workspaceId);
       sealed.deleteWhere((id) => id === workspaceId);
+      refused.deleteWhere((id) => id.startsWith(`${workspaceId}\n`));
       opened.deleteWhere((id) => id.startsWith(`${workspaceId}\n`));
     },
-    sweep: () => opened.sweep(),
+    sweep(): void {
+      opened.sweep();
+      refused.sweep();
+    },
     close(): void {
       forgotten += 1;
+      made.clear();
+      refused.clear();
       sealed.clear();
       opened.clear();
     },
+  });
+}
+
+/** The root key cannot be used: for whoever makes a call, only that it may be tried again, and when. */
+function notNow(error: unknown): SallyportError {
+  const ms =
+    error instanceof KekError ? (error.retryAfterMs ?? (error.isWide ? 1000 : denied.maxAgeMs)) : 1000;
+  return new SallyportError('VAULT_SEALED', 'The root key cannot be used now.', {
+    retryAfter: Math.ceil(ms / 1000),
+    cause: error,
   });
 }
 

@@ -12,6 +12,8 @@ const allowed: Record<string, string> = {
   'GET /api/api-keys': 'owner admin member viewer',
   'GET /api/api-keys/stats': 'owner admin member viewer',
   'POST /api/api-keys/test': 'owner admin member',
+  'POST /api/api-keys/find': all,
+  'POST /api/api-keys/import': '',
   'GET /api/api-keys/:id': 'owner admin member viewer',
   'PUT /api/api-keys/:id': 'owner admin member',
   'PATCH /api/api-keys/:id': 'owner admin member',
@@ -29,6 +31,7 @@ const allowed: Record<string, string> = {
   'POST /api/users': 'owner admin',
   'GET /api/users': all,
   'GET /api/users/:id': all,
+  'PATCH /api/users/:id': 'owner admin member',
   'DELETE /api/users/:id': 'owner admin',
   'GET /api/members': all,
   'GET /api/members/:id': all,
@@ -36,8 +39,14 @@ const allowed: Record<string, string> = {
   'PATCH /api/members/:id': 'owner admin',
   'DELETE /api/members/:id': 'owner admin',
   'POST /api/workspaces': '',
+  'GET /api/keyring': '',
+  'POST /api/keyring/stage': '',
+  'POST /api/keyring/promote': '',
+  'POST /api/keyring/rewrap': '',
+  'POST /api/keyring/retire': '',
   'GET /api/workspaces/current': all,
   'PATCH /api/workspaces/current': 'owner admin',
+  'GET /api/providers': all,
   'GET /api/usage': all,
   'GET /api/usage/calls': all,
   'GET /api/usage/calls/:id': all,
@@ -109,6 +118,12 @@ function bodyOf(route: string, userId: string): unknown {
       return { name: 'mine', provider: 'openai', value: newKey() };
     case 'POST /api/api-keys/test':
       return { keyId: `key_${'0'.repeat(32)}` };
+    case 'POST /api/api-keys/find':
+      return { fingerprint: '0'.repeat(16) };
+    case 'POST /api/api-keys/import':
+      return { provider: 'openai', value: newKey() };
+    case 'PATCH /api/users/:id':
+      return { storeKeys: true };
     case 'PUT /api/api-keys/:id':
     case 'PATCH /api/api-keys/:id':
       return { name: 'renamed' };
@@ -123,6 +138,12 @@ function bodyOf(route: string, userId: string): unknown {
     case 'PUT /api/members/:id':
     case 'PATCH /api/members/:id':
       return { role: 'viewer' };
+    case 'POST /api/keyring/stage':
+    case 'POST /api/keyring/promote':
+    case 'POST /api/keyring/rewrap':
+      return {};
+    case 'POST /api/keyring/retire':
+      return { rootKeyId: `k1${'0'.repeat(20)}` };
     case 'PATCH /api/workspaces/current':
       return { name: 'renamed' };
     default:

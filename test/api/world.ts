@@ -25,7 +25,11 @@ import { createShipper } from '../../src/journal/shipper.ts';
 import { isAdministrative, providers } from '../../src/providers/catalogue.ts';
 import { apiRoutes } from '../../src/routes/api/api.ts';
 import { newKeyringText, parseKeyring } from '../../src/vault/keyring.ts';
+import { createKeyringHome } from '../../src/vault/keyring-home.ts';
 import { createVault } from '../../src/vault/vault.ts';
+import { createRootKeyDesk } from '../../src/root-key-desk.ts';
+import { createLog } from '../../src/telemetry/log.ts';
+import { createMetrics } from '../../src/telemetry/metrics.ts';
 import { testDatabase } from '../support/database.ts';
 
 export interface Answer {
@@ -90,8 +94,23 @@ export async function startWorld(
   });
   const onForgedRow = (table: string, id: string): unknown => forged.push(`${table} ${id}`);
   const shredder = createKeyShred({ store, act, journal });
+  const keyring = createKeyringHome({
+    ring,
+    file: null,
+    inUse: async () => [],
+    prove: async () => {},
+  });
+  const desk = createRootKeyDesk({
+    installation: { store, vault, journal, keyring, nodeId: 'n1', bootId: 'b1' },
+    act,
+    log: createLog({ level: 'silent', write: () => {} }),
+    metrics: createMetrics({ version: 'test', node: process.version }),
+    version: 'test',
+  });
+  t.teardown(() => desk.close());
   const services = {
     keys,
+    keyring: desk.keyring,
     seals: createSeals({ store, act, vault, clock, onForgedRow }),
     tokens: createTokens({ store, act, vault, clock }),
     users: createUsers({ store, act, shredder, isOperator, clock }),

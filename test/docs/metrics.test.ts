@@ -33,6 +33,8 @@ async function exposition(): Promise<string> {
   metrics.journalGate(false);
   metrics.setJournalLag({ records: 0, bytes: 0, seconds: 0 });
   metrics.setVerifyProblems(0);
+  metrics.rootKeyUsed('kms', 'ok');
+  metrics.rewrapProgress({ remaining: 1, more: 1 });
   return metrics.text();
 }
 

@@ -4,6 +4,7 @@ import rateLimit from '@fastify/rate-limit';
 import swagger from '@fastify/swagger';
 import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox';
 import type { Audit } from '../../admin/audit.ts';
+import type { Keyring } from '../../admin/keyring.ts';
 import type { Keys } from '../../admin/keys.ts';
 import type { Members } from '../../admin/members.ts';
 import type { Providers } from '../../admin/providers.ts';
@@ -19,6 +20,7 @@ import { auditRoutes } from './audit.ts';
 import { addAuthentication, type AuthenticationDeps } from './authentication.ts';
 import { maxIntakeBytes } from './intake-body.ts';
 import { intakeKeyRoutes } from './intake-key.ts';
+import { keyringRoutes } from './keyring.ts';
 import { memberRoutes } from './members.ts';
 import { openapi, showValue } from './openapi.ts';
 import { sendProblem, toSallyportError } from './problem.ts';
@@ -31,6 +33,7 @@ import { workspaceRoutes } from './workspaces.ts';
 
 export interface ApiDeps extends AuthenticationDeps {
   readonly keys: Keys;
+  readonly keyring: Keyring;
   readonly seals: Seals;
   readonly tokens: Tokens;
   readonly users: Users;
@@ -100,6 +103,7 @@ export function apiRoutes(deps: ApiDeps): FastifyPluginAsync {
       await guarded.register(userRoutes(deps), { prefix: '/users' });
       await guarded.register(memberRoutes(deps), { prefix: '/members' });
       await guarded.register(workspaceRoutes(deps), { prefix: '/workspaces' });
+      await guarded.register(keyringRoutes(deps), { prefix: '/keyring' });
       await guarded.register(providerRoutes(deps), { prefix: '/providers' });
       await guarded.register(usageRoutes(deps), { prefix: '/usage' });
       await guarded.register(auditRoutes(deps), { prefix: '/audit' });

@@ -1,0 +1,69 @@
+import { sql } from 'kysely';
+import type { Store, Tx } from '../db/store.ts';
+import { findCanaryKey } from './deployment.ts';
+import type { KekRing } from './keyring.ts';
+
+/** What of the database opens with a root key. */
+export interface RootKeyUse {
+  readonly workspaceKeys: number;
+  readonly intakeKeys: number;
+  readonly canary: boolean;
+}
+
+const nothing: RootKeyUse = { workspaceKeys: 0, intakeKeys: 0, canary: false };
+
+/**
+ * By root key's id; a key that nothing uses is not in it.
+ *
+ * @param isExact  waits for whoever writes such rows at this moment, and keeps others from it while it counts: before a key is let go of.
+ * @throws {KekError} the canary is under a key in a service that does not answer.
+ */
+export async function surveyRootKeys(
+  deps: { readonly store: Pick<Store, 'asSystem'>; readonly ring: KekRing; readonly deploymentId: string },
+  { isExact = false }: { readonly isExact?: boolean } = {},
+): Promise<ReadonlyMap<string, RootKeyUse>> {
+  const found = await deps.store.asSystem(async (tx) => {
+    if (isExact) {
+      await sql`set local lock_timeout = '5s'`.execute(tx);
+      await sql`lock table workspace_keys, intake_keys in share mode`.execute(tx);
+    }
+    return {
+      workspaceKeys: await countBy(tx, 'workspace_keys'),
+      intakeKeys: await countBy(tx, 'intake_keys'),
+      deployment: await tx.selectFrom('deployment').select('canary').executeTakeFirst(),
+    };
+  });
+  const uses = new Map<string, RootKeyUse>();
+  const add = (id: string, more: Partial<RootKeyUse>): void =>
+    void uses.set(id, { ...(uses.get(id) ?? nothing), ...more });
+  for (const { id, count } of found.workspaceKeys) add(id, { workspaceKeys: Number(count) });
+  for (const { id, count } of found.intakeKeys) add(id, { intakeKeys: Number(count) });
+  if (found.deployment !== undefined) {
+    const id = await findCanaryKey(deps.ring, { id: deps.deploymentId, canary: found.deployment.canary });
+    if (id !== null) add(id, { canary: true });
+  }
+  return uses;
+}
+
+/** How many rows each root key wraps, without the canary: works while a key service is away. */
+export async function countByRootKey(store: Pick<Store, 'asSystem'>): Promise<ReadonlyMap<string, number>> {
+  const rows = await store.asSystem(async (tx) => [
+    ...(await countBy(tx, 'workspace_keys')),
+    ...(await countBy(tx, 'intake_keys')),
+  ]);
+  const counts = new Map<string, number>();
+  for (const { id, count } of rows) counts.set(id, (counts.get(id) ?? 0) + Number(count));
+  return counts;
+}
+
+export function useOf(uses: ReadonlyMap<string, RootKeyUse>, id: string): RootKeyUse {
+  return uses.get(id) ?? nothing;
+}
+
+async function countBy(tx: Tx, table: 'workspace_keys' | 'intake_keys') {
+  return tx
+    .selectFrom(table)
+    .select((select) => ['root_key_id as id', select.fn.countAll().as('count')])
+    .groupBy('root_key_id')
+    .execute();
+}
