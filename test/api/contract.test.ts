@@ -83,6 +83,10 @@ const key = {
   expiresAt: maybe(time),
   lastUsedAt: maybe(time),
   lastTest: maybe((value) => fits(value, test)),
+  purpose: one('relay', 'usage'),
+  rotateAfterDays: maybe(count),
+  rotationDueAt: maybe(time),
+  duplicates: listOf(id('key')),
   createdAt: time,
   updatedAt: time,
 };
@@ -105,7 +109,15 @@ const token = {
   revokedAt: maybe(time),
 };
 
-const user = { id: id('usr'), name: text, externalId: maybe(text), email: maybe(text), createdAt: time };
+const user = {
+  id: id('usr'),
+  name: text,
+  externalId: maybe(text),
+  email: maybe(text),
+  storeKeys: flag,
+  createdAt: time,
+};
+const shredding = { shredded: listOf(id('key')), receipt: maybe(receipt) };
 const deleted = { id: text, deleted: one(true), receipt };
 
 const callShape = {
@@ -273,8 +285,57 @@ t.test('/api/users and /api/members', async (t) => {
     createdAt: time,
   };
   listFits(t, (await call(owner, 'GET', '/api/members')).json, member, 'members');
+  const changed = await call(owner, 'PATCH', `/api/users/${made.json.id}`, {
+    name: 'm',
+    externalId: null,
+    email: null,
+    storeKeys: false,
+  });
+  t.equal(changed.status, 200);
+  t.same(misfits(changed.json, { ...user, ...shredding }), []);
   const gone = await call(owner, 'DELETE', `/api/users/${made.json.id}`);
   t.same(misfits(gone.json, deleted), []);
+});
+
+t.test('/api/workspaces/current', async (t) => {
+  const workspace = { id: id('ws'), name: text, managedKeys: flag, storeKeys: flag, createdAt: time };
+  t.same(misfits((await call(owner, 'GET', '/api/workspaces/current')).json, workspace), []);
+  for (const query of ['', '?dryRun=true']) {
+    const { json } = await call(owner, 'PATCH', `/api/workspaces/current${query}`, { storeKeys: true });
+    t.same(misfits(json, { ...workspace, ...shredding }), [], query);
+  }
+});
+
+t.test('/api/providers', async (t) => {
+  const { json } = await call(owner, 'GET', '/api/providers');
+  for (const row of json.data) {
+    const isCustom = row.name === 'custom';
+    const page = isCustom ? one(null) : pattern(/^https:\/\//);
+    const provider = {
+      name: text,
+      title: text,
+      dialect: one('openai', 'anthropic', 'google'),
+      baseUrl: pattern(/^\/[a-z]/),
+      origin: page,
+      basePath: pattern(/^\//),
+      auth: pattern(/^(?:bearer|header:[a-z0-9-]+)$/),
+      keyPage: page,
+      usagePage: page,
+      keyShape: text,
+    };
+    t.same(misfits(row, provider), [], row.name);
+  }
+  t.same(
+    json.data.map(({ name, baseUrl }: { name: string; baseUrl: string }) => [name, baseUrl]),
+    [
+      ['openai', '/openai/v1'],
+      ['anthropic', '/anthropic'],
+      ['google', '/google'],
+      ['groq', '/groq/openai/v1'],
+      ['xai', '/xai/v1'],
+      ['custom', '/custom/<name>'],
+    ],
+  );
 });
 
 t.test('/api/usage and /api/audit', async (t) => {

@@ -52,6 +52,8 @@ function requests({ key, token, user, seal }: Things): [string, string, unknown?
     ['POST', '/api/tokens', { name: 'n', userId: user }],
     ['POST', '/api/tokens', { name: 'n', keyIds: [key] }],
     ['GET', `/api/users/${user}`],
+    ['PATCH', `/api/users/${user}`, { storeKeys: false, confirm: 'shred' }],
+    ['PATCH', `/api/users/${user}?dryRun=true`, { storeKeys: false }],
     ['DELETE', `/api/users/${user}`],
     ['GET', `/api/members/${user}`],
     ['PATCH', `/api/members/${user}`, { role: 'viewer' }],

@@ -24,7 +24,7 @@ export function providerRoutes({ providers }: { readonly providers: Providers })
         config: { needs: 'workspace:read' },
         schema: { response: answers(200, Type.Object({ data: Type.Array(ProviderShape) })) },
       },
-      async (request) => providers.list(request.caller),
+      (request, reply) => reply.send(providers.list(request.caller)),
     );
   };
 }
