@@ -24,7 +24,7 @@ export interface Limits {
   countAuthFailure(ip: string): void;
   /** Before a look-up is spent on this address. @throws SallyportError RATE_LIMITED with retryAfter, seconds */
   checkAuthFailures(ip: string): void;
-  /** A seal was refused: counts for this token at this address, for the token wherever it is used, and as a refused credential. */
+  /** A seal was refused: counts for this token at this address, for the token anywhere, and for the address with any token. */
   countSealFailure(tokenId: string, ip: string): void;
   /** Before another seal is tried. @throws SallyportError RATE_LIMITED with retryAfter, seconds */
   checkSealFailures(tokenId: string, ip: string): void;
@@ -40,8 +40,8 @@ export interface LimitsOptions {
   readonly maxAddresses?: number;
 }
 
-/** A passphrase may stand behind a seal, and many addresses behind one guesser: a token gets no more guesses than this many addresses would. */
-const sealAddresses = 10;
+/** A passphrase may stand behind a seal: a guesser with many addresses, or many tokens, gets no more than this many times one's share. */
+const sealBreadth = 10;
 
 interface TokenState {
   bucket: Bucket;
@@ -70,6 +70,17 @@ export function createLimits(options: LimitsOptions): Limits {
     else failures.set(who, bucket);
     const afterMs = waitMs(bucket, perMinute);
     if (afterMs > 0) refuse(message, afterMs);
+  };
+
+  /** None of them an address's for tokens: a program with an old seal does not lock out its neighbours. */
+  const sealBuckets = (tokenId: string, ip: string) => {
+    const group = addressGroup(ip);
+    const widely = authFailuresPerMinute * sealBreadth;
+    return [
+      { who: `${tokenId} ${group}`, perMinute: authFailuresPerMinute },
+      { who: tokenId, perMinute: widely },
+      { who: `seals ${group}`, perMinute: widely },
+    ];
   };
 
   return Object.freeze({
@@ -104,19 +115,12 @@ export function createLimits(options: LimitsOptions): Limits {
     },
 
     countSealFailure(tokenId: string, ip: string): void {
-      const group = addressGroup(ip);
-      count(group, authFailuresPerMinute);
-      count(`${tokenId} ${group}`, authFailuresPerMinute);
-      count(tokenId, authFailuresPerMinute * sealAddresses);
+      for (const { who, perMinute } of sealBuckets(tokenId, ip)) count(who, perMinute);
     },
 
     checkSealFailures(tokenId: string, ip: string): void {
-      check(
-        `${tokenId} ${addressGroup(ip)}`,
-        authFailuresPerMinute,
-        'Too many wrong seals with this token from this address.',
-      );
-      check(tokenId, authFailuresPerMinute * sealAddresses, 'Too many wrong seals with this token.');
+      for (const { who, perMinute } of sealBuckets(tokenId, ip))
+        check(who, perMinute, 'Too many wrong seals with this token, or from this address.');
     },
   });
 }

@@ -12,6 +12,8 @@ export interface AnyLimits {
   }): Maybe<{ release(): Maybe<void> }>;
   countAuthFailure(ip: string): Maybe<void>;
   checkAuthFailures(ip: string): Maybe<void>;
+  countSealFailure(tokenId: string, ip: string): Maybe<void>;
+  checkSealFailures(tokenId: string, ip: string): Maybe<void>;
 }
 
 export interface LimitsUnderTest {
@@ -163,5 +165,22 @@ export function limitsContract(
     await limits.countAuthFailure('::ffff:c000:209');
     t.ok(await refusal(() => limits.checkAuthFailures('192.0.2.9')));
     t.notOk(await refusal(() => limits.checkAuthFailures('::ffff:192.0.2.10')));
+  });
+
+  t.test('wrong seals count for a token at an address, and ten times as many for either alone', async (t) => {
+    const { limits, advance } = await make(t, 3);
+    const check = (token: string, ip: string) => refusal(() => limits.checkSealFailures(token, ip));
+    for (let i = 0; i < 3; i += 1) await limits.countSealFailure('tok_a', '192.0.2.1');
+    t.match(await check('tok_a', '192.0.2.1'), { code: 'RATE_LIMITED', retryAfter: 20 });
+    t.notOk(await check('tok_a', '192.0.2.2'));
+    t.notOk(await check('tok_b', '192.0.2.1'));
+    t.notOk(await refusal(() => limits.checkAuthFailures('192.0.2.1')), 'tokens are another matter');
+    for (let i = 0; i < 27; i += 1) await limits.countSealFailure('tok_a', `198.51.100.${i}`);
+    t.ok(await check('tok_a', '192.0.2.2'), 'from many addresses');
+    for (let i = 0; i < 27; i += 1) await limits.countSealFailure(`tok_${i}`, '192.0.2.1');
+    t.ok(await check('tok_b', '192.0.2.1'), 'with many tokens');
+    t.notOk(await check('tok_b', '192.0.2.2'));
+    advance(60_000);
+    t.notOk(await check('tok_a', '192.0.2.1'));
   });
 }

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Test } from 'tap';
@@ -23,6 +23,8 @@ export interface TestGatewayOptions {
   readonly through?: (direct: ConnectionOptions) => Promise<ConnectionOptions>;
   /** The journal's disk. */
   readonly journalFiles?: FileSeam;
+  /** A further node: on the database and with the root keys of this one, whose tokens it takes. */
+  readonly beside?: TestGateway;
 }
 
 /** `/api`'s answer. */
@@ -44,11 +46,14 @@ export interface TestGateway {
   readonly installation: Installation;
   readonly database: TestDatabase;
   readonly journalDir: string;
+  readonly keyringFile: string;
   readonly logLines: readonly string[];
   /** JSON to `/api`, as the first workspace's owner unless another admin token is given. */
   api(method: string, path: string, body?: unknown, adminToken?: string): Promise<ApiAnswer>;
   /** Stores a key and returns its id. */
   addKey(provider: string, value: string, more?: Readonly<Record<string, unknown>>): Promise<string>;
+  /** At the test's end nothing of this gateway may hold it: a seal's secret, a key that comes with a call. */
+  watch(secret: string): void;
   /** Every call has ended, and all that was recorded is in the database. */
   shipped(): Promise<void>;
   metrics(): Promise<string>;
@@ -57,7 +62,8 @@ export interface TestGateway {
 
 /** A whole gateway in this process, on a database and a folder of its own, listening on loopback; gone with the test. */
 export async function startGateway(t: Test, options: TestGatewayOptions = {}): Promise<TestGateway> {
-  const database = await testDatabase(t);
+  const { beside } = options;
+  const database = beside?.database ?? (await testDatabase(t));
   const dataDir = mkdtempSync(path.join(tmpdir(), 'sallyport-test-'));
   const origins = Object.entries(options.upstreams ?? {}).map(([name, origin]) => [
     `SALLYPORT_${name.toUpperCase()}_ORIGIN`,
@@ -67,6 +73,7 @@ export async function startGateway(t: Test, options: TestGatewayOptions = {}): P
     DATA_DIR: dataDir,
     PORT: '0',
     LOG_LEVEL: 'trace',
+    ...(beside === undefined ? {} : { SALLYPORT_KEYRING: readFileSync(beside.keyringFile, 'utf8') }),
     ...Object.fromEntries(origins),
     ...options.settings,
   });
@@ -89,7 +96,7 @@ export async function startGateway(t: Test, options: TestGatewayOptions = {}): P
     version: 'test',
     ...(options.ca === undefined ? {} : { ca: options.ca }),
   });
-  const { workspaceId, adminToken, token } = await app.initialise();
+  const { workspaceId, adminToken, token } = beside ?? (await app.initialise());
   const canary = createCanary();
   for (const secret of [adminToken, token]) canary.watch(secret);
   canary.tap(app.main.app.server);
@@ -101,14 +108,16 @@ export async function startGateway(t: Test, options: TestGatewayOptions = {}): P
     isStopped = true;
     await app.close(0);
     const text = await metrics.text();
-    await canary
-      .search({
+    try {
+      await canary.search({
         store: installation.store,
         journalDir: path.join(dataDir, 'journal'),
         logLines,
         metrics: text,
-      })
-      .finally(() => installation.close());
+      });
+    } finally {
+      await installation.close();
+    }
   }
   t.teardown(async () => {
     await stop();
@@ -140,7 +149,9 @@ export async function startGateway(t: Test, options: TestGatewayOptions = {}): P
     installation,
     database,
     journalDir: path.join(dataDir, 'journal'),
+    keyringFile: beside?.keyringFile ?? path.join(dataDir, 'keyring.json'),
     logLines,
+    watch: (secret) => canary.watch(secret),
     api,
     async addKey(provider, value, more = {}) {
       const made = await api('POST', '/api-keys', { name: provider, provider, value, force: true, ...more });
