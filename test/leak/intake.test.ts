@@ -2,6 +2,8 @@ import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 import t, { type Test } from 'tap';
+import { encodeContext } from '../../src/vault/context.ts';
+import { createHpke } from '../../src/vault/hpke.ts';
 import { installProduct, type Product, type Serving } from '../support/product.ts';
 import { formsOf } from './forms.ts';
 import { cannotReadMemory, searchMemory } from './memory-search.ts';
@@ -96,5 +98,48 @@ t.test(
       await fetch(`${stage.gateway.origin}/healthz`, { headers: { 'x-long': 'x'.repeat(4096) } })
     ).text();
     t.same(searchMemory(stage.gateway.pid, patterns).found, {}, 'and then it is gone');
+  },
+);
+
+t.test(
+  'a running gateway that took keys in sealed, over the port of calls, or from its environment holds none',
+  { skip: cannotReadMemory },
+  async (t) => {
+    const { values, patterns } = newKeys(6);
+    const [inEnvironment = '', ...sealed] = values;
+    const product = await installProduct(t, {
+      settings: { OPENAI_API_KEY: inEnvironment, IMPORT_ENV_KEYS: 'always' },
+    });
+    const { adminToken, workspaceId } = await product.run(['init']);
+    const { origin, pid } = await product.serve();
+    const headers = { authorization: `Bearer ${adminToken}`, 'content-type': 'application/json' };
+    const intake = (await (await fetch(`${origin}/api/intake-key`, { headers })).json()) as {
+      readonly id: string;
+      readonly publicKey: string;
+    };
+    const hpke = createHpke('sallyport/v1/intake');
+    for (const [n, value] of sealed.entries()) {
+      const text = hpke.seal(
+        Buffer.from(intake.publicKey, 'base64url'),
+        encodeContext(['intake', workspaceId, 'openai']),
+        Buffer.from(value),
+      );
+      const answer = await fetch(`${origin}/api/api-keys`, {
+        method: 'POST',
+        headers,
+        body: JSON.stringify({
+          name: `sealed ${n}`,
+          provider: 'openai',
+          sealedValue: `${intake.id}.${text.toString('base64url')}`,
+        }),
+      });
+      t.equal(answer.status, 201);
+      t.match(await answer.json(), { last4: value.slice(-4) }, 'it was opened, and is the right one');
+    }
+    const { data } = (await (await fetch(`${origin}/api/api-keys`, { headers })).json()) as {
+      readonly data: readonly unknown[];
+    };
+    t.equal(data.length, values.length, 'the one of the environment was imported too');
+    t.same(searchMemory(pid, patterns).found, {});
   },
 );
