@@ -2,7 +2,7 @@ import { createSecretKey, randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import t from 'tap';
 import { isSameMac, macOf, type MacField } from '../../src/vault/mac.ts';
-import { keyMacFields, tokenMacFields } from '../../src/vault/row-macs.ts';
+import { keyMacFields, sealMacFields, tokenMacFields } from '../../src/vault/row-macs.ts';
 
 const key = createSecretKey(randomBytes(32));
 
@@ -92,6 +92,35 @@ t.test('a change of any column that grants something changes a provider key’s 
   // The purpose is a field only where it is not `relay`.
   t.equal(Object.keys(changes).length, keyMacFields(providerKey).length + 1);
   t.notOk(macOf(key, keyMacFields({ ...providerKey, shared_with: ['usr_2'] })).equals(mac));
+});
+
+t.test('a change of anything that a seal’s row says changes its MAC', async (t) => {
+  const seal: Parameters<typeof sealMacFields>[0] = {
+    id: 'seal_1',
+    workspace_id: 'ws_1',
+    created_by: 'usr_1',
+    public_key: randomBytes(32),
+    derivation: { type: 'argon2id', salt: 'c2FsdA', memoryKiB: 65_536, passes: 3, parallelism: 1 },
+  };
+  const mac = macOf(key, sealMacFields(seal));
+  const derivation = seal.derivation;
+  for (const change of [
+    { id: 'seal_2' },
+    { workspace_id: 'ws_2' },
+    { created_by: 'usr_2' },
+    { public_key: randomBytes(32) },
+    { derivation: null },
+    ...(derivation === null
+      ? []
+      : [
+          { derivation: { ...derivation, salt: 'b3RoZXI' } },
+          { derivation: { ...derivation, memoryKiB: 1 } },
+          { derivation: { ...derivation, passes: 1 } },
+          { derivation: { ...derivation, parallelism: 2 } },
+        ]),
+  ])
+    t.notOk(isSameMac(macOf(key, sealMacFields({ ...seal, ...change })), mac), JSON.stringify(change));
+  t.ok(isSameMac(macOf(key, sealMacFields({ ...seal })), mac));
 });
 
 t.test('no two lists of fields have one form', async (t) => {
