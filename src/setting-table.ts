@@ -13,6 +13,7 @@ import {
   oneOf,
   origin,
   path,
+  sealSecret,
   size,
   text,
   token,
@@ -188,6 +189,13 @@ export const table = {
     adminToken(),
     null,
     'For the command line, with `SALLYPORT_URL`: the admin token (`spa_…`).',
+    true,
+  ),
+  seal: setting(
+    'SALLYPORT_SEAL',
+    sealSecret(),
+    null,
+    'For the command line: the secret of the seal that keys are sealed to (`sps_…`), in place of asking for it.',
     true,
   ),
 };

@@ -5,7 +5,12 @@ type Json = Readonly<Record<string, unknown>>;
 
 /** `/api` with JSON in and out. Answers are taken as WIRE.md has them; errors are thrown with their code and fix. */
 export interface Api {
-  call<T>(method: string, path: string, body?: Json | Buffer | null): Promise<T>;
+  call<T>(
+    method: string,
+    path: string,
+    body?: Json | Buffer | null,
+    headers?: Readonly<Record<string, string>>,
+  ): Promise<T>;
   /** All pages of a list. */
   list<T>(path: string, query?: Readonly<Record<string, string | null>>): Promise<T[]>;
 }
@@ -14,9 +19,14 @@ export interface Api {
 const maxPages = 500;
 
 export function createApi(transport: Transport): Api {
-  async function call<T>(method: string, path: string, body: Json | Buffer | null = null): Promise<T> {
+  async function call<T>(
+    method: string,
+    path: string,
+    body: Json | Buffer | null = null,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<T> {
     const bytes = body === null || Buffer.isBuffer(body) ? body : Buffer.from(JSON.stringify(body));
-    const answer = await transport.request(method, path, bytes);
+    const answer = await transport.request(method, path, bytes, headers);
     const document = parse(answer.body);
     if (answer.status >= 200 && answer.status < 300 && document !== null) return document as T;
     throw errorOf(answer.status, document);

@@ -10,6 +10,72 @@ export interface CliDeps {
   /** Opens the data directory in this process, as the caller `cli`. Refused while a gateway runs on it. */
   openOffline(): Promise<Offline>;
   doctor(): Promise<{ readonly ok: boolean; readonly checks: readonly Check[] }>;
+  readonly safekeeping: Safekeeping;
+}
+
+/** What leaves the installation to be kept, and how it comes back. `recipients` and `identities` are age's. */
+export interface Safekeeping {
+  /** @throws {SallyportError} CONFLICT: the file is there. */
+  exportVault(options: { readonly to: string; readonly recipients: readonly string[] }): Promise<Exported>;
+  /** Into an empty installation. @throws {SallyportError} CONFLICT: not empty, damaged; CONFIG_INVALID: another ring. */
+  importVault(options: { readonly from: string; readonly identities: string | null }): Promise<Imported>;
+  /** `keep`: so many of the newest, null: all. */
+  backup(options: {
+    readonly to: string;
+    readonly recipients: readonly string[];
+    readonly keep: number | null;
+  }): Promise<BackedUp>;
+  /** Until `signal`. */
+  keepBackups(options: {
+    readonly to: string;
+    readonly recipients: readonly string[];
+    readonly everyMs: number;
+    readonly keep: number;
+    readonly signal: AbortSignal;
+    readonly onEvent: (event: BackupEvent) => void;
+  }): Promise<void>;
+  /** Into an empty DATA_DIR. `at` null: the newest state. */
+  restore(options: {
+    readonly from: string;
+    readonly at: Date | null;
+    readonly identities: string | null;
+  }): Promise<RestoredState>;
+}
+
+export interface Imported {
+  readonly deploymentId: string;
+  readonly rootKeyIds: readonly string[];
+  /** Rows by table. */
+  readonly counts: Readonly<Record<string, number>>;
+}
+
+export interface Exported extends Imported {
+  readonly file: string;
+  readonly isPortable: boolean;
+}
+
+export interface BackedUp {
+  readonly id: string;
+  readonly folder: string;
+  readonly finishedAt: string;
+  readonly bytes: number;
+  /** Ids of older ones that were deleted. */
+  readonly pruned: readonly string[];
+}
+
+export type BackupEvent =
+  | { readonly kind: 'backup'; readonly id: string; readonly pruned: readonly string[] }
+  | { readonly kind: 'waiting' }
+  | { readonly kind: 'failed'; readonly error: unknown };
+
+export interface RestoredState {
+  readonly backup: string;
+  readonly restoredTo: string;
+  readonly deploymentId: string;
+  readonly rootKeyIds: readonly string[];
+  /** The first record of the journal that had to be left out. */
+  readonly cut: { readonly stream: string; readonly seq: number } | null;
+  readonly hasKeyring: boolean;
 }
 
 export interface ServeOptions {
@@ -44,8 +110,13 @@ export interface Check {
   readonly fix: string | null;
 }
 
-/** `/api` without a network. `body` is JSON and stays the caller's to wipe. */
+/** `/api` without a network. `body` is JSON and stays the caller's to wipe. `headers`: further ones, such as a seal's secret. */
 export interface Offline {
-  request(method: string, path: string, body: Buffer | null): Promise<{ status: number; body: Buffer }>;
+  request(
+    method: string,
+    path: string,
+    body: Buffer | null,
+    headers?: Readonly<Record<string, string>>,
+  ): Promise<{ status: number; body: Buffer }>;
   close(): Promise<void>;
 }

@@ -2,15 +2,20 @@ import { isId } from '../ids.ts';
 import { wipe } from '../secret.ts';
 import type { Command, Context } from './command.ts';
 import { AnsweredError, exits, usageError } from './failure.ts';
+import { intakeContent } from './key-content.ts';
 import { given, userId } from './people.ts';
+import { placeInForce, placeOf, sealedContent, sealHeaders } from './sealed-key.ts';
 import { readSecret } from './secret-input.ts';
-import { secretBody } from './secret-body.ts';
 import { textTable } from './text-table.ts';
 
 interface Key {
   readonly id: string;
   readonly name: string;
   readonly provider: string;
+  readonly auth: string;
+  readonly origins: readonly string[];
+  readonly sealId: string | null;
+  readonly version: number;
   readonly source: string;
   readonly status: string;
   readonly last4: string | null;
@@ -28,6 +33,7 @@ const add: Command = {
     origin: { value: 'URL', doc: 'the origin it may go to; custom needs one' },
     'base-path': { value: 'PATH', doc: 'where the OpenAI-like interface begins at that origin, such as /v1' },
     auth: { value: 'HOW', doc: 'bearer, header:NAME or none (no value is read)' },
+    seal: { value: 'ID', doc: 'seal it to this seal here, before it leaves this program' },
     expires: { value: 'TIME', doc: 'RFC 3339: 2027-12-31T23:59:59Z' },
     description: { value: 'TEXT', doc: 'what it is for' },
     force: { value: null, doc: 'store it though it has not the shape of this provider’s keys' },
@@ -41,6 +47,9 @@ const add: Command = {
         'bin/sallyport keys add --provider custom --name ollama --origin http://127.0.0.1:11434 --auth none',
       );
     }
+    const sealId = context.text('seal');
+    if (auth === 'none' && sealId !== null)
+      throw usageError('With --auth none there is no secret to seal.', 'Leave --seal out.');
     const secret =
       auth === 'none'
         ? null
@@ -49,7 +58,14 @@ const add: Command = {
       const api = await context.api();
       const user = context.text('user');
       const origin = context.text('origin');
-      const fields = {
+      const place = sealId === null ? null : await placeOf(api, provider, origin, auth);
+      const content =
+        secret === null
+          ? {}
+          : place === null
+            ? await intakeContent(api, provider, secret)
+            : await sealedContent(context, api, place, sealId ?? '', secret);
+      const key = await api.call<Key>('POST', '/api/api-keys', {
         name: context.text('name'),
         provider,
         ...given('userId', user === null ? null : await userId(api, user)),
@@ -59,15 +75,39 @@ const add: Command = {
         ...given('expiresAt', context.text('expires')),
         ...given('description', context.text('description')),
         ...given('force', context.has('force') ? true : null),
-      };
-      const body = secret === null ? fields : secretBody(fields, secret);
-      try {
-        const key = await api.call<Key>('POST', '/api/api-keys', body);
-        const next = provider === 'custom' ? '' : `  Does it work? bin/sallyport keys test ${key.id}\n`;
-        context.print({ id: key.id, name: key.name, provider: key.provider }, `Stored ${key.id}\n${next}`);
-      } finally {
-        if (Buffer.isBuffer(body)) wipe(body);
-      }
+        ...(sealId === null ? {} : { protection: 'sealed', sealId }),
+        ...content,
+      });
+      const next = provider === 'custom' ? '' : `  Does it work? bin/sallyport keys test ${key.id}\n`;
+      context.print({ id: key.id, name: key.name, provider: key.provider }, `Stored ${key.id}\n${next}`);
+      return exits.ok;
+    } finally {
+      wipe(secret);
+    }
+  },
+};
+
+const replace: Command = {
+  words: 'keys replace',
+  doc: 'Give a key a new value, which is asked for, or read from standard input; a sealed key stays sealed.',
+  argument: 'ID',
+  options: { force: { value: null, doc: 'though it has not the shape of this provider’s keys' } },
+  async run(context) {
+    const id = idOf(context);
+    const api = await context.api();
+    const key = await api.call<Key>('GET', `/api/api-keys/${id}`);
+    const secret = await readSecret(
+      context.terminal,
+      `Paste the new key for ${key.provider} (it is not shown): `,
+    );
+    try {
+      const content =
+        key.sealId === null
+          ? await intakeContent(api, key.provider, secret)
+          : await sealedContent(context, api, await placeInForce(api, key), key.sealId, secret);
+      const force = given('force', context.has('force') ? true : null);
+      const { version } = await api.call<Key>('PATCH', `/api/api-keys/${id}`, { ...content, ...force });
+      context.print({ id, version }, `Replaced: ${id} is at version ${version}.\n`);
       return exits.ok;
     } finally {
       wipe(secret);
@@ -111,16 +151,18 @@ const list: Command = {
 
 const test: Command = {
   words: 'keys test',
-  doc: 'Ask the provider whether it takes a key.',
+  doc: 'Ask the provider whether it takes a key; of a sealed key the seal’s secret is asked for.',
   argument: 'ID',
   options: {},
   async run(context) {
     const keyId = idOf(context);
     const api = await context.api();
+    const headers = await sealHeaders(context, await api.call<Key>('GET', `/api/api-keys/${keyId}`));
     const result = await api.call<{ ok: boolean; status: number | null; ms: number; message: string }>(
       'POST',
       '/api/api-keys/test',
       { keyId },
+      headers,
     );
     context.print(result, result.ok ? `The provider takes it (${result.ms} ms).\n` : `${result.message}\n`);
     return result.ok ? exits.ok : exits.refused;
@@ -141,7 +183,7 @@ const rm: Command = {
   },
 };
 
-export const keyCommands: readonly Command[] = [add, list, test, rm];
+export const keyCommands: readonly Command[] = [add, list, replace, test, rm];
 
 function idOf({ argument }: Context): string {
   if (isId('key', argument)) return argument;

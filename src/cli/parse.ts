@@ -21,7 +21,7 @@ export type Parsed =
 
 /** Shapes of keys, tokens and seals. An argument is seen by every process of the machine and stays in the shell's history. */
 const secretShape =
-  /(^|=)(sk-[\w-]{12,}|gsk_\w{8,}|xai-\w{8,}|AIza[\w-]{12,}|AKIA[0-9A-Z]{12,}|sp[ats]_\w{16,})/;
+  /(^|=)(sk-[\w-]{12,}|gsk_\w{8,}|xai-\w{8,}|AIza[\w-]{12,}|AKIA[0-9A-Z]{12,}|sp[ats]_[\w-]{16,}|AGE-SECRET-KEY-)/;
 
 /** @throws {SallyportError} REQUEST_INVALID: wrong usage, with the form that is right. */
 export function parse(argv: readonly string[], commands: readonly Command[]): Parsed {
@@ -41,9 +41,9 @@ export function parse(argv: readonly string[], commands: readonly Command[]): Pa
   if (argv.some((argument) => secretShape.test(argument))) {
     throw usageError(
       'An argument looks like a key or token. It now stands in your shell’s history, and other processes could read it.',
-      command?.words === 'keys add'
+      command?.words === 'keys add' || command?.words === 'keys replace'
         ? 'Replace that key at its provider. Then: bin/sallyport keys add --provider openai --name main, which asks for the value or reads it from standard input.'
-        : 'Name keys and tokens by their ids: bin/sallyport keys list, bin/sallyport tokens list. Replace what was shown.',
+        : 'Name keys, tokens and seals by their ids: bin/sallyport keys list, tokens list, seals list. Replace what was shown.',
     );
   }
   if (command === null) throw unknownCommand(positionals, commands);
@@ -71,10 +71,10 @@ function parseOptions(argv: readonly string[], command: Command) {
         token.rawName,
         Object.keys(options).map((name) => `--${name}`),
       );
-      const isValue =
-        ['value', 'key', 'secret', 'api-key'].includes(token.name) && command.words === 'keys add';
-      throw isValue
-        ? usageError('The key is never an argument: it is read from standard input or asked for.', fix)
+      const isValue = /^(?:value|key|secret|api-key)$/.test(token.name) && command.words.startsWith('keys ');
+      const isSeal = /^(?:secret|seal|old|new)$/.test(token.name) && /^(?:keys|seals) /.test(command.words);
+      throw isValue || isSeal
+        ? usageError('A secret is never an argument: it is read from standard input or asked for.', fix)
         : usageError(
             `There is no option ${token.rawName}${near === null ? '.' : `; did you mean ${near}?`}`,
             fix,
@@ -87,8 +87,10 @@ function parseOptions(argv: readonly string[], command: Command) {
     if (option.value !== null && (token.value === undefined || isSwallowed)) {
       throw usageError(`${token.rawName} needs a value: ${token.rawName} ${option.value}.`, fix);
     }
-    if (Object.hasOwn(values, token.name)) throw usageError(`${token.rawName} stands twice.`, fix);
-    values[token.name] = token.value ?? true;
+    const before = Object.hasOwn(values, token.name) ? values[token.name] : undefined;
+    if (before !== undefined && option.isRepeatable !== true)
+      throw usageError(`${token.rawName} stands twice.`, fix);
+    values[token.name] = before === undefined ? (token.value ?? true) : `${before},${token.value ?? ''}`;
   }
   const [argument, surplus] = rest.slice(command.words.split(' ').length);
   if (command.argument !== undefined && argument === undefined)

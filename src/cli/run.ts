@@ -10,7 +10,9 @@ import { keyringCommands } from './keyring.ts';
 import { keyCommands } from './keys.ts';
 import { type Parsed, parse } from './parse.ts';
 import { peopleCommands } from './people.ts';
+import { sealCommands } from './seals.ts';
 import { tokenCommands } from './tokens.ts';
+import { safekeepingCommands } from './safekeeping.ts';
 import { type Transport, adminSocketPath, isListening, openTransport } from './transport.ts';
 import { usageCommand } from './usage.ts';
 import { commandText, overviewText } from './usage-text.ts';
@@ -18,9 +20,11 @@ import { commandText, overviewText } from './usage-text.ts';
 export const commands: readonly Command[] = [
   ...installationCommands,
   ...keyCommands,
+  ...sealCommands,
   ...tokenCommands,
   ...peopleCommands,
   ...keyringCommands,
+  ...safekeepingCommands,
   usageCommand,
   demoCommand,
 ];
@@ -79,6 +83,7 @@ async function runCommand(
     terminal,
     isJson,
     text,
+    texts: (name) => (text(name) ?? '').split(',').filter((one) => one !== ''),
     has: (name) => values[name] === true,
     argument: parsed.argument,
     config: () => (config ??= program.readConfig()),

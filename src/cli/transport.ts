@@ -88,8 +88,8 @@ function transport(
   request: typeof httpRequest,
   name: string,
 ): Transport {
-  return Object.freeze({
-    async request(method: string, path: string, body: Buffer | null) {
+  return Object.freeze<Transport>({
+    async request(method, path, body, more = {}) {
       const { headers, ...target } = place(path);
       const content =
         body === null ? {} : { 'content-type': 'application/json', 'content-length': String(body.length) };
@@ -98,7 +98,7 @@ function transport(
           ...target,
           method,
           rejectUnauthorized: true,
-          headers: { accept: 'application/json', ...headers, ...content },
+          headers: { accept: 'application/json', ...headers, ...content, ...more },
           signal: AbortSignal.timeout(timeoutMs),
         } as RequestOptions);
         const answered = Promise.withResolvers<IncomingMessage>();

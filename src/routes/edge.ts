@@ -24,7 +24,12 @@ export interface Edge {
     where: { readonly host: string; readonly port: number } | { readonly path: string },
   ): Promise<number>;
   /** One request without a listener. `body` is JSON and stays the caller's to wipe. */
-  inject(method: string, path: string, body: Buffer | null): Promise<{ status: number; body: Buffer }>;
+  inject(
+    method: string,
+    path: string,
+    body: Buffer | null,
+    headers?: Readonly<Record<string, string>>,
+  ): Promise<{ status: number; body: Buffer }>;
   /** Lets running requests end; idle connections are closed at once and again as they fall idle. */
   close(): Promise<void>;
 }
@@ -64,11 +69,12 @@ export async function createEdge({ serverOf, trustedProxies, plugins }: EdgeOpti
       const address = app.server.address();
       return typeof address === 'object' && address !== null ? address.port : 0;
     },
-    async inject(method, path, body) {
+    async inject(method, path, body, headers = {}) {
       const answer = await app.inject({
         method: method as 'GET',
         url: path,
-        ...(body === null ? {} : { payload: body, headers: { 'content-type': 'application/json' } }),
+        headers: { ...headers, ...(body === null ? {} : { 'content-type': 'application/json' }) },
+        ...(body === null ? {} : { payload: body }),
       });
       return { status: answer.statusCode, body: answer.rawPayload };
     },

@@ -33,7 +33,7 @@ t.test('a command is found wherever its options stand', async (t) => {
 t.test('wrong usage is exit 2 with the form that is right', async (t) => {
   const cases: [string[], RegExp][] = [
     [[], /command is missing/],
-    [['keys'], /keys needs one of: keys add, keys list, keys test, keys rm/],
+    [['keys'], /keys needs one of: keys add, keys list, keys replace, keys test, keys rm/],
     [['kyes', 'list'], /did you mean keys list\?/],
     [['srve'], /did you mean serve\?/],
     [['keys', 'test'], /ID is missing/],

@@ -10,7 +10,10 @@ import type { CliDeps } from '../../src/cli/deps.ts';
 import { type Program, runCli } from '../../src/cli/run.ts';
 import { readConfig } from '../../src/config.ts';
 import { SallyportError } from '../../src/errors.ts';
-import { mintToken } from '../../src/ids.ts';
+import { mintToken, newId } from '../../src/ids.ts';
+import { encodeContext } from '../../src/vault/context.ts';
+import { createHpke, deriveKeyPair } from '../../src/vault/hpke.ts';
+import { newSeal } from '../support/seal.ts';
 
 type Teardown = { teardown(work: () => unknown): void };
 
@@ -107,54 +110,45 @@ async function run(
   return { exit, out: text(output), err: text(error) };
 }
 
-t.test(
-  'with a URL, keys add sends the value as standard input had it, and prints the contract’s document',
-  async (t) => {
-    const { seen, url } = await gateway(t, {
-      'POST /api/api-keys': [
-        201,
-        { id: keyId, name: 'main', provider: 'openai', last4: 'ef"\\', status: 'active' },
-      ],
-      'GET /api/users': [
-        200,
-        {
-          data: [
-            { id: userId, name: 'Ann', externalId: 'a-1' },
-            { id: 'usr_x', name: 'a-1', externalId: null },
-          ],
-          nextCursor: null,
-        },
-      ],
-    });
-    const argv = [
-      'keys',
-      'add',
-      '--provider',
-      'openai',
-      '--name',
-      'main',
-      '--user',
-      'a-1',
-      '--expires',
-      '2027-12-31T23:59:59Z',
-      '--json',
-    ];
-    const result = await run([...argv, '--url', `${url}/`], {
-      env: { SALLYPORT_ADMIN_TOKEN: adminToken },
-      input: 'sk-abc"\\def\n',
-    });
-    t.same(result, { exit: 0, out: `{"id":"${keyId}","name":"main","provider":"openai"}\n`, err: '' });
-    const post = seen.find(({ method }) => method === 'POST');
-    t.equal(post?.authorization, `Bearer ${adminToken}`);
-    t.same(JSON.parse(post?.body ?? ''), {
-      name: 'main',
-      provider: 'openai',
-      userId,
-      expiresAt: '2027-12-31T23:59:59Z',
-      value: 'sk-abc"\\def',
-    });
-  },
-);
+t.test('with a URL, keys add sends the value sealed, and prints the contract’s document', async (t) => {
+  const intake = newSeal();
+  const [id, workspaceId] = [newId('ik'), newId('ws')];
+  const { seen, url } = await gateway(t, {
+    'GET /api/intake-key': [200, { id, publicKey: intake.publicKey, workspaceId }],
+    'POST /api/api-keys': [
+      201,
+      { id: keyId, name: 'main', provider: 'openai', last4: 'ef"\\', status: 'active' },
+    ],
+    'GET /api/users': [
+      200,
+      {
+        data: [
+          { id: userId, name: 'Ann', externalId: 'a-1' },
+          { id: 'usr_x', name: 'a-1', externalId: null },
+        ],
+        nextCursor: null,
+      },
+    ],
+  });
+  const argv = 'keys add --provider openai --name main --user a-1 --expires 2027-12-31T23:59:59Z --json';
+  const result = await run([...argv.split(' '), '--url', `${url}/`], {
+    env: { SALLYPORT_ADMIN_TOKEN: adminToken },
+    input: 'sk-abc"\\def\n',
+  });
+  t.same(result, { exit: 0, out: `{"id":"${keyId}","name":"main","provider":"openai"}\n`, err: '' });
+  const post = seen.find(({ method }) => method === 'POST');
+  t.equal(post?.authorization, `Bearer ${adminToken}`);
+  const { sealedValue, ...rest } = JSON.parse(post?.body ?? '');
+  t.same(rest, { name: 'main', provider: 'openai', userId, expiresAt: '2027-12-31T23:59:59Z' });
+  const bytes = Buffer.from(sealedValue.slice(`${id}.`.length), 'base64url');
+  const opened = createHpke('sallyport/v1/intake').open(
+    deriveKeyPair(intake.ikm),
+    encodeContext(['intake', workspaceId, 'openai']),
+    bytes,
+  );
+  t.equal(opened?.toString(), 'sk-abc"\\def', 'as standard input had it');
+  t.notOk(seen.some(({ body }) => body.includes('sk-abc')));
+});
 
 t.test('a key without a credential reads no value, and a custom one needs an origin', async (t) => {
   const { seen, url } = await gateway(t, {
@@ -360,6 +354,7 @@ t.test('a bad configuration is exit 78, but help, version and doctor still answe
 
 t.test('what is bad is exit 1: a failed key test, a broken journal', async (t) => {
   const { url } = await gateway(t, {
+    [`GET /api/api-keys/${keyId}`]: [200, { id: keyId, sealId: null }],
     'POST /api/api-keys/test': [
       200,
       {

@@ -1,8 +1,6 @@
 import { PassThrough, Readable } from 'node:stream';
 import t from 'tap';
-import fc from 'fast-check';
-import { secretBody } from '../../src/cli/secret-body.ts';
-import { readSecret } from '../../src/cli/secret-input.ts';
+import { askSecret, readSecret, readSecrets } from '../../src/cli/secret-input.ts';
 
 function keyboard() {
   const input = Object.assign(new PassThrough(), {
@@ -59,23 +57,27 @@ t.test('Ctrl-C and Ctrl-D give up and leave the terminal as before', async (t) =
   }
 });
 
-t.test('a body built byte by byte parses to what went in', async (t) => {
-  fc.assert(
-    fc.property(
-      fc.string({ unit: 'grapheme' }),
-      fc.dictionary(fc.string(), fc.jsonValue()),
-      (secret, fields) => {
-        delete fields['value'];
-        delete fields['__proto__'];
-        const parsed: unknown = JSON.parse(secretBody(fields, Buffer.from(secret)).toString());
-        t.same(parsed, {
-          ...(JSON.parse(JSON.stringify(fields)) as object),
-          value: Buffer.from(secret).toString(),
-        });
-      },
-    ),
-    { numRuns: 200 },
+t.test('two secrets are two lines, or two questions', async (t) => {
+  const [first, second] = await readSecrets(
+    piped(Buffer.from('one\r\n\n two'), Buffer.from('\n')),
+    ['', ''],
+    'key',
   );
-  const every = Buffer.from(Array.from({ length: 128 }, (_, i) => i));
-  t.match(JSON.parse(secretBody({ a: 1 }, every).toString()), { a: 1, value: every.toString('latin1') });
+  t.same([String(first), String(second)], ['one', 'two']);
+  for (const text of ['one\n', 'one\ntwo\nthree\n', ''])
+    await t.rejects(readSecrets(piped(Buffer.from(text)), ['', ''], 'key'), /2 lines/);
+  const { input, shown, terminal } = keyboard();
+  const asked = readSecrets(terminal, ['First: ', 'Second: '], 'key');
+  terminal.error.on('data', (text: Buffer) => String(text) === 'Second: ' && input.write('two\r'));
+  input.write('one\r');
+  t.same((await asked).map(String), ['one', 'two']);
+  t.equal(shown.join(''), 'First: \nSecond: \n');
+});
+
+t.test('on a terminal a question may be left without an answer, and elsewhere it is not asked', async (t) => {
+  const { input, terminal } = keyboard();
+  const asked = askSecret(terminal, 'Seal: ');
+  input.write('\r');
+  t.equal(await asked, null);
+  t.equal(await askSecret(piped(Buffer.from('sps_x')), 'Seal: '), null);
 });
