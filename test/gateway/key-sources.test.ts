@@ -2,15 +2,26 @@ import t, { type Test } from 'tap';
 import { secretCopy } from '../../src/secret.ts';
 import { startGateway } from '../support/gateway.ts';
 import { ask } from '../support/http-client.ts';
-import { scriptUpstream } from '../support/upstream.ts';
+import { type Answer, scriptUpstream } from '../support/upstream.ts';
 
 t.setTimeout(60_000);
 
+/** How the provider fails, by the name of the key. */
+const failures: Readonly<Record<string, Answer>> = {
+  refused: { status: 401, body: { error: { code: 'invalid_api_key' } } },
+  forbidden: { status: 403, body: {} },
+  limited: { status: 429, body: {} },
+  empty: { status: 402, body: {} },
+  failing: { status: 500, body: {} },
+};
 /** Answers which key paid, without saying it. */
 const upstream = await scriptUpstream(t, {
-  script: (seen) => ({
-    body: { paid: String(seen.headers.authorization).replace(/^Bearer sk-test-(\w+)-.*$/, '$1') },
-  }),
+  script: (seen, answer) => {
+    const paid = String(seen.headers.authorization).replace(/^Bearer sk-test-(\w+)-.*$/, '$1');
+    if (paid !== 'broken') return failures[paid] ?? { body: { paid } };
+    answer.socket?.resetAndDestroy();
+    return undefined;
+  },
 });
 const gateway = await startGateway(t, {
   upstreams: { openai: upstream.origin, groq: upstream.origin },
@@ -93,6 +104,59 @@ t.test('a call is paid by the user’s own key, else a shared, else a managed on
   await becomes(t, ann.token, 'ann own');
   await api('DELETE', `/api-keys/${own}`);
   await becomes(t, ann.token, 'team shared');
+});
+
+t.test('a key that fails, expires or is disabled is never replaced by one of another source', async (t) => {
+  const eli = await person('eli');
+  t.equal(await pays(eli.token), 'team shared', 'what he would fall back to');
+  let last = '';
+  for (const [name, code] of [
+    ['refused', 'UPSTREAM_AUTH'],
+    ['forbidden', 'UPSTREAM_AUTH'],
+    ['limited', 'UPSTREAM_RATE_LIMITED'],
+    ['empty', null],
+    ['failing', 'UPSTREAM_ERROR'],
+    ['broken', 'UPSTREAM_ERROR'],
+  ] as const) {
+    last = await store(name, { userId: eli.id });
+    const before = upstream.requests.length;
+    const answer = await ask(`${gateway.origin}/v1/chat/completions`, {
+      headers: { 'x-api-key': eli.token },
+      body: { model: 'gpt-4o' },
+    });
+    t.match(
+      [answer.header('x-sallyport-key'), answer.header('x-sallyport-key-source')],
+      [last, 'own'],
+      `${name} ${answer.header('x-sallyport-code')}`,
+    );
+    const seen = upstream.requests.slice(before).map(({ headers }) => headers.authorization);
+    t.ok(seen.length > 0);
+    t.same([...new Set(seen)], [`Bearer ${valueOf(name)}`], 'no other key left');
+    await gateway.shipped();
+    const { body } = await api('GET', `/usage/calls?keyId=${last}`);
+    t.match(body.data[0], { keySource: 'own', userId: eli.id, outcome: code ?? /./ });
+  }
+  await gateway.database.store.asWorkspace(gateway.workspaceId, (tx) =>
+    tx.deleteFrom('provider_keys').where('user_id', '=', eli.id).where('id', '<>', last).execute(),
+  );
+  await api('PATCH', `/api-keys/${last}`, { expiresAt: '2020-01-01T00:00:00Z' });
+  await becomes(t, eli.token, 'KEY_EXPIRED');
+});
+
+t.test('a key with power over the account pays for nothing, whoever has it', async (t) => {
+  const zoe = await person('zoe');
+  const { body } = await api('POST', '/api-keys', {
+    name: 'admin',
+    provider: 'openai',
+    value: 'sk-admin-0123456789abcdef0123456789abcdef',
+    userId: zoe.id,
+    sharedWith: 'workspace',
+  });
+  t.equal(body.purpose, 'usage');
+  t.equal(await pays(zoe.token), 'team shared', 'it is not her key for calls');
+  const { body: bound } = await api('POST', '/tokens', { name: 'x', userId: zoe.id, keyIds: [body.id] });
+  t.equal(await pays(bound.token), 'KEY_MISSING');
+  t.notOk(upstream.requests.some(({ headers }) => String(headers.authorization).includes('sk-admin-')));
 });
 
 t.test('a key shared with some is theirs alone, and no longer when it is taken back', async (t) => {
