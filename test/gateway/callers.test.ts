@@ -168,3 +168,29 @@ t.test(
     t.same(call.cuts, ['AUTH_INVALID']);
   },
 );
+
+t.test('the cache holds 10 000 callers and no more', async (t) => {
+  const { callers, mint } = world();
+  for (let n = 0; n < 10_050; n += 1) await callers.authenticate(mint());
+  t.equal(callers.size(), 10_000);
+});
+
+t.test('what runs out of time ends the calls that use it, with the database away too', async (t) => {
+  const { callers, mint, rows, state } = world();
+  const one = mint({ expiresAt: 900 });
+  const [short, lasting] = [keyOf('openai', { expiresAt: 500 }), keyOf('groq')];
+  rows.set(one.token.prefix, callerOf([short, lasting], { expiresAt: 900 }));
+  const held = await callers.authenticate(one);
+  const [first, second, given] = [runningCall(short.id), runningCall(lasting.id), runningCall()];
+  for (const call of [first, second, given]) held.hold(call);
+  state.isDown = true;
+  const cutsAt = (now: number): string[][] => {
+    state.now = now;
+    callers.cutExpired();
+    return [first, second, given].map(({ cuts }) => cuts.splice(0));
+  };
+  t.same(cutsAt(499), [[], [], []]);
+  t.same(cutsAt(500), [['KEY_EXPIRED'], [], []]);
+  t.same(cutsAt(899), [['KEY_EXPIRED'], [], []], 'to cut what is cut does nothing');
+  t.same(cutsAt(900), [['AUTH_INVALID'], ['AUTH_INVALID'], ['AUTH_INVALID']]);
+});

@@ -3,6 +3,7 @@ import t from 'tap';
 import { SallyportError } from '../../src/errors.ts';
 import { readCredentials } from '../../src/gateway/credentials.ts';
 import { mintToken } from '../../src/ids.ts';
+import { newSeal } from '../support/seal.ts';
 
 const { text: token } = mintToken('spt');
 const { text: other } = mintToken('spt');
@@ -51,6 +52,58 @@ t.test(
     t.equal(codeOf([], '?key'), 'AUTH_MISSING');
   },
 );
+
+t.test('a seal is cut off its token, wherever they stand, and becomes bytes', async (t) => {
+  const [seal, another] = [newSeal(), newSeal()];
+  const both = `${token}.${seal.secret}`;
+  for (const headers of [
+    ['Authorization', `Bearer ${both}`],
+    ['x-api-key', both],
+    ['x-goog-api-key', ` ${both} `],
+    ['api-key', both],
+    ['x-api-key', token, 'X-Sallyport-Seal', seal.secret],
+    ['x-api-key', both, 'authorization', `Bearer ${token}`],
+    ['x-api-key', both, 'authorization', `Bearer ${both}`, 'x-sallyport-seal', ` ${seal.secret}`],
+  ]) {
+    const read = readCredentials(headers, '');
+    t.equal(read.text, token, 'one entry of the cache, whatever seals come with the token');
+    t.ok(read.seal?.equals(seal.ikm));
+    t.equal(read.seal?.buffer.byteLength, 32, 'memory of its own');
+  }
+  t.equal(readCredentials(['x-api-key', token], '').seal, null);
+  t.equal(codeOf(['x-api-key', both, 'x-sallyport-seal', another.secret]), 'REQUEST_INVALID');
+  t.equal(codeOf(['x-api-key', both, 'api-key', `${token}.${another.secret}`]), 'REQUEST_INVALID');
+  t.equal(codeOf(['x-api-key', both, 'api-key', `${other}.${seal.secret}`]), 'REQUEST_INVALID');
+  t.equal(codeOf(['x-api-key', `${token}.${seal.secret}.${seal.secret}`]), 'SEAL_WRONG');
+  t.equal(codeOf(['x-api-key', seal.secret]), 'AUTH_INVALID', 'a seal is no token');
+  t.equal(codeOf(['x-sallyport-seal', seal.secret]), 'AUTH_MISSING');
+  for (const query of [
+    `?key=${both}`,
+    `?key=${encodeURIComponent(both)}`,
+    `?key=${seal.secret}`,
+    `?key=${token}.sps_`,
+  ])
+    t.equal(codeOf([], query), 'REQUEST_INVALID', 'a seal in a URL');
+  for (const query of [
+    `?x=${seal.secret}`,
+    `?${seal.secret}`,
+    `?x=${other}`,
+    `?x=%73%70%73%5f${seal.secret.slice(4)}`,
+    `?x=%ff${seal.secret}`,
+  ])
+    t.equal(codeOf(['x-api-key', token], query), 'REQUEST_INVALID', query);
+  t.equal(codeOf(['x-api-key', token], '?sps_=1&spt_short=2'), 'ok');
+});
+
+t.test('a provider key that comes along becomes bytes, and an empty header is not no header', async (t) => {
+  const key = 'sk-test-0123456789';
+  const read = readCredentials(['x-api-key', token, 'X-Sallyport-Provider-Key', key], '');
+  t.equal(read.providerKey?.toString('latin1'), key);
+  t.equal(read.providerKey?.buffer.byteLength, key.length, 'memory of its own');
+  t.equal(readCredentials(['x-api-key', token], '').providerKey, null);
+  for (const bad of ['', 'short', `${key} x`, `${key}é`, token, `${token}.${newSeal().secret}`])
+    t.equal(codeOf(['x-api-key', token, 'x-sallyport-provider-key', bad]), 'KEY_FORMAT', bad);
+});
 
 t.test('two credentials, or one header twice, are refused', async (t) => {
   t.equal(codeOf(['authorization', `Bearer ${token}`, 'x-api-key', other]), 'REQUEST_INVALID');
