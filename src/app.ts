@@ -277,13 +277,13 @@ async function checkHealth({ store, journal, vault }: Installation, { epoch }: D
       () => true,
       () => false,
     ));
-  const isOpen = await vault.check().then(
-    () => true,
-    () => false,
+  const vaultState = await vault.check().then(
+    (found) => (found === 'open' ? ('ok' as const) : found),
+    () => 'failed' as const,
   );
   return {
     database: isReachable ? ('ok' as const) : ('failed' as const),
     journal: journal.isOpen() ? ('ok' as const) : ('failed' as const),
-    vault: isOpen ? ('ok' as const) : ('failed' as const),
+    vault: vaultState,
   };
 }

@@ -46,7 +46,7 @@ export interface NewWorkspace {
 export interface WorkspacesDeps {
   readonly store: Pick<Store, 'asWorkspace'>;
   readonly act: Act;
-  readonly vault: Pick<Vault, 'createWorkspaceKey' | 'verifierOf' | 'rowMac' | 'forget'>;
+  readonly vault: Pick<Vault, 'makeWorkspaceKey' | 'createWorkspaceKey' | 'verifierOf' | 'rowMac' | 'forget'>;
   readonly shredder: KeyShred;
   readonly clock: () => number;
 }
@@ -71,6 +71,7 @@ export function createWorkspaces({ store, act, vault, shredder, clock }: Workspa
       const userId = newId('usr', now);
       const caller: Caller = { ...by, workspaceId, userId, role: 'owner' };
       try {
+        await vault.makeWorkspaceKey(workspaceId);
         const { value } = await act(caller, 'workspace.create', { userId }, async (tx) => {
           const created_at = new Date(now);
           await tx.insertInto('workspaces').values({ id: workspaceId, name, created_at }).execute();

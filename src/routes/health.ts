@@ -8,7 +8,8 @@ export interface HealthDeps {
   readonly checks: () => Promise<{
     readonly database: Check;
     readonly journal: Check;
-    readonly vault: Check;
+    /** `cached`: the key service of the root keys is away, and workspaces that are open go on for a while. */
+    readonly vault: Check | 'cached';
   }>;
 }
 
@@ -17,11 +18,13 @@ export function healthRoutes({ version, checks }: HealthDeps): FastifyPluginAsyn
   return async function (app) {
     app.get('/healthz', async () => ({ status: 'ok' }));
     app.get('/readyz', async (_request, reply) => {
-      const state = await checks();
-      const isServing = state.journal === 'ok' && state.vault === 'ok';
-      // Without the database cached callers are still served, so a load balancer should leave this node in.
-      const status = !isServing ? 'not_ready' : state.database === 'ok' ? 'ready' : 'degraded';
-      return reply.code(isServing ? 200 : 503).send({ status, checks: state });
+      const { database, journal, vault } = await checks();
+      const isServing = journal === 'ok' && vault !== 'failed';
+      // Without the database, or the key service, what is cached is still served: a load balancer should leave this node in.
+      const isWhole = database === 'ok' && vault === 'ok';
+      const status = !isServing ? 'not_ready' : isWhole ? 'ready' : 'degraded';
+      const told = { database, journal, vault: vault === 'ok' ? 'ok' : 'failed' };
+      return reply.code(isServing ? 200 : 503).send({ status, checks: told });
     });
     app.get('/', async (_request, reply) => {
       reply.type('text/plain; charset=utf-8');

@@ -30,8 +30,11 @@ export interface Deployment {
   readonly id: string;
   /** The canary's 32 random bytes: the key of what belongs to no workspace. It stays when root keys rotate. */
   readonly key: KeyObject;
-  /** Opens the canary anew: does the ring still answer? Rejects where it doesn't. A key service is asked every 5 s at most. */
-  readonly check: () => Promise<void>;
+  /**
+   * Opens the canary anew: does the ring still answer? A key service is asked every 5 s at most. `cached`: it does not, but it did within
+   * the 300 s that opened keys live. Rejects otherwise.
+   */
+  readonly check: () => Promise<'open' | 'cached'>;
 }
 
 interface Canary {
@@ -41,6 +44,8 @@ interface Canary {
 
 /** How long a key service's answer to `check` holds: readiness is asked for by every load balancer. */
 const checkedMs = 5000;
+/** VAULT.md, "Memory": how long what was opened lives. */
+const openedMs = 300_000;
 
 /**
  * Proves that ring and database belong together, or founds the deployment in a database that holds nothing sealed. Where they do not,
@@ -131,14 +136,35 @@ function createCheck(
     clock,
   }: { readonly store: Pick<Store, 'asSystem'>; readonly ring: KekRing; readonly clock: () => number },
   first: Canary,
-): () => Promise<void> {
+): Deployment['check'] {
   let row = first;
-  let last: { readonly at: number; readonly result: Promise<void> } | null = null;
+  let last: { readonly at: number; readonly result: Promise<'open' | 'cached'> } | null = null;
+  let openedAt = clock();
 
-  async function ask(): Promise<void> {
+  async function ask(): Promise<'open' | 'cached'> {
+    const at = clock();
+    try {
+      await open();
+      openedAt = at;
+      return 'open';
+    } catch (error) {
+      const { cause } = error as Error;
+      const isAway = cause instanceof KekError && cause.code === 'unavailable';
+      if (isAway && Math.abs(clock() - openedAt) < openedMs) return 'cached';
+      throw error;
+    }
+  }
+
+  async function open(): Promise<void> {
     try {
       wipe(await openCanary(ring, row));
     } catch (error) {
+      if (
+        error instanceof SallyportError &&
+        error.cause instanceof KekError &&
+        error.cause.code !== 'wrong_key'
+      )
+        throw error;
       // Another node may have sealed it anew, and its old key may be gone.
       const now = (await store.asSystem(read)).row;
       if (now === undefined || now.canary.equals(row.canary)) throw error;

@@ -39,6 +39,8 @@ export interface VaultAlarm {
  */
 export interface Vault {
   readonly deploymentId: string;
+  /** Ahead of the transaction that stores it with `createWorkspaceKey`: a key service may be asked. `forget` drops it. @throws {SallyportError} VAULT_SEALED */
+  makeWorkspaceKey(workspaceId: string): Promise<void>;
   /** Makes version 1, sealed under the active root key; usable at once, also inside `tx`. */
   createWorkspaceKey(tx: Tx, workspaceId: string): Promise<void>;
   /**
@@ -100,8 +102,8 @@ export interface Vault {
   hashIp(ip: string): string;
   /** Drops everything cached of a workspace: it was deleted, or its keys were sealed anew. */
   forget(workspaceId: string): void;
-  /** Rejects while the ring opens nothing: a key service out of reach, a vault that was closed. */
-  check(): Promise<void>;
+  /** `cached`: the key service has been away for less than the 300 s that opened keys live. Rejects while the ring opens nothing. */
+  check(): Promise<'open' | 'cached'>;
   close(): void;
 }
 
@@ -166,6 +168,7 @@ export async function createVault(deps: {
 
   return Object.freeze<Vault>({
     deploymentId,
+    makeWorkspaceKey: (workspaceId) => workspaceKeys.make(workspaceId),
     createWorkspaceKey: (tx, workspaceId) => workspaceKeys.create(tx, workspaceId),
     workspaceKey: (workspaceId, version) => workspaceKeys.open(workspaceId, version),
     prime: (rows) => workspaceKeys.prime(rows),

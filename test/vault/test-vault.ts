@@ -37,11 +37,15 @@ export interface TestVault {
   readonly seal: (input: Partial<SecretToSeal> & Pick<SecretToSeal, 'workspaceId'>) => Promise<SealedKey>;
 }
 
-export async function testVault(t: Teardown): Promise<TestVault> {
+/** @param ringOf  in place of a ring with one key of its own. */
+export async function testVault(
+  t: Teardown,
+  ringOf?: (time: { readonly now: number }) => Promise<KekRing>,
+): Promise<TestVault> {
   const database = await testDatabase(t);
   const text = newKeyringText();
-  const ring = parseKeyring(text, 'test');
   const time = { now: Date.UTC(2026, 0, 2, 3, 4, 5, 678) };
+  const ring = (await ringOf?.(time)) ?? parseKeyring(text, 'test');
   const alarms: VaultAlarm[] = [];
   const restart = async (other: KekRing = ring, store: Store = database.store): Promise<Vault> => {
     const vault = await createVault({
