@@ -1,5 +1,6 @@
 import { closeSync, readSync } from 'node:fs';
 import { secretBuffer, secretCopy, wipe } from '../secret.ts';
+import { usageError } from './failure.ts';
 
 /** A provider key that stood in the environment; `secret` is the reader's to wipe. */
 export interface EnvironmentKey {
@@ -16,6 +17,8 @@ const providerOf: Readonly<Record<string, string>> = {
   GROQ_API_KEY: 'groq',
   XAI_API_KEY: 'xai',
 };
+/** Of these bin/sallyport takes the environment clean. */
+export const variables: readonly string[] = Object.keys(providerOf);
 /** Six keys of at most 8 KiB and their names. */
 const maxBytes = 64 * 1024;
 
@@ -37,6 +40,13 @@ export function readEnvironmentKeys(fd: number): EnvironmentKey[] {
     wipe(bytes);
     closeSync(fd);
   }
+}
+
+/** The descriptor that `--keys-fd` names, or null. @throws {SallyportError} REQUEST_INVALID */
+export function keysFd(text: string | null): number | null {
+  if (text === null) return null;
+  if (/^[3-9]$/.test(text)) return Number(text);
+  throw usageError('--keys-fd must be a descriptor from 3 to 9.', 'Leave it to bin/sallyport.');
 }
 
 export function parseEnvironmentKeys(bytes: Buffer): EnvironmentKey[] {

@@ -1,7 +1,8 @@
 import { SallyportError } from '../errors.ts';
 import type { Command } from './command.ts';
 import type { Initialised } from './deps.ts';
-import { exits, usageError } from './failure.ts';
+import { keysFd } from './environment-keys.ts';
+import { exits } from './failure.ts';
 import { printable, textTable } from './text-table.ts';
 
 const serve: Command = {
@@ -11,11 +12,9 @@ const serve: Command = {
     'keys-fd': { value: 'N', doc: 'where provider keys of the environment come in', isHidden: true },
   },
   async run(context) {
-    const text = context.text('keys-fd');
-    if (text !== null && !/^[3-9]$/.test(text))
-      throw usageError('--keys-fd must be a descriptor from 3 to 9.', 'Leave it to bin/sallyport.');
+    const fd = keysFd(context.text('keys-fd'));
     const deps = await context.deps();
-    return deps.serve({ keysFd: text === null ? null : Number(text) });
+    return deps.serve({ keysFd: fd });
   },
 };
 

@@ -7,6 +7,7 @@ import type { CliDeps } from './deps.ts';
 import { exits, failureOf } from './failure.ts';
 import { installationCommands } from './installation.ts';
 import { keyringCommands } from './keyring.ts';
+import { keyLifeCommands } from './key-life.ts';
 import { keyCommands } from './keys.ts';
 import { type Parsed, parse } from './parse.ts';
 import { peopleCommands } from './people.ts';
@@ -20,6 +21,7 @@ import { commandText, overviewText } from './usage-text.ts';
 export const commands: readonly Command[] = [
   ...installationCommands,
   ...keyCommands,
+  ...keyLifeCommands,
   ...sealCommands,
   ...tokenCommands,
   ...peopleCommands,

@@ -130,6 +130,18 @@ for (const shell of shells) {
     },
   );
 
+  t.test(`under ${shell}, keys import-env gets the provider keys like serve does`, async (t) => {
+    const { bin, temp } = checkout(t);
+    const args = ['keys', 'import-env', '--user', 'a b'];
+    const { child, seen, exited } = await start(shell, [bin, ...args], { XAI_API_KEY: key, TMPDIR: temp });
+    t.same(seen.argv, ['keys', 'import-env', '--keys-fd=3', '--user', 'a b']);
+    t.equal(seen.keys, `XAI_API_KEY=${key}\0`);
+    t.notMatch(seen.environ ?? '', /API_KEY/);
+    t.same(readdirSync(temp), []);
+    child.stdin.end('\n');
+    t.same(await exited, [3, null], 'standard input is its own');
+  });
+
   t.test(`under ${shell}, serve without provider keys makes no pipe`, async (t) => {
     const { bin } = checkout(t);
     const { child, seen, exited } = await start(shell, [bin, 'serve'], { TMPDIR: '/nonexistent' });
