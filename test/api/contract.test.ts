@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap';
 import { SallyportError } from '../../src/errors.ts';
 import { newId } from '../../src/ids.ts';
+import { newSeal } from '../support/seal.ts';
 import { newKey, startWorld } from './world.ts';
 
 /**
@@ -250,6 +251,50 @@ t.test('/api/api-keys', async (t) => {
   const gone = await call(owner, 'DELETE', `/api/api-keys/${made.json.id}`);
   t.equal(gone.status, 200);
   t.same(misfits(gone.json, deleted), []);
+});
+
+const derivation = { type: one('argon2id'), salt: text, memoryKiB: count, passes: count, parallelism: count };
+const seal = {
+  id: id('seal'),
+  workspaceId: id('ws'),
+  name: text,
+  publicKey: pattern(/^[A-Za-z0-9_-]{43}$/),
+  derivation: maybe((value) => fits(value, derivation)),
+  createdBy: id('usr'),
+  keys: count,
+  createdAt: time,
+};
+
+t.test('/api/seals and /api/intake-key', async (t) => {
+  const { publicKey, secret } = newSeal();
+  const argon = { type: 'argon2id', salt: 'A'.repeat(22), memoryKiB: 65_536, passes: 3, parallelism: 1 };
+  const made = await call(owner, 'POST', '/api/seals', { name: 's', publicKey, derivation: argon });
+  t.equal(made.status, 201, made.text);
+  t.same(misfits(made.json, seal), []);
+  t.same(misfits((await call(owner, 'GET', `/api/seals/${made.json.id}`)).json, seal), []);
+  listFits(t, (await call(owner, 'GET', '/api/seals')).json, seal, 'seals');
+  const next = newSeal();
+  const other = await call(owner, 'POST', '/api/seals', { name: 's', publicKey: next.publicKey });
+  const headers = { 'x-sallyport-seal': secret, 'x-sallyport-new-seal': next.secret };
+  const body = { name: 'k', provider: 'openai', value: newKey(), protection: 'sealed', sealId: made.json.id };
+  const stored = await call(owner, 'POST', '/api/api-keys', body);
+  t.same(misfits(stored.json, key), []);
+  const moved = await call(owner, 'POST', `/api/seals/${other.json.id}/reseal`, {}, headers);
+  t.same(
+    misfits(moved.json, { sealId: id('seal'), keyIds: listOf(id('key')), remaining: count, receipt }),
+    [],
+  );
+  t.same(misfits((await call(owner, 'DELETE', `/api/seals/${made.json.id}`)).json, deleted), []);
+  const intake = {
+    id: id('ik'),
+    publicKey: pattern(/^[A-Za-z0-9_-]{43}$/),
+    suite: one('DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM'),
+    info: one('sallyport/v1/intake'),
+    workspaceId: id('ws'),
+    createdAt: time,
+    expiresAt: time,
+  };
+  t.same(misfits((await call(owner, 'GET', '/api/intake-key')).json, intake), []);
 });
 
 t.test('/api/tokens', async (t) => {

@@ -22,7 +22,7 @@ import {
   TestBody,
   TestShape,
 } from './key-shapes.ts';
-import { withSeal } from './seal-headers.ts';
+import { SealHeaders, withSeal } from './seal-headers.ts';
 import { answers, Deleted, listOf, Params } from './shapes.ts';
 
 declare module 'fastify' {
@@ -65,7 +65,10 @@ export function apiKeyRoutes({ keys, usage }: ApiKeyDeps): FastifyPluginAsyncTyp
     );
     app.post(
       '/test',
-      { config: { needs: 'keys:write' }, schema: { body: TestBody, response: answers(200, TestShape) } },
+      {
+        config: { needs: 'keys:write' },
+        schema: { headers: SealHeaders, body: TestBody, response: answers(200, TestShape) },
+      },
       (request) => withSeal(request, (seal) => keys.test(request.caller, request.body.keyId, seal)),
     );
     app.get(

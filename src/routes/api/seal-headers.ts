@@ -1,7 +1,16 @@
 import type { FastifyRequest } from 'fastify';
+import { Type } from 'typebox';
 import { SallyportError } from '../../errors.ts';
 import { wipe } from '../../secret.ts';
 import { parseSealSecret } from '../../seal-text.ts';
+
+const SealHeader = Type.Optional(Type.String({ description: 'The secret of a seal: sps_…' }));
+/** For the documents: `withSeal` says itself what is wrong with one. */
+export const SealHeaders = Type.Object({ 'x-sallyport-seal': SealHeader });
+export const TwoSealHeaders = Type.Object({
+  'x-sallyport-seal': SealHeader,
+  'x-sallyport-new-seal': SealHeader,
+});
 
 /**
  * The secret of a seal from a header, as bytes for the time of `work`.

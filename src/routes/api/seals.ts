@@ -4,7 +4,7 @@ import { mostResealed } from '../../admin/reseal.ts';
 import type { Seals } from '../../admin/seals.ts';
 import { derivationBounds } from '../../vault/seal-derivation.ts';
 import { idempotencyKeyOf } from './conditions.ts';
-import { withTwoSeals } from './seal-headers.ts';
+import { TwoSealHeaders, withTwoSeals } from './seal-headers.ts';
 import { answers, Count, Deleted, Id, listOf, maybe, Name, paging, Params, strict } from './shapes.ts';
 
 /** Base64url in its bare form. */
@@ -80,9 +80,13 @@ export function sealRoutes({ seals }: { readonly seals: Seals }): FastifyPluginA
     app.post(
       '/:id/reseal',
       {
-        // The secrets in its headers open provider keys: as dear as these.
-        config: { needs: 'seals:write', takesValue: true },
-        schema: { params: Params, body: ResealBody, response: answers(200, ResealedShape) },
+        config: { needs: 'seals:write' },
+        schema: {
+          params: Params,
+          headers: TwoSealHeaders,
+          body: ResealBody,
+          response: answers(200, ResealedShape),
+        },
       },
       (request) =>
         withTwoSeals(request, (secrets) =>
