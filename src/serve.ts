@@ -189,6 +189,7 @@ async function providersOf(app: App, { store }: Installation): Promise<string[]>
       .distinct()
       .where('user_id', '=', caller.userId)
       .where('is_active', '=', true)
+      .where('purpose', '=', 'relay')
       .execute(),
   );
   return rows.map((row) => row.provider);
