@@ -36,9 +36,9 @@ export async function authenticate(
   } catch (error) {
     wipe(secrets?.seal, secrets?.providerKey);
     if (!(error instanceof SallyportError)) throw error;
-    const isSealWrong = error.code === 'SEAL_WRONG';
-    if (error.status === 401 || isSealWrong) metrics.authRefused(error.code);
-    if (error.code === 'AUTH_INVALID' || isSealWrong) {
+    if (error.status === 401 || error.code === 'SEAL_WRONG') metrics.authRefused(error.code);
+    // A seal that is not well-formed is a slip and no guess: it must not count against its neighbours' tokens.
+    if (error.code === 'AUTH_INVALID') {
       checkFailures();
       limits.countAuthFailure(ip);
     }

@@ -37,6 +37,7 @@ const types: Readonly<Record<number, readonly [string, string]>> = {
   404: ['not_found_error', 'NOT_FOUND'],
   409: ['invalid_request_error', 'FAILED_PRECONDITION'],
   413: ['invalid_request_error', 'INVALID_ARGUMENT'],
+  422: ['invalid_request_error', 'INVALID_ARGUMENT'],
 };
 
 function guarded(t: Pick<Test, 'equal'>, answer: Answered): void {
@@ -184,8 +185,8 @@ t.test('what is wrong with a request is said before anything is opened', async (
       t,
       route,
       { headers: { ...auth, 'x-sallyport-provider-key': 'sk-x' }, body: body(route.model) },
-      400,
-      'REQUEST_INVALID',
+      422,
+      'KEY_FORMAT',
     );
     await refused(
       t,
