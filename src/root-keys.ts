@@ -4,6 +4,7 @@ import type { Store } from './db/store.ts';
 import { createEgress } from './egress/egress.ts';
 import { createExchange } from './egress/exchange.ts';
 import { SallyportError } from './errors.ts';
+import { secretCopy } from './secret.ts';
 import type { Log } from './telemetry/log.ts';
 import type { Metrics } from './telemetry/metrics.ts';
 import { countSealed } from './vault/deployment.ts';
@@ -11,7 +12,7 @@ import { createKekTroubles } from './vault/kek-troubles.ts';
 import { createKeyringFile, readKeyringFile } from './vault/keyring-file.ts';
 import { createKeyringHome, type KeyringHome } from './vault/keyring-home.ts';
 import { countByRootKey } from './vault/keyring-survey.ts';
-import { readKeyringText, type RingKey } from './vault/keyring-text.ts';
+import { keyringText, readKeyringText, type RingKey } from './vault/keyring-text.ts';
 import { createKekRing, type KekRing, type KekServices } from './vault/keyring.ts';
 
 type RingConfig = Pick<Config, 'keyring' | 'dataDir' | 'transitToken' | 'awsCredentials'>;
@@ -22,6 +23,12 @@ const environment = 'SALLYPORT_KEYRING';
 export async function readRing(config: RingConfig): Promise<KekRing> {
   const [keys, origin] = await readKeys(config);
   return createKekRing(keys, origin, servicesOf(config));
+}
+
+/** Its text, for a backup that is encrypted to somebody; the caller's to wipe. @throws {SallyportError} CONFIG_INVALID */
+export async function readKeyring(config: RingConfig): Promise<Buffer> {
+  const [keys] = await readKeys(config);
+  return secretCopy(Buffer.from(keyringText(keys)));
 }
 
 /**

@@ -14,6 +14,8 @@ export interface Context {
   readonly isJson: boolean;
   /** The text of an option, or null. */
   text(option: string): string | null;
+  /** The texts of an option that may stand several times. */
+  texts(option: string): readonly string[];
   has(option: string): boolean;
   /** The one positional argument, where the command has one. */
   readonly argument: string;
@@ -30,6 +32,8 @@ export interface Option {
   readonly value: string | null;
   readonly doc: string;
   readonly isRequired?: true;
+  /** May stand several times, or hold several values with commas between. */
+  readonly isRepeatable?: true;
   /** Between bin/sallyport and this program, not for people. */
   readonly isHidden?: true;
 }

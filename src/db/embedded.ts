@@ -29,12 +29,14 @@ export interface EmbeddedOptions {
   readonly dataDir: string;
   /** Server settings over the built-in ones. */
   readonly settings?: Readonly<Record<string, string>>;
+  /** Milliseconds until the server has to be ready, recovery included; default 60 000. */
+  readonly startWithinMs?: number;
 }
 
 const owner = 'sallyport';
 
 /** Recovery after a crash is bounded by max_wal_size: seconds. */
-const startWithinMs = 60_000;
+const crashRecoveryMs = 60_000;
 
 /** A killed gateway's session ends when the server notices: at once where it idled, else after its statement. */
 const lockWithinMs = 1_500;
@@ -49,6 +51,7 @@ interface Place {
   readonly databaseDir: string;
   readonly socket: SocketFolder;
   readonly start: () => Launched;
+  readonly startWithinMs: number;
 }
 
 /** A server that gives up because another is there, or has not quite ended: worth another look. */
@@ -58,7 +61,7 @@ const isTaken = /lock file|shared memory block/;
  * Finds the server of a database folder, launching one where none is alive. A launch beside a living server is harmless: the lock
  * file makes the second one give up, and we look again. The finder remembers what it launched from one look to the next.
  */
-function createFinder({ databaseDir, socket, start }: Place): () => Promise<Found> {
+function createFinder({ databaseDir, socket, start, startWithinMs }: Place): () => Promise<Found> {
   let launched: Launched | null = null;
 
   function look(): Found | null {
@@ -168,7 +171,7 @@ async function reach(find: () => Promise<Found>, databaseDir: string): Promise<F
       await checkServer(connections(found.socketDir).maintenance, found.pid, databaseDir);
       return found;
     } catch (error) {
-      if (!isDatabaseGone(error) || waited >= startWithinMs) {
+      if (!isDatabaseGone(error) || waited >= crashRecoveryMs) {
         if (found.isOurs) await stopServer(databaseDir, found.pid);
         throw error;
       }
@@ -183,7 +186,11 @@ async function reach(find: () => Promise<Found>, databaseDir: string): Promise<F
  *
  * @throws {SallyportError} CONFIG_INVALID: a gateway already runs here, a folder can't be passed or written, no server for this platform.
  */
-export async function startEmbedded({ dataDir, settings = {} }: EmbeddedOptions): Promise<Embedded> {
+export async function startEmbedded({
+  dataDir,
+  settings = {},
+  startWithinMs = crashRecoveryMs,
+}: EmbeddedOptions): Promise<Embedded> {
   const { initdb, postgres } = findBinaries();
   const databaseDir = path.join(dataDir, 'postgres');
   const ids = prepareDataDir(dataDir, databaseDir);
@@ -193,7 +200,8 @@ export async function startEmbedded({ dataDir, settings = {} }: EmbeddedOptions)
   const logFile = path.join(dataDir, 'postgres.log');
   const start = (): Launched =>
     launch({ postgres, databaseDir, socketDir: socket.path, logFile, ids, overrides: settings });
-  const { pid, socketDir, isOurs } = await reach(createFinder({ databaseDir, socket, start }), databaseDir);
+  const find = createFinder({ databaseDir, socket, start, startWithinMs });
+  const { pid, socketDir, isOurs } = await reach(find, databaseDir);
   const { maintenance, connection } = connections(socketDir);
   // A lock that another holds leaves the server alone, even one that we have launched: that other gateway has adopted it.
   const lock = await takeLock(connection, dataDir);

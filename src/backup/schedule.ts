@@ -1,0 +1,79 @@
+import type { SocketConnection } from '../db/connection.ts';
+import { type HeldWal, holdWal } from '../db/embedded-wal.ts';
+import type { Archive, Backup } from './archive.ts';
+import { createFollower, type Follower } from './follow.ts';
+
+export interface ScheduleDeps {
+  readonly archive: Archive;
+  readonly dataDir: string;
+  readonly everyMs: number;
+  /** Backups that are kept. */
+  readonly keep: number;
+  /** The running server, as its superuser; null while none runs: then nothing changes either. */
+  readonly running: () => SocketConnection | null;
+  readonly take: (maintenance: SocketConnection) => Promise<Backup>;
+  readonly clock: () => number;
+  /** Resolves after so many milliseconds, or at once when the schedule is to end. */
+  readonly pause: (ms: number) => Promise<void>;
+  readonly signal: AbortSignal;
+  readonly onEvent: (event: ScheduleEvent) => void;
+}
+
+export type ScheduleEvent =
+  | { readonly kind: 'backup'; readonly id: string; readonly pruned: readonly string[] }
+  | { readonly kind: 'waiting' }
+  | { readonly kind: 'failed'; readonly error: unknown };
+
+/** What can be lost of what was committed. */
+const followMs = 10_000;
+
+/**
+ * A backup every `everyMs`, and between them the WAL every 10 s, until `signal`. A backup is also due where the WAL does not go on
+ * from the last one. A failure is told and tried again: a full disk may be emptied.
+ */
+export async function runSchedule(deps: ScheduleDeps): Promise<void> {
+  const { archive, clock, dataDir, everyMs, keep, onEvent, pause, running, signal } = deps;
+  let wal: HeldWal | null = null;
+  let follower: Follower | null = null;
+  let last: string | null = null;
+  const tell = (event: ScheduleEvent): void => {
+    const said = event.kind === 'failed' ? String(event.error) : event.kind;
+    // Once, not every ten seconds.
+    if (said !== last || event.kind === 'backup') onEvent(event);
+    last = said;
+  };
+
+  async function round(maintenance: SocketConnection): Promise<void> {
+    const paths = { database: `${dataDir}/postgres`, journal: `${dataDir}/journal` };
+    wal ??= await holdWal(maintenance, paths.database);
+    const newest = archive.list().at(-1);
+    const age = newest === undefined ? Infinity : clock() - Date.parse(newest.manifest.finishedAt);
+    if (newest !== undefined)
+      follower ??= await createFollower({ backup: newest, wal, journalDir: paths.journal });
+    if (follower === null || age >= everyMs) {
+      const made = await deps.take(maintenance);
+      // Until here the older one is followed: no moment lies between the two.
+      await follower?.follow();
+      follower = await createFollower({ backup: made, wal, journalDir: paths.journal });
+      tell({ kind: 'backup', id: made.id, pruned: await archive.prune(keep) });
+    }
+    await follower?.follow();
+  }
+
+  try {
+    while (!signal.aborted) {
+      const maintenance = running();
+      if (maintenance === null) tell({ kind: 'waiting' });
+      else
+        await round(maintenance).catch(async (error: unknown) => {
+          follower = null;
+          await wal?.close();
+          wal = null;
+          if (!signal.aborted) tell({ kind: 'failed', error });
+        });
+      await pause(followMs);
+    }
+  } finally {
+    await (wal as HeldWal | null)?.close();
+  }
+}

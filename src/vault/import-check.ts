@@ -1,0 +1,156 @@
+import { createSecretKey, type KeyObject } from 'node:crypto';
+import type { FoundingTable } from '../db/snapshot.ts';
+import { SallyportError } from '../errors.ts';
+import { wipe } from '../secret.ts';
+import { dataKeyContext, payloadContext, workspaceKeyContext } from './context.ts';
+import { bytesOf, textOf, wholeOf } from './export-format.ts';
+import { KekError } from './kek-provider.ts';
+import type { KekRing } from './keyring.ts';
+import { isSameMac, macOf, type MacField } from './mac.ts';
+import { kinds, openRecord, VaultError } from './record.ts';
+import { keyMacFields, sealMacFields, tokenMacFields } from './row-macs.ts';
+import { subkey } from './subkey.ts';
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** What the checks of later rows need of earlier ones. */
+export interface RowChecker {
+  /** @throws {SallyportError} CONFLICT naming the row; CONFIG_INVALID: its root key is not at hand. */
+  check(table: FoundingTable, fields: Fields): Promise<void>;
+}
+
+interface KeyRow {
+  readonly provider: string;
+  readonly protection: string;
+  readonly version: number;
+}
+
+/**
+ * Opens every wrap and every record, and computes every MAC, as far as the ring goes: of a sealed key the outer record. What comes out
+ * of a payload is wiped at once and looked at by nobody.
+ */
+export function createRowChecker(ring: KekRing, deploymentId: string): RowChecker {
+  const workspaceKeys = new Map<string, KeyObject>();
+  const macKeys = new Map<string, KeyObject>();
+  const keys = new Map<string, KeyRow>();
+
+  async function openWorkspaceKey(row: Fields): Promise<void> {
+    const workspaceId = textOf(row['workspace_id']);
+    const version = wholeOf(row['version']);
+    const rootKeyId = textOf(row['root_key_id']);
+    const context = workspaceKeyContext({ deploymentId, workspaceId, version, rootKeyId });
+    const bytes = await ring
+      .unwrap(rootKeyId, kinds.workspaceKey, context, bytesOf(row['record']))
+      .catch((error: unknown) => {
+        if (error instanceof KekError)
+          throw new SallyportError('CONFIG_INVALID', `${error.message} The file needs it.`, {
+            fix: 'Import with the keyring that the export was made under.',
+          });
+        throw error;
+      });
+    try {
+      if (bytes.length !== 32) throw broken('workspace_keys', workspaceId);
+      workspaceKeys.set(`${workspaceId}\n${version}`, createSecretKey(bytes));
+      if (version === 1) macKeys.set(workspaceId, subkey(bytes, 'row-mac'));
+    } finally {
+      wipe(bytes);
+    }
+  }
+
+  function checkMac(table: FoundingTable, row: Fields, fields: readonly MacField[]): void {
+    const workspaceId = textOf(row['workspace_id']);
+    const key = macKeys.get(workspaceId);
+    const isGood =
+      key !== undefined && isSameMac(macOf(key, [workspaceId, table, ...fields]), bytesOf(row['mac']));
+    if (!isGood) throw broken(table, textOf(row['id']));
+  }
+
+  function openVersion(row: Fields): void {
+    const keyId = textOf(row['key_id']);
+    const workspaceId = textOf(row['workspace_id']);
+    const version = wholeOf(row['version']);
+    const workspaceKey = workspaceKeys.get(`${workspaceId}\n${wholeOf(row['workspace_key_version'])}`);
+    const key = keys.get(keyId);
+    if (workspaceKey === undefined || key === undefined) throw broken('provider_key_versions', keyId);
+    const place = { deploymentId, workspaceId, keyId, version };
+    const dataKey = openRecord(workspaceKey, kinds.dataKey, dataKeyContext(place), bytesOf(row['wrap']));
+    try {
+      // A version that is on its way out may be from before the key was sealed, or from when it still was.
+      const protections = key.version === version ? [key.protection] : ['standard', 'sealed'];
+      const isGood = protections.some((protection) =>
+        opens(
+          dataKey,
+          payloadContext({ ...place, provider: key.provider, protection }),
+          bytesOf(row['payload']),
+        ),
+      );
+      if (!isGood) throw broken('provider_key_versions', keyId);
+    } finally {
+      wipe(dataKey);
+    }
+  }
+
+  async function check(table: FoundingTable, row: Fields): Promise<void> {
+    if (table === 'workspace_keys') return openWorkspaceKey(row);
+    if (table === 'provider_key_versions') return openVersion(row);
+    if (table === 'tokens')
+      checkMac(table, row, tokenMacFields(typed(row) as Parameters<typeof tokenMacFields>[0]));
+    if (table === 'seals')
+      checkMac(table, row, sealMacFields(typed(row) as Parameters<typeof sealMacFields>[0]));
+    if (table === 'provider_keys') {
+      checkMac(table, row, keyMacFields(typed(row) as Parameters<typeof keyMacFields>[0]));
+      keys.set(textOf(row['id']), {
+        provider: textOf(row['provider']),
+        protection: textOf(row['protection']),
+        version: wholeOf(row['version']),
+      });
+    }
+  }
+
+  return Object.freeze<RowChecker>({
+    async check(table, row) {
+      try {
+        await check(table, row);
+      } catch (error) {
+        if (!(error instanceof VaultError)) throw error;
+        throw broken(table, textOf(row['key_id'] ?? row['workspace_id']));
+      }
+    },
+  });
+}
+
+function opens(dataKey: Buffer, context: Uint8Array, record: Buffer): boolean {
+  try {
+    wipe(openRecord(dataKey, kinds.payload, context, record));
+    return true;
+  } catch (error) {
+    if (error instanceof VaultError) return false;
+    throw error;
+  }
+}
+
+/** Columns of bytes and times, as the lists of row-macs.ts have them; each list is checked by its MAC, so nothing is believed here. */
+function typed(row: Fields): Record<string, unknown> {
+  const bytes = new Set(['verifier', 'public_key']);
+  const entries = Object.entries(row).map(([name, value]) => [
+    name,
+    bytes.has(name)
+      ? bytesOf(value)
+      : name.endsWith('_at') && typeof value === 'string'
+        ? moment(value)
+        : value,
+  ]);
+  return Object.fromEntries(entries);
+}
+
+function moment(text: string): Date {
+  const time = new Date(text);
+  // toISOString of an invalid one would throw where nobody expects it.
+  return Number.isNaN(time.getTime()) ? new Date(0) : time;
+}
+
+function broken(table: string, id: string): SallyportError {
+  return new SallyportError('CONFLICT', `A row of ${table} does not verify: ${id.slice(0, 80)}.`, {
+    fix: 'It was changed in the file, or in the database before it was exported; nothing was imported.',
+  });
+}
