@@ -126,7 +126,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
   const services = {
     keys,
     keyring: rootKeys.keyring,
-    seals: createSeals({ store, act, vault, clock, onForgedRow }),
+    seals: createSeals({ store, act, journal, vault, clock, onForgedRow }),
     tokens: createTokens({ store, act, vault, clock }),
     users: createUsers({ store, act, shredder, isOperator, clock }),
     members: createMembers({ store, act, isOperator, clock }),

@@ -73,15 +73,14 @@ export function readProtection(
   now: Pick<KeyRow, 'protection' | 'seal_id'> = { protection: 'standard', seal_id: null },
 ): Pick<KeyRow, 'protection' | 'seal_id'> {
   const protection = sent.protection ?? now.protection;
-  const sealId = sent.sealId ?? null;
-  const isSealed = protection === 'sealed';
-  if (!isSealed && sealId !== null) throw invalid('/sealId', 'is for protection sealed');
-  if (!isSealed && content.sealedPayload !== null)
-    throw invalid('/sealedPayload', 'is for protection sealed');
-  if (isSealed && auth === 'none')
-    throw invalid('/protection', 'sealed is not for auth none: there is no secret');
-  const seal_id = isSealed ? (sealId ?? now.seal_id) : null;
-  if (isSealed && seal_id === null) throw invalid('/sealId', 'is required for protection sealed');
+  if (protection !== 'sealed') {
+    if ((sent.sealId ?? null) !== null) throw invalid('/sealId', 'is for protection sealed');
+    if (content.sealedPayload !== null) throw invalid('/sealedPayload', 'is for protection sealed');
+    return { protection, seal_id: null };
+  }
+  if (auth === 'none') throw invalid('/protection', 'sealed is not for auth none: there is no secret');
+  const seal_id = sent.sealId === undefined ? now.seal_id : sent.sealId;
+  if (seal_id === null) throw invalid('/sealId', 'is required for protection sealed');
   return { protection, seal_id };
 }
 

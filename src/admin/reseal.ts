@@ -1,6 +1,7 @@
 import type { Store, Tx } from '../db/store.ts';
 import { SallyportError } from '../errors.ts';
 import { isId } from '../ids.ts';
+import type { Journal } from '../journal/journal.ts';
 import type { SealedKey, Vault } from '../vault/vault.ts';
 import type { Act } from './acts.ts';
 import type { Caller } from './caller.ts';
@@ -35,14 +36,16 @@ export interface ResealSecrets {
 export interface ResealDeps {
   readonly store: Pick<Store, 'asWorkspace'>;
   readonly act: Act;
+  readonly journal: Pick<Journal, 'append'>;
   readonly vault: Pick<Vault, 'workspaceKey' | 'rowMac' | 'checkRowMac' | 'reseal' | 'sealPublicKeyOf'>;
   readonly clock: () => number;
 }
 
 /** Seals keys to another seal. Both secrets are needed: the old one opens the keys, the new one shows that somebody has it. */
-export function createReseal({ store, act, vault, clock }: ResealDeps) {
+export function createReseal({ store, act, journal, vault, clock }: ResealDeps) {
   /**
-   * One transaction: new versions, the old ones shredded, or nothing.
+   * One transaction: new versions, the old ones shredded, or nothing. Then each key has a record of its own, which its owner finds
+   * under it.
    *
    * @param keyIds null: every key of the old seal that the caller may change, at most 200 a request.
    * @throws {SallyportError} SEAL_WRONG, NOT_FOUND, FORBIDDEN, REQUEST_INVALID, CONFLICT, KEY_INVALID.
@@ -56,7 +59,7 @@ export function createReseal({ store, act, vault, clock }: ResealDeps) {
     demand(caller, 'seals:write');
     demand(caller, 'keys:write');
     await vault.workspaceKey(caller.workspaceId, 1);
-    const { seal, from, keys } = await store.asWorkspace(caller.workspaceId, async (tx) => {
+    const { from, keys } = await store.asWorkspace(caller.workspaceId, async (tx) => {
       const seal = await readGenuineSeal(tx, vault, caller.workspaceId, sealId);
       if (!vault.sealPublicKeyOf(secrets.next).equals(seal.public_key)) {
         throw new SallyportError('SEAL_WRONG', 'The new seal’s secret is not the one of this seal.', {
@@ -64,15 +67,41 @@ export function createReseal({ store, act, vault, clock }: ResealDeps) {
         });
       }
       const from = await sealsOf(tx, caller, sealId, vault.sealPublicKeyOf(secrets.old));
-      return { seal, from, keys: await keysToReseal(tx, caller, sealId, from, keyIds) };
+      return { from, keys: await keysToReseal(tx, caller, sealId, from, keyIds) };
     });
     const now = keys.slice(0, mostResealed).map(({ id }) => id);
     if (now.length === 0) return { sealId, keyIds: [], remaining: 0, receipt: null };
-    const { receipt } = await act(caller, 'key.reseal', { sealId, keyIds: now }, async (tx) => {
-      for (const id of now) await resealOne(tx, caller, id, seal, from, secrets);
+    const fields = { sealId, userId: caller.userId, keyIds: now };
+    const { value, receipt } = await act(caller, 'key.reseal', fields, async (tx) => {
+      const resealed: KeyRow[] = [];
+      // Again, and locked: deleted meanwhile it would be no seal to refer to.
+      const seal = await readGenuineSeal(tx, vault, caller.workspaceId, sealId);
+      for (const id of now) resealed.push(await resealOne(tx, caller, id, seal, from, secrets));
+      return resealed;
     });
+    await record(caller, value, receipt);
     return { sealId, keyIds: now, remaining: keys.length - now.length, receipt };
   };
+
+  /** It is done already, and the intent has the ids: were the journal's refusal told as an error, the caller would do it twice. */
+  async function record(caller: Caller, resealed: readonly KeyRow[], receipt: string): Promise<void> {
+    const { workspaceId } = caller;
+    const actor = { type: caller.type, id: caller.id };
+    await Promise.allSettled(
+      resealed.map(({ id, user_id: userId, provider, version, seal_id: sealId }) =>
+        journal.append('key.resealed', {
+          workspaceId,
+          actor,
+          keyId: id,
+          userId,
+          provider,
+          version,
+          sealId,
+          act: receipt,
+        }),
+      ),
+    );
+  }
 
   /** Every seal of the workspace with this public key but the new one. */
   async function sealsOf(
@@ -102,7 +131,7 @@ export function createReseal({ store, act, vault, clock }: ResealDeps) {
     seal: SealRow,
     from: readonly SealRow[],
     secrets: ResealSecrets,
-  ): Promise<void> {
+  ): Promise<KeyRow> {
     const row = await lockKey(tx, caller, id);
     await demandGenuine(vault, row);
     const old = sealOf(row, from);
@@ -151,6 +180,7 @@ export function createReseal({ store, act, vault, clock }: ResealDeps) {
       .where('workspace_id', '=', row.workspace_id)
       .where('id', '=', row.id)
       .execute();
+    return next;
   }
 }
 

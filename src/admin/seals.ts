@@ -76,7 +76,7 @@ export function createSeals(deps: SealsDeps) {
             created_at: new Date(now),
           };
           const row: SealRow = { ...bare, mac: await macOfSeal(vault, bare) };
-          await act(caller, 'seal.create', { sealId: row.id }, async (tx) => {
+          await act(caller, 'seal.create', { sealId: row.id, userId: caller.userId }, async (tx) => {
             await tx
               .insertInto('seals')
               .values({ ...row, derivation: JSON.stringify(derivation) })
@@ -130,8 +130,11 @@ export function createSeals(deps: SealsDeps) {
       id: string,
     ): Promise<{ readonly id: string; readonly deleted: true; readonly receipt: string }> {
       demand(caller, 'seals:write');
-      await store.asWorkspace(caller.workspaceId, (tx) => readSealRow(tx, caller.workspaceId, id));
-      const { receipt } = await act(caller, 'seal.delete', { sealId: id }, async (tx) => {
+      const seen = await store.asWorkspace(caller.workspaceId, (tx) =>
+        readSealRow(tx, caller.workspaceId, id),
+      );
+      const fields = { sealId: id, userId: seen.created_by };
+      const { receipt } = await act(caller, 'seal.delete', fields, async (tx) => {
         // A key that is being sealed to it meanwhile waits, and then finds it gone.
         const row = await lockSealRow(tx, caller.workspaceId, id);
         if (row.created_by !== caller.userId && !can(caller.role, 'keys:all')) {

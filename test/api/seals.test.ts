@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
+import { findUndecryptable } from '../../src/admin/key-survey.ts';
+import { SallyportError } from '../../src/errors.ts';
 import { newId } from '../../src/ids.ts';
 import { sealContext } from '../../src/vault/context.ts';
 import { buildPayload } from '../../src/vault/payload.ts';
@@ -156,6 +158,7 @@ t.test('a sealed key opens with its seal alone, and takes a new value without th
 
   for (const [body, path] of [
     [{ protection: 'standard' }, '/protection'],
+    [{ sealId: null }, '/sealId'],
     [{ sealId: (await createSeal()).id }, '/protection'],
     [{ protection: 'standard', sealId: seal.id, value: next }, '/sealId'],
     [{ protection: 'glued', value: next }, '/protection'],
@@ -291,7 +294,10 @@ t.test('re-sealing takes both secrets, gives each key a new version and shreds t
   });
   t.equal((await call(owner, 'GET', `/api/api-keys/${untouched.id}`)).json.version, 1);
   t.equal((await call(owner, 'DELETE', `/api/seals/${old.id}`)).status, 200);
-  t.match(world.journalText(), /"event":"key\.reseal\.intent"/);
+  await world.shipper.flush();
+  const records = (await call(owner, 'GET', `/api/audit?event=key.resealed&keyId=${ids[0]}`)).json.data;
+  t.equal(records.length, 1, 'its owner finds it under the key');
+  t.match(records[0].record, { sealId: next.id, version: 2 });
 });
 
 t.test('with a wrong secret, or a key that is not the old seal’s, nothing is re-sealed', async (t) => {
@@ -424,6 +430,30 @@ t.test('a seal that was put or changed in the database is none: nothing is seale
   t.equal(patched.json.code, 'KEY_INVALID', 'a key that was moved to another seal');
 });
 
+t.test(
+  'what looks after the keys by itself passes over sealed ones, or works without the secret',
+  async (t) => {
+    const seal = await createSeal();
+    const stored = (await storeSealed(seal.id, newKey())).json.id;
+    t.same(await findUndecryptable(world), [], 'the survey looks at the outer lock alone');
+    const caller = await world.callerOf(owner);
+    const [first, second] = [newKey(), newKey()];
+    const { id } = await world.services.keys.importManaged(caller, 'openai', Buffer.from(first));
+    const body = { protection: 'sealed', sealId: seal.id, value: first };
+    t.equal((await call(owner, 'PATCH', `/api/api-keys/${id}`, body)).json.protection, 'sealed');
+    const same = await world.services.keys.importManaged(caller, 'openai', Buffer.from(first));
+    t.match(same, { id, imported: false }, 'by its fingerprint');
+    t.match(await world.services.keys.importManaged(caller, 'openai', Buffer.from(second)), {
+      id,
+      imported: true,
+    });
+    t.equal(await world.open(id, seal.ikm), second, 'a new value goes under the same seal');
+    world.probes.result = new SallyportError('SEAL_REQUIRED', 'The key opens only with its seal.');
+    const tested = await call(owner, 'POST', '/api/api-keys/test', { keyId: stored });
+    t.match(tested, { status: 200, json: { ok: false, status: null, code: 'SEAL_REQUIRED' } });
+  },
+);
+
 t.test('a seal that is deleted while a key is sealed to it: one of the two is refused', async (t) => {
   for (let round = 0; round < 4; round += 1) {
     const seal = await createSeal();
@@ -432,6 +462,14 @@ t.test('a seal that is deleted while a key is sealed to it: one of the two is re
       call(owner, 'DELETE', `/api/seals/${seal.id}`),
     ]);
     t.same([stored.status, gone.status], stored.status === 201 ? [201, 409] : [404, 200]);
+    const old = await createSeal();
+    await storeSealed(old.id, newKey());
+    const next = await createSeal();
+    const [moved, away] = await Promise.all([
+      reseal(next.id, old.secret, next.secret),
+      call(owner, 'DELETE', `/api/seals/${next.id}`),
+    ]);
+    t.same([moved.status, away.status], moved.status === 200 ? [200, 409] : [404, 200]);
   }
 });
 

@@ -111,7 +111,7 @@ export async function startWorld(
   const services = {
     keys,
     keyring: desk.keyring,
-    seals: createSeals({ store, act, vault, clock, onForgedRow }),
+    seals: createSeals({ store, act, journal, vault, clock, onForgedRow }),
     tokens: createTokens({ store, act, vault, clock }),
     users: createUsers({ store, act, shredder, isOperator, clock }),
     members: createMembers({ store, act, isOperator, clock }),
