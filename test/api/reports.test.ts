@@ -190,7 +190,7 @@ t.test('whose key it is sees what others did with it', async (t) => {
     name: 'k',
     provider: 'openai',
     value: newKey(),
-    sharedWith: 'workspace',
+    sharedWith: [member.id],
   });
   const callId = await use({ startedAt: '2026-04-01T10:00:00.000Z', keyId: made.json.id, userId: member.id });
   await world.shipper.flush();

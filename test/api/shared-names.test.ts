@@ -33,13 +33,17 @@ t.test('no member can put his own origin under a name that others call by a shar
   t.equal((await call()).status, 200);
   t.equal(good.requests.length, 1);
 
-  for (const sharedWith of ['workspace', [alice.id]]) {
-    const refused = await ofMallory(evil.origin, { name: 'llm', sharedWith });
-    t.match(refused, { status: 409, body: { code: 'CONFLICT' } }, `shared with ${String(sharedWith)}`);
-  }
+  const refused = await ofMallory(evil.origin, { name: 'llm', sharedWith: [alice.id] });
+  t.match(refused, { status: 409, body: { code: 'CONFLICT' } }, 'shared with a user');
+  for (const name of ['llm', 'mine'])
+    t.match(
+      await ofMallory(evil.origin, { name, sharedWith: 'workspace' }),
+      { status: 403 },
+      'shared with all',
+    );
   const own = await ofMallory(evil.origin, { name: 'llm' });
   t.equal(own.status, 201, 'for himself he may');
-  const other = await ofMallory(evil.origin, { name: 'other', sharedWith: 'workspace' });
+  const other = await ofMallory(evil.origin, { name: 'other', sharedWith: [alice.id] });
   t.equal(other.status, 201);
   const change = (id: string, body: object) => api('PATCH', `/api-keys/${id}`, body, mallory.admin);
   t.match(await change(own.body.id, { sharedWith: [alice.id] }), { status: 409 }, 'shared later');
@@ -61,7 +65,7 @@ t.test('no member can put his own origin under a name that others call by a shar
           name: 'race',
           origins: [good.origin],
           auth: 'none',
-          sharedWith: 'workspace',
+          sharedWith: [mallory.id, alice.id],
         },
         admin,
       ),

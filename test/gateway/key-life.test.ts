@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap';
 import { readConfig } from '../../src/config.ts';
 import { keepHouse } from '../../src/housekeeping.ts';
+import { verifyJournal } from '../../src/journal/verify.ts';
 import { createLog } from '../../src/telemetry/log.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
 import { startGateway } from '../support/gateway.ts';
@@ -149,4 +150,9 @@ t.test('at its start the gateway reminds of what expires, in log, journal and me
   await gateway.shipped();
   const { body: audit } = await gateway.api('GET', '/audit?event=key.expiring');
   t.match(audit.data, [{ keyId, record: { daysLeft: 3 } }]);
+});
+
+t.test('all of it is on record, whole', async (t) => {
+  const { problems } = await verifyJournal({ dir: gateway.journalDir, store: gateway.database.store });
+  t.same(problems, []);
 });

@@ -125,6 +125,7 @@ t.test('every metric of the contract is there from the start', async (t) => {
     ['sallyport_key_opens_total', 'counter'],
     ['sallyport_keys_undecryptable', 'gauge'],
     ['sallyport_keys', 'gauge'],
+    ['sallyport_keys_expiring', 'gauge'],
     ['sallyport_journal_records_total', 'counter'],
     ['sallyport_journal_append_seconds', 'histogram'],
     ['sallyport_journal_lag_records', 'gauge'],
