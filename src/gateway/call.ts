@@ -96,8 +96,9 @@ export class Call {
         );
       }
       const place = readPlace(this.#request.url ?? '/');
-      const { held, query, ...secrets } = await authenticate(this.#deps, this.#request, place);
-      this.#secrets = secrets;
+      const authenticated = await authenticate(this.#deps, this.#request, place);
+      const { held, query, seal, providerKey } = authenticated;
+      this.#secrets = authenticated;
       this.#workspaceId = held.current().workspaceId;
       this.#tokenId = held.current().tokenId;
       release = held.hold(this);
@@ -107,8 +108,9 @@ export class Call {
         request: this.#request,
         held,
         place: { ...place, query },
-        ...secrets,
-        ip: this.#deps.clientAddress(this.#request),
+        seal,
+        providerKey,
+        clientAddress: () => this.#deps.clientAddress(this.#request),
         onTarget: (target) => {
           this.#target = target;
         },

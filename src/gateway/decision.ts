@@ -10,7 +10,7 @@ import type { HeldCaller } from './callers.ts';
 import type { GatewayDeps } from './gateway.ts';
 import { readIncoming, type Body } from './incoming.ts';
 import { resolve } from './resolve.ts';
-import type { Sender } from './seal-gate.ts';
+import type { CallerSnapshot } from './snapshot.ts';
 import type { Target } from './target.ts';
 import { identityOf, type UseIdentity } from './use-record.ts';
 
@@ -32,7 +32,7 @@ export interface Undecided {
   /** What came along with the token; the call's to wipe. */
   readonly seal: Buffer | null;
   readonly providerKey: Buffer | null;
-  readonly ip: string;
+  readonly clientAddress: () => string;
   /** As soon as it is known where the call goes: refusals after it name the provider, and revocation of the key finds the call. */
   readonly onTarget: (target: Target) => void;
   /** What the body takes of the memory for all bodies. */
@@ -52,7 +52,7 @@ type Deps = Pick<
  * @throws {SallyportError} what readIncoming and resolve throw; JOURNAL_UNAVAILABLE, KEY_INVALID, SEAL_*, RATE_LIMITED, VAULT_SEALED.
  */
 export async function decide(deps: Deps, undecided: Undecided): Promise<Dispatch> {
-  const { id, request, held, place, providerKey, onTarget, share, goOn } = undecided;
+  const { id, request, held, place, onTarget, share, goOn } = undecided;
   const { body, fields, model, isStream } = await readIncoming(request, place, { ...deps, share }, goOn);
   // Asked anew after the body: what was revoked while it came is not used.
   const caller = held.current();
@@ -63,7 +63,7 @@ export async function decide(deps: Deps, undecided: Undecided): Promise<Dispatch
     model,
     providerHint: typeof hint === 'string' ? hint : null,
     isOpaque: body !== null && !Buffer.isBuffer(body),
-    isPassThrough: providerKey !== null,
+    isPassThrough: undecided.providerKey !== null,
   });
   onTarget(target);
   if (!deps.journal.isOpen()) {
@@ -75,42 +75,39 @@ export async function decide(deps: Deps, undecided: Undecided): Promise<Dispatch
   }
   const sent =
     fields === null || !Buffer.isBuffer(body) ? { body, holdsUsage: false } : spliced(body, fields, target);
-  const { prepared, fingerprint } = await prepare(deps, target, caller.workspaceId, {
-    ...undecided,
-    tokenId: caller.tokenId,
-  });
-  const identity = identityOf(id, caller, target, fingerprint, model, isStream);
+  const { key } = target;
+  if (key.source === 'pass-through') {
+    const given = await prepareGiven(deps, target, caller, undecided.providerKey as Buffer);
+    const identity = identityOf(id, caller, target, given.fingerprint, model, isStream);
+    return { target, prepared: given, identity, ...sent };
+  }
+  const prepared = await (key.protection === 'standard'
+    ? key.prepare(null)
+    : deps.sealGate.prepare(key, undecided.seal, { tokenId: caller.tokenId, ip: undecided.clientAddress() }));
+  const identity = identityOf(id, caller, target, key.fingerprint, model, isStream);
   return { target, prepared, identity, ...sent };
 }
 
-/** The key that pays, one step before it is opened, and how the records name its value. */
-async function prepare(
+function prepareGiven(
   deps: Deps,
   { key, provider, origin }: Target,
-  workspaceId: string,
-  { seal, providerKey, ...sender }: Pick<Undecided, 'seal' | 'providerKey'> & Sender,
-): Promise<{ readonly prepared: PreparedKey; readonly fingerprint: string | null }> {
-  if (key.source !== 'pass-through') {
-    return { prepared: await deps.sealGate.prepare(key, seal, sender), fingerprint: key.fingerprint };
-  }
-  const secret = providerKey as Buffer;
+  { workspaceId }: Pick<CallerSnapshot, 'workspaceId'>,
+  secret: Buffer,
+): ReturnType<Deps['prepareGiven']> {
   if (isAdministrative(provider.name, secret)) {
     throw new SallyportError(
       'KEY_INVALID',
       'The key that came with the call administers an account; no call goes out with such a key.',
-      {
-        fix: `Make a key for calls at ${provider.keyPage}`,
-      },
+      { fix: `Make a key for calls at ${provider.keyPage}` },
     );
   }
-  const prepared = await deps.prepareGiven({
+  return deps.prepareGiven({
     workspaceId,
     provider: provider.name,
     auth: key.auth,
     origins: [origin],
     secret,
   });
-  return { prepared, fingerprint: prepared.fingerprint };
 }
 
 /** The body that goes upstream: the same bytes, apart from the model's name and the usage option where they are ours to change. */

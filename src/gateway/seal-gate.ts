@@ -5,17 +5,17 @@ import type { Metrics } from '../telemetry/metrics.ts';
 import type { PreparedKey } from '../vault/vault.ts';
 import type { KeySnapshot } from './snapshot.ts';
 
-export interface Sender {
-  readonly tokenId: string;
-  readonly ip: string;
-}
-
 export interface SealGate {
   /**
-   * @param seal of the call, 32 bytes, its to wipe; a standard key does without, and one that came along is not looked at.
+   * @param key  a sealed one.
+   * @param seal of the call, 32 bytes, its to wipe.
    * @throws {SallyportError} SEAL_REQUIRED, SEAL_WRONG, RATE_LIMITED (too many wrong ones); what `key.prepare` throws.
    */
-  prepare(key: KeySnapshot, seal: Buffer | null, sender: Sender): Promise<PreparedKey>;
+  prepare(
+    key: KeySnapshot,
+    seal: Buffer | null,
+    sender: { readonly tokenId: string; readonly ip: string },
+  ): Promise<PreparedKey>;
 }
 
 /** Callers of whom it is remembered that their seal was right. */
@@ -40,7 +40,6 @@ export function createSealGate({
 
   return Object.freeze<SealGate>({
     async prepare(key, seal, { tokenId, ip }) {
-      if (key.protection === 'standard') return key.prepare(null);
       if (seal === null) {
         throw new SallyportError(
           'SEAL_REQUIRED',

@@ -9,6 +9,7 @@ import { openInstallation, type Installation } from '../../src/installation.ts';
 import type { FileSeam } from '../../src/journal/file-seam.ts';
 import { createLog } from '../../src/telemetry/log.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
+import type { Vault } from '../../src/vault/vault.ts';
 import { createCanary } from './canary.ts';
 import { testDatabase, type TestDatabase } from './database.ts';
 
@@ -23,6 +24,8 @@ export interface TestGatewayOptions {
   readonly through?: (direct: ConnectionOptions) => Promise<ConnectionOptions>;
   /** The journal's disk. */
   readonly journalFiles?: FileSeam;
+  /** Looks at what the gateway hands to its vault, and at what it gets. */
+  readonly seen?: (vault: Vault) => Vault;
   /** A further node: on the database and with the root keys of this one, whose tokens it takes. */
   readonly beside?: TestGateway;
 }
@@ -80,7 +83,7 @@ export async function startGateway(t: Test, options: TestGatewayOptions = {}): P
   const logLines: string[] = [];
   const log = createLog({ level: config.logLevel, write: (line) => logLines.push(line) });
   const metrics = createMetrics({ version: 'test', node: process.version });
-  const installation = await openInstallation(config, {
+  const opened = await openInstallation(config, {
     log,
     metrics,
     database: {
@@ -89,6 +92,7 @@ export async function startGateway(t: Test, options: TestGatewayOptions = {}): P
     },
     ...(options.journalFiles === undefined ? {} : { journalFiles: options.journalFiles }),
   });
+  const installation = { ...opened, vault: options.seen?.(opened.vault) ?? opened.vault };
   const app = await createApp(config, {
     installation,
     log,
