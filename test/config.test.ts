@@ -104,6 +104,12 @@ t.test('secrets come from a file too, and only one of the two may be set', async
   t.equal(readConfig({ SALLYPORT_KEYRING_FILE: file }).keyring, '{"keys":[]}');
   t.match(refusal({ SALLYPORT_KEYRING_FILE: file, SALLYPORT_KEYRING: 'x' }), /both set/);
   t.match(refusal({ SALLYPORT_KEYRING_FILE: join(dir, 'none') }), /cannot be read \(ENOENT\)/);
+  const { transitToken } = readConfig({ SALLYPORT_TRANSIT_TOKEN_FILE: file });
+  t.equal(transitToken(), '{"keys":[]}');
+  writeFileSync(file, 'hvs.renewed\n');
+  t.equal(transitToken(), 'hvs.renewed', 'an agent may write it anew');
+  t.equal(readConfig({ SALLYPORT_TRANSIT_TOKEN: 'hvs.fixed' }).transitToken(), 'hvs.fixed');
+  t.match(refusal({ SALLYPORT_TRANSIT_TOKEN: 'two words' }), /without spaces/);
   writeFileSync(file, '\n');
   t.match(refusal({ SALLYPORT_KEYRING_FILE: file }), /empty file/);
   writeFileSync(file, 'hunter2');

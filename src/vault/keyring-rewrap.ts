@@ -45,8 +45,10 @@ interface Work {
   readonly context: (row: Row, rootKeyId: string) => Buffer;
 }
 
-/** Rows that are sealed anew side by side: with a key service the time is all waiting. Between two such handfuls calls get their turn. */
+/** Rows that are sealed anew side by side: with a key service the time is all waiting. */
 const abreast = 8;
+/** Milliseconds of work after which calls get their turn. */
+const turnMs = 4;
 
 /**
  * Seals everything that is not under the active root key anew under it: workspace keys, intake keys and the canary. Every new record is
@@ -60,6 +62,7 @@ export async function rewrap(deps: RewrapDeps, signal: AbortSignal): Promise<Rew
   const target = ring.active().id;
   let rewrapped = 0;
   let failed = 0;
+  let turnedAt = performance.now();
   let remaining = await remainingOf(store, target);
   const tell = (): RewrapProgress => {
     const now = { remaining, rewrapped, failed };
@@ -94,7 +97,10 @@ export async function rewrap(deps: RewrapDeps, signal: AbortSignal): Promise<Rew
         const records = await Promise.all(handful.map((row) => seal(row, work)));
         for (const [k, record] of records.entries())
           if (record !== null) next.push({ row: handful[k] as Row, record });
-        await setImmediate();
+        if (performance.now() - turnedAt > turnMs) {
+          await setImmediate();
+          turnedAt = performance.now();
+        }
       }
       const count = await writeBatch(store, work.table, target, next);
       rewrapped += count;

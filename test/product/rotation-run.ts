@@ -43,11 +43,11 @@ export async function rotateUnderLoad(
   const [before, during]: [number[], number[]] = [[], []];
   const failed: number[] = [];
   let isRotating = false;
-  let isOver = false;
+  const over = new AbortController();
   let made = 0;
 
   async function loop(token: string, workspaceId: string): Promise<void> {
-    for (let i = 0; !isOver; i += 1) {
+    for (let i = 0; !over.signal.aborted; i += 1) {
       if (i % 10 === 9) vault.forget(workspaceId);
       const startedAt = performance.now();
       const response = await fetch(`${gateway.origin}/v1/chat/completions`, {
@@ -61,7 +61,7 @@ export async function rotateUnderLoad(
     }
   }
   async function makeMore(): Promise<void> {
-    while (!isOver) {
+    while (!over.signal.aborted) {
       const answer = await operator(gateway, 'POST', '/workspaces', { name: 'meanwhile' });
       if (answer.status !== 201) failed.push(answer.status);
       made += 1;
@@ -85,7 +85,7 @@ export async function rotateUnderLoad(
   isRotating = false;
   for (const { workspaceId } of callers) vault.forget(workspaceId);
   await new Promise((resolve) => setTimeout(resolve, options.warmSeconds * 500));
-  isOver = true;
+  over.abort();
   await Promise.all(load);
   return {
     rows: rewrap.rewrapped,

@@ -1,7 +1,9 @@
 import t from 'tap';
 import { newId } from '../../src/ids.ts';
 import { countSealed } from '../../src/vault/deployment.ts';
-import { newKeyringText, parseKeyring } from '../../src/vault/keyring.ts';
+import { rewrap } from '../../src/vault/keyring-rewrap.ts';
+import { inState, keyringText, newLocalKey, readKeyringText } from '../../src/vault/keyring-text.ts';
+import { newKeyringText, parseKeyring, type KekRing } from '../../src/vault/keyring.ts';
 import { testVault } from './test-vault.ts';
 
 t.test('start-up refuses a ring that does not fit, and leaves the database untouched', async (t) => {
@@ -74,3 +76,39 @@ t.test('a staged or old root key stays usable beside the active one', async (t) 
     }) > 0,
   );
 });
+
+t.test(
+  'rows of another deployment open nothing under our ring, even where both have the same root key',
+  async (t) => {
+    const ours = await testVault(t);
+    const theirs = await testVault(t, async () => parseKeyring(ours.text, 'the same file on both'));
+    const workspaceId = await theirs.newWorkspace();
+    const row = await theirs.seal({ workspaceId });
+    const stolen = await theirs.database.store.asSystem((tx) =>
+      tx.selectFrom('workspace_keys').selectAll().where('workspace_id', '=', workspaceId).execute(),
+    );
+    await ours.database.store.asWorkspace(workspaceId, async (tx) => {
+      await tx.insertInto('workspaces').values({ id: workspaceId, name: 'moved here' }).execute();
+      await tx.insertInto('workspace_keys').values(stolen).execute();
+    });
+    await t.rejects(ours.vault.prepare(row), { code: 'KEY_INVALID' });
+    t.match(ours.alarms, [{ code: 'VAULT_TAMPERED', workspaceId }]);
+    t.match(
+      await rewrap(
+        {
+          store: ours.database.store,
+          ring: rotatedRing(ours.text),
+          deploymentId: ours.vault.deploymentId,
+        },
+        new AbortController().signal,
+      ),
+      { failed: 1, remaining: 1 },
+      'nor does a rewrap make it ours',
+    );
+  },
+);
+
+function rotatedRing(text: string): KekRing {
+  const keys = readKeyringText(text, 'test').map((key) => inState(key, 'decrypt_only'));
+  return parseKeyring(keyringText([...keys, newLocalKey('active')]), 'test');
+}
