@@ -14,6 +14,7 @@ export interface KeyringView {
     readonly id: string;
     readonly state: string;
     readonly scheme: 'local' | 'transit' | 'kms' | null;
+    readonly place: string | null;
     readonly workspaceKeys: number;
     readonly intakeKeys: number;
     readonly canary: boolean;
@@ -43,7 +44,7 @@ export function viewKeyring(found: {
     source: home.source,
     problem,
     activeRootKey: home.ring.active().id,
-    keys: home.ring.list().map(({ id, state, scheme }) => ({ id, state, scheme, ...useOf(uses, id) })),
+    keys: home.ring.list().map((key) => ({ ...key, ...useOf(uses, key.id) })),
     nodes: nodes.map(({ startedAt, beatAt, ...node }) => ({
       ...node,
       startedAt: iso(startedAt),

@@ -13,6 +13,7 @@ interface Keyring {
     readonly id: string;
     readonly state: string;
     readonly scheme: string | null;
+    readonly place: string | null;
     readonly workspaceKeys: number;
     readonly intakeKeys: number;
     readonly canary: boolean;
@@ -115,7 +116,7 @@ function show(context: Context, ring: Keyring, head: string): number {
   const keys = ring.keys.map((key) => [
     key.id,
     key.state,
-    key.scheme,
+    key.place ?? key.scheme,
     key.workspaceKeys,
     key.intakeKeys,
     key.canary ? 'canary' : null,

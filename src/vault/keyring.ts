@@ -4,6 +4,7 @@ import { SallyportError } from '../errors.ts';
 import { createHoldOff } from './kek-hold-off.ts';
 import { createKmsKek, type AwsCredentials } from './kek-kms.ts';
 import { createLocalKek } from './kek-local.ts';
+import { placeText } from './kek-place.ts';
 import { KekError, type KekProvider, type KekScheme } from './kek-provider.ts';
 import { createTransitKek } from './kek-transit.ts';
 import { readKeyringText, type RingKey, type RootKeyState } from './keyring-text.ts';
@@ -16,6 +17,8 @@ export interface RootKey {
   readonly state: RootKeyState;
   /** Null: retired, and its key is gone from the ring. */
   readonly scheme: KekScheme | null;
+  /** In words, of a key in a service. */
+  readonly place: string | null;
 }
 
 /**
@@ -96,7 +99,12 @@ export function createKekRing(given: readonly RingKey[], origin: string, service
             : 'key' in entry
               ? localKek
               : (remoteKept(before.get(entry.id)?.provider) ?? remoteOf(entry));
-        const root = Object.freeze({ id: entry.id, state: entry.state, scheme: provider?.scheme ?? null });
+        const root = Object.freeze({
+          id: entry.id,
+          state: entry.state,
+          scheme: provider?.scheme ?? null,
+          place: placeOf(entry),
+        });
         return [entry.id, { root, provider }];
       }),
     );
@@ -149,4 +157,9 @@ export function createKekRing(given: readonly RingKey[], origin: string, service
 
 function remoteKept(provider: KekProvider | null | undefined): KekProvider | null {
   return provider === null || provider === undefined || provider.scheme === 'local' ? null : provider;
+}
+
+function placeOf(entry: RingKey): string | null {
+  if ('transit' in entry) return placeText(entry.transit);
+  return 'kms' in entry ? placeText(entry.kms) : null;
 }

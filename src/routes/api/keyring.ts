@@ -15,6 +15,7 @@ export const KeyringShape = Type.Object({
       id: Type.String(),
       state: Type.String(),
       scheme: maybe(Type.String()),
+      place: maybe(Type.String()),
       workspaceKeys: Count,
       intakeKeys: Count,
       canary: Type.Boolean(),
