@@ -2,6 +2,7 @@ import { statSync } from 'node:fs';
 import path from 'node:path';
 import type { SocketConnection } from '../db/connection.ts';
 import { databaseFiles, takeBaseBackup } from '../db/embedded-base-backup.ts';
+import { SallyportError } from '../errors.ts';
 import { type Archive, type Backup, backupId, databasePack } from './archive.ts';
 import { journalFiles, mirrorJournal } from './journal-copy.ts';
 import { measureFile, type PackedFile, writeWhole } from './packed-file.ts';
@@ -60,6 +61,13 @@ export async function takeBackup(deps: BackupDeps): Promise<Backup> {
         pack.abandon();
       }
     })();
+    const other = archive.list().find(({ manifest }) => manifest.systemIdentifier !== base.systemIdentifier);
+    if (other !== undefined) {
+      // Whoever keeps the newest seven would delete those of the other one by and by.
+      throw new SallyportError('CONFLICT', `${archive.dir} holds backups of another database: ${other.id}.`, {
+        fix: 'Name a folder for this one alone: --to DIR',
+      });
+    }
     if (keyring !== null) await writeWhole(path.join(draft, 'keyring.age'), keyring.sealed);
     // Before it gets its name, and thus before anybody can take it for a backup.
     await record({ backup: id, recipients });

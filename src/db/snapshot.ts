@@ -59,12 +59,16 @@ function snapshotOf(client: Client, schema: string): Snapshot {
       await client.query(
         `declare page no scroll cursor for select to_jsonb(one)::text as row from ${table} as one`,
       );
-      for (;;) {
-        const { rows } = await client.query<{ row: string }>(`fetch ${pageRows} from page`);
-        if (rows.length === 0) break;
-        yield rows.map(({ row }) => row);
+      try {
+        for (;;) {
+          const { rows } = await client.query<{ row: string }>(`fetch ${pageRows} from page`);
+          if (rows.length === 0) return;
+          yield rows.map(({ row }) => row);
+        }
+      } finally {
+        // Also where the reader wanted the first row alone; after an error it is closed already.
+        await client.query('close page').catch(() => {});
       }
-      await client.query('close page');
     },
     async rootKeyIds() {
       const { rows } = await client.query<{ id: string }>(

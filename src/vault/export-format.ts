@@ -60,30 +60,58 @@ export type ExportLine =
   | { readonly kind: 'manifest'; readonly manifest: ExportManifest }
   | { readonly kind: 'end'; readonly end: ExportEnd };
 
+const endShape = /^\{"sha256":"([0-9a-f]{64})","mac":"([0-9a-f]{64})"\}$/;
 const rowShape = /^\{"t":"([a-z_]+)","r":(\{.*\})\}$/s;
 
 /** @throws {SallyportError} CONFLICT: no line of an export. */
 export function readLine(line: Buffer): ExportLine {
   if (line.length > maxLineBytes) throw damagedFile('a line is too long');
   const text = line.toString('utf8');
-  let value: Record<string, unknown>;
+  let value: unknown;
   try {
-    value = JSON.parse(text) as Record<string, unknown>;
+    value = JSON.parse(text);
   } catch {
     throw damagedFile('a line is not JSON');
   }
+  if (!isObject(value)) throw damagedFile('a line is none of an export');
   if (value['format'] === 'sallyport-vault-export') {
     if (value['v'] !== 1) throw damagedFile('it is of a newer form than this version knows');
-    return { kind: 'header', header: value as unknown as ExportHeader };
+    if (!isHeader(value)) throw damagedFile('its header lacks a part');
+    return { kind: 'header', header: value };
   }
-  if (typeof value['manifest'] === 'object' && value['manifest'] !== null)
-    return { kind: 'manifest', manifest: value['manifest'] as ExportManifest };
-  if (typeof value['sha256'] === 'string' && typeof value['mac'] === 'string')
-    return { kind: 'end', end: value as unknown as ExportEnd };
+  if (isObject(value['manifest'])) {
+    const { counts, journal } = value['manifest'];
+    if (!isObject(counts) || !Array.isArray(journal)) throw damagedFile('its manifest lacks a part');
+    return { kind: 'manifest', manifest: value['manifest'] as unknown as ExportManifest };
+  }
+  if ('sha256' in value) {
+    const [, sha256 = '', mac = ''] = endShape.exec(text) ?? [];
+    if (sha256 === '') throw damagedFile('its end is none');
+    return { kind: 'end', end: { sha256, mac } };
+  }
   const [, table, row] = rowShape.exec(text) ?? [];
-  if (!isFoundingTable(table) || row === undefined || typeof value['r'] !== 'object' || value['r'] === null)
+  if (!isFoundingTable(table) || row === undefined || !isObject(value['r']))
     throw damagedFile('a line is none of an export');
-  return { kind: 'row', row: { table, text: row }, fields: value['r'] as Record<string, unknown> };
+  return { kind: 'row', row: { table, text: row }, fields: value['r'] };
+}
+
+function isHeader(value: Record<string, unknown>): value is ExportHeader & Record<string, unknown> {
+  const { deploymentId, exportedAt, rootKeyIds, transport } = value;
+  const isTransport =
+    transport === null ||
+    (isObject(transport) &&
+      typeof transport['age'] === 'string' &&
+      typeof transport['rootKeyId'] === 'string');
+  return (
+    typeof deploymentId === 'string' &&
+    typeof exportedAt === 'string' &&
+    Array.isArray(rootKeyIds) &&
+    isTransport
+  );
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 export function damagedFile(what: string): SallyportError {

@@ -42,11 +42,12 @@ export function createRowChecker(ring: KekRing, deploymentId: string): RowChecke
     const bytes = await ring
       .unwrap(rootKeyId, kinds.workspaceKey, context, bytesOf(row['record']))
       .catch((error: unknown) => {
-        if (error instanceof KekError)
-          throw new SallyportError('CONFIG_INVALID', `${error.message} The file needs it.`, {
-            fix: 'Import with the keyring that the export was made under.',
-          });
-        throw error;
+        if (!(error instanceof KekError)) throw error;
+        const code = error.code === 'wrong_key' ? 'CONFIG_INVALID' : 'VAULT_SEALED';
+        throw new SallyportError(code, `${error.message} The file needs it.`, {
+          fix: 'Import with the keyring that the export was made under, and with its key service in reach.',
+          cause: error,
+        });
       });
     try {
       if (bytes.length !== 32) throw broken('workspace_keys', workspaceId);
@@ -112,8 +113,11 @@ export function createRowChecker(ring: KekRing, deploymentId: string): RowChecke
       try {
         await check(table, row);
       } catch (error) {
-        if (!(error instanceof VaultError)) throw error;
-        throw broken(table, textOf(row['key_id'] ?? row['workspace_id']));
+        // A column that is missing or of another type shows as one of these.
+        const isRow =
+          error instanceof VaultError || error instanceof TypeError || error instanceof RangeError;
+        if (!isRow) throw error;
+        throw broken(table, textOf(row['key_id'] ?? row['id'] ?? row['workspace_id']));
       }
     },
   });

@@ -14,7 +14,7 @@ import t from 'tap';
 import { installProduct, type Product } from '../support/product.ts';
 import { scriptUpstream } from '../support/upstream.ts';
 
-// Nine processes, one after the other.
+// A dozen processes, one after the other.
 t.setTimeout(180_000);
 
 const key = 'sk-drill-0123456789abcdefghij';
@@ -108,18 +108,6 @@ t.test('the drill: write, back up, write, lose it all, restore, and serve', asyn
   );
   t.notOk(existsSync(dataDir), 'nothing was made');
 
-  await t.test(
-    'without the keyring everything is there but the key, and the start says what is missing',
-    async (t) => {
-      const restored = await product.run(['restore', '--from', backups]);
-      t.match(restored, { backup: made.id, hasKeyring: false, cut: null });
-      const started = await product.serve().catch((error: Error) => error.message);
-      t.match(started, /the gateway ended with 78/);
-      t.match(started, /keyring/);
-      rmSync(dataDir, { recursive: true });
-    },
-  );
-
   const damaged = path.join(folder, 'damaged', made.id);
   mkdirSync(path.dirname(damaged));
   cpSync(made.folder, damaged, { recursive: true });
@@ -151,8 +139,30 @@ t.test('the drill: write, back up, write, lose it all, restore, and serve', asyn
   );
   t.equal(await call(again.origin, first.token), 200, 'the restored key opens');
   t.equal(upstream.requests.at(-1)?.headers.authorization, `Bearer ${key}`);
-  const found = await product.run(['journal', 'verify']);
-  t.same(found.problems, []);
-  again.signal('SIGTERM');
-  t.equal(await again.ended, 0);
+  await t.test('and the vault alone moves to another installation, for an age identity', async (t) => {
+    const file = path.join(folder, 'vault.jsonl');
+    const exported = await product.run(['vault', 'export', '--to', file, '--age', recipient]);
+    t.match(exported, { file, isPortable: true, counts: { workspaces: 1, provider_keys: 1, tokens: 2 } });
+    t.equal(statSync(file).mode & 0o777, 0o600);
+    t.notOk(readFileSync(file).includes(key));
+    t.match(await refusal(product, ['vault', 'export', '--to', file]), /ended with 1: .*is there already/s);
+    again.signal('SIGTERM');
+    t.equal(await again.ended, 0);
+    const found = await product.run(['journal', 'verify']);
+    t.same(found.problems, [], 'restored, served and exported: no record is missing or out of place');
+    const identified = `--identity=${path.join(folder, 'identity.txt')}`;
+    t.match(
+      await refusal(product, ['vault', 'import', file, identified]),
+      /ended with 1: .*holds a deployment already/s,
+    );
+    rmSync(dataDir, { recursive: true });
+    t.match(await refusal(product, ['vault', 'import', file]), /ended with 2: .*its identity is needed/s);
+    t.notOk(existsSync(dataDir), 'nothing was made');
+    const imported = await product.run(['vault', 'import', file, identified]);
+    t.equal(imported.deploymentId, exported.deploymentId);
+    t.notSame(imported.rootKeyIds, exported.rootKeyIds);
+    const moved = await product.serve();
+    t.equal(await call(moved.origin, first.token), 200, 'same token, same key, another root key');
+    t.match(await refusal(product, ['backup', '--to', backups]), /ended with 1: .*another database/s);
+  });
 });

@@ -1,0 +1,251 @@
+import { chmodSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import t, { type Test } from 'tap';
+import { createApp, type App } from '../../src/app.ts';
+import { backupId, openArchive } from '../../src/backup/archive.ts';
+import { takeBackup } from '../../src/backup/backup.ts';
+import { createFollower } from '../../src/backup/follow.ts';
+import { runSchedule, type ScheduleEvent } from '../../src/backup/schedule.ts';
+import { readConfig, type Config } from '../../src/config.ts';
+import { maintenanceOf, runningDatabase } from '../../src/db/embedded-running.ts';
+import { holdWal } from '../../src/db/embedded-wal.ts';
+import { openInstallation, type Installation } from '../../src/installation.ts';
+import { verifyJournal } from '../../src/journal/verify.ts';
+import { createSafekeeping } from '../../src/safekeeping.ts';
+import { createLog } from '../../src/telemetry/log.ts';
+import { createMetrics } from '../../src/telemetry/metrics.ts';
+
+t.setTimeout(180_000);
+
+const log = createLog({ level: 'silent', write: () => {} });
+const metrics = createMetrics({ version: 'test', node: process.version });
+
+interface Running {
+  readonly app: App;
+  readonly installation: Installation;
+  close(): Promise<void>;
+}
+
+const top = mkdtempSync(path.join(tmpdir(), 'sallyport-moment-'));
+// Run by root, the embedded database is another user, who has to get through here.
+chmodSync(top, 0o711);
+t.teardown(() => rmSync(top, { recursive: true, force: true }));
+const configOf = (name: string): Config => readConfig({ DATA_DIR: path.join(top, name), PORT: '0' });
+
+async function open(t: Pick<Test, 'teardown'>, config: Config): Promise<Running> {
+  const installation = await openInstallation(config, { log, metrics });
+  const app = await createApp(config, { installation, log, metrics, version: 'test' });
+  let closed: Promise<void> | null = null;
+  const close = (): Promise<void> =>
+    (closed ??= (async () => {
+      await app.close(0);
+      await installation.close();
+    })());
+  t.teardown(close);
+  return { app, installation, close };
+}
+
+async function addUser({ app }: Running, name: string): Promise<void> {
+  const { status } = await app.operator.inject('POST', '/api/users', Buffer.from(JSON.stringify({ name })));
+  if (status !== 201) throw new Error(`a user was refused: ${status}`);
+}
+
+async function userNames({ app }: Running): Promise<string[]> {
+  const { body } = await app.operator.inject('GET', '/api/users', null);
+  return JSON.parse(body.toString('utf8'))
+    .data.map(({ name }: { name: string }) => name)
+    .filter((name: string) => name.startsWith('user'))
+    .toSorted();
+}
+
+/** A schedule that goes on when it is told to. */
+function stepwise() {
+  let reached = Promise.withResolvers<void>();
+  let go = Promise.withResolvers<void>();
+  return {
+    async pause(): Promise<void> {
+      reached.resolve();
+      await go.promise;
+    },
+    first: () => reached.promise,
+    async round(): Promise<void> {
+      reached = Promise.withResolvers();
+      const before = go;
+      go = Promise.withResolvers();
+      before.resolve();
+      await reached.promise;
+    },
+    end: () => go.resolve(),
+  };
+}
+
+const source = configOf('source');
+const archiveDir = path.join(top, 'backups');
+
+async function restoreTo(name: string, at: Date | null) {
+  const config = configOf(name);
+  const safekeeping = createSafekeeping(config, {
+    log,
+    metrics,
+    version: 'test',
+    withConnection: async () => Promise.reject(new Error('not asked for')),
+  });
+  const restored = await safekeeping.restore({ from: archiveDir, at, identities: null });
+  cpSync(path.join(source.dataDir, 'keyring.json'), path.join(config.dataDir, 'keyring.json'));
+  return { config, restored };
+}
+
+/** All is shipped; what `verify` finds, and the acts that recovery had to end. */
+async function examined({ installation }: Running) {
+  const { store, journal, shipper } = installation;
+  await shipper.flush();
+  const { problems } = await verifyJournal({ dir: journal.dir, store });
+  const rows = await store.asSystem((tx) => tx.selectFrom('journal').select(['event']).execute());
+  const count = (event: string) => rows.filter((row) => row.event === event).length;
+  return { problems, undone: count('user.create.failed'), restores: count('backup.restore') };
+}
+
+t.test('a moment between two acts comes back, with a journal that fits it and says so', async (t) => {
+  let gateway = await open(t, source);
+  await gateway.app.initialise();
+  await addUser(gateway, 'user 1');
+
+  const archive = await openArchive(archiveDir);
+  t.teardown(() => archive.close());
+  await t.rejects(openArchive(archiveDir), { code: 'CONFLICT', message: /Another backup writes/ });
+  const ending = new AbortController();
+  const steps = stepwise();
+  const events: ScheduleEvent[] = [];
+  let offsetMs = 0;
+  const deployment = { id: 'dep_1', rootKeyIds: [] };
+  const running = () => {
+    const connection = runningDatabase(source.dataDir);
+    return connection === null ? null : maintenanceOf(connection);
+  };
+  const schedule = runSchedule({
+    archive,
+    dataDir: source.dataDir,
+    everyMs: 3_600_000,
+    keep: 7,
+    running,
+    take: (maintenance) =>
+      takeBackup({
+        archive,
+        maintenance,
+        dataDir: source.dataDir,
+        deployment,
+        keyring: null,
+        record: async () => {},
+        clock: () => Date.now() + offsetMs,
+        version: 'test',
+      }),
+    clock: () => Date.now() + offsetMs,
+    pause: steps.pause,
+    signal: ending.signal,
+    onEvent: (event) => events.push(event),
+  });
+  t.teardown(async () => {
+    ending.abort();
+    steps.end();
+    await schedule;
+  });
+  await steps.first();
+  t.match(events, [{ kind: 'backup', pruned: [] }]);
+  await addUser(gateway, 'user 2');
+  await steps.round();
+  const between = new Date();
+  while (Date.now() < between.getTime() + 2);
+  await addUser(gateway, 'user 3');
+  await steps.round();
+  t.equal(events.length, 1, 'no second backup before its time');
+
+  await t.test('at the moment between', async (t) => {
+    const { config, restored } = await restoreTo('between', between);
+    t.match(restored, {
+      restoredTo: between.toISOString(),
+      cut: { stream: gateway.installation.journal.stream },
+    });
+    const back = await open(t, config);
+    t.same(await userNames(back), ['user 1', 'user 2']);
+    t.same(await examined(back), { problems: [], undone: 1, restores: 1 });
+    const wal = await holdWal(
+      maintenanceOf(runningDatabase(config.dataDir) as never),
+      path.join(config.dataDir, 'postgres'),
+    );
+    t.teardown(() => wal.close());
+    const [backup] = archive.list();
+    t.equal(
+      await createFollower({ backup: backup as never, wal, journalDir: back.installation.journal.dir }),
+      null,
+      'another history is not appended to the backup of the old one',
+    );
+    await wal.close();
+    await back.close();
+  });
+
+  await t.test('the newest state, from WAL whose journal was not copied any more', async (t) => {
+    const after = path.join(archive.list()[0]?.folder ?? '', 'after', 'journal');
+    rmSync(after, { recursive: true });
+    const { config, restored } = await restoreTo('newest', null);
+    t.equal(restored.cut, null);
+    const back = await open(t, config);
+    t.same(await userNames(back), ['user 1', 'user 2', 'user 3']);
+    t.same(await examined(back), { problems: [], undone: 0, restores: 1 });
+    await back.close();
+  });
+
+  await t.test('across a restart of the gateway, and a second backup', async (t) => {
+    await gateway.close();
+    await steps.round();
+    t.match(events.at(-1), { kind: 'waiting' });
+    gateway = await open(t, source);
+    await addUser(gateway, 'user 4');
+    // The session that held the WAL is gone: told once, and taken up again.
+    await steps.round();
+    await steps.round();
+    offsetMs = 3_600_000;
+    await steps.round();
+    t.match(events.at(-1), { kind: 'backup' });
+    await addUser(gateway, 'user 5');
+    await steps.round();
+    ending.abort();
+    steps.end();
+    await schedule;
+    await gateway.close();
+    const { config, restored } = await restoreTo('last', null);
+    t.equal(restored.backup, archive.list().at(-1)?.id);
+    t.equal(restored.cut, null);
+    const back = await open(t, config);
+    t.same(await userNames(back), ['user 1', 'user 2', 'user 3', 'user 4', 'user 5']);
+    t.same((await examined(back)).problems, []);
+    await back.close();
+  });
+});
+
+t.test('what breaks off is no backup, and older ones go when they are too many', async (t) => {
+  const dir = path.join(top, 'others');
+  const archive = await openArchive(dir);
+  t.teardown(() => archive.close());
+  const manifest = { finishedAt: '2026-01-01T00:00:00.000Z', files: [] } as never;
+  const ids = [1, 2, 3].map((day) => backupId(new Date(Date.UTC(2026, 0, day))));
+  await t.rejects(
+    archive.publish(ids[0] ?? '', async () => {
+      throw new Error('the disk is full');
+    }),
+    { message: 'the disk is full' },
+  );
+  t.same(archive.list(), []);
+  for (const id of ids) await archive.publish(id, async () => manifest);
+  t.same(await archive.prune(2), ids.slice(0, 1));
+  t.same(
+    archive.list().map(({ id }) => id),
+    ids.slice(1),
+  );
+  t.same(
+    readdirSync(dir).filter((name) => !name.startsWith('backup')),
+    [],
+  );
+  const file = path.join(dir, ids[1] ?? '', 'manifest.json');
+  t.match(JSON.parse(readFileSync(file, 'utf8')), { format: 1, id: ids[1] });
+});
