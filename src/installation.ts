@@ -44,6 +44,8 @@ export interface InstallationDeps {
   readonly metrics: Metrics;
   /** In place of the one that the configuration names. */
   readonly database?: Database;
+  /** Trusted for key services instead of the built-in roots (tests). */
+  readonly ca?: string;
   /** In place of the disk, for the journal: a test can make it fail. */
   readonly journalFiles?: FileSeam;
 }
@@ -72,7 +74,7 @@ export function migrateDatabase(
  */
 export async function openInstallation(
   config: Config,
-  { log, metrics, database: given, journalFiles }: InstallationDeps,
+  { log, metrics, database: given, ca, journalFiles }: InstallationDeps,
 ): Promise<Installation> {
   const clock = Date.now;
   let isClosing = false;
@@ -89,7 +91,7 @@ export async function openInstallation(
     await bringUpToDate(config, database, log);
     const store = openStore({ connection: database.connection });
     closers.push(() => store.close());
-    const keyring = await openRootKeys(config, { store, log, metrics });
+    const keyring = await openRootKeys(config, { store, log, metrics, ca });
     closers.push(() => keyring.ring.close());
     const vault = await createVault({
       store,

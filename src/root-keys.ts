@@ -38,7 +38,17 @@ export async function readKeyring(config: RingConfig): Promise<Buffer> {
  */
 export async function openRootKeys(
   config: RingConfig,
-  { store, log, metrics }: { readonly store: Store; readonly log: Log; readonly metrics: Metrics },
+  {
+    store,
+    log,
+    metrics,
+    ca,
+  }: {
+    readonly store: Store;
+    readonly log: Log;
+    readonly metrics: Metrics;
+    readonly ca?: string | undefined;
+  },
 ): Promise<KeyringHome> {
   const file = config.keyring === null ? keyringFile(config) : null;
   const keys = await openKeys(config, store, log);
@@ -50,7 +60,7 @@ export async function openRootKeys(
     },
   });
   const services: KekServices = {
-    ...servicesOf(config),
+    ...servicesOf(config, ca),
     onUse(use) {
       metrics.rootKeyUsed(use.scheme, use.trouble?.code ?? 'ok');
       troubles(use);
@@ -102,8 +112,8 @@ async function openKeys(config: RingConfig, store: Store, log: Log): Promise<rea
 }
 
 /** A way out of its own: that of providers ends with the calls, and root keys are needed until the last record is written. */
-function servicesOf(config: RingConfig): KekServices {
-  const egress = createEgress();
+function servicesOf(config: RingConfig, ca?: string): KekServices {
+  const egress = createEgress(ca === undefined ? {} : { ca });
   return {
     exchange: createExchange(egress),
     transitToken() {

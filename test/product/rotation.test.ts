@@ -10,7 +10,7 @@ import { inState, keyringText, newLocalKey, readKeyringText } from '../../src/va
 import { newKeyringText } from '../../src/vault/keyring.ts';
 import { startGateway, type TestGateway } from '../support/gateway.ts';
 import { startKms } from '../support/kms-fake.ts';
-import { scriptUpstream } from '../support/upstream.ts';
+import { scriptUpstream, testCa } from '../support/upstream.ts';
 import { kmsKey } from '../vault/root-key-services.ts';
 
 const key = 'sk-proj-abcdefghijklmnopqrstuvwxyz0123456789';
@@ -295,4 +295,39 @@ t.test('the command line goes all the way, waits for the end and shows what is w
   ]);
   t.match(await run('keyring', 'stage', '--transit', 'transit/x'), { code: 2, error: /--address/ });
   t.match(await run('keyring', 'stage', '--kms', 'x'), { code: 2, error: /--region/ });
+});
+
+t.test('with KMS away calls go on from what is open, then 503 with retry-after, and come back', async (t) => {
+  const kms = await startKms(t);
+  const upstream = await scriptUpstream(t, { key });
+  const gateway = await startGateway(t, {
+    upstreams: { openai: upstream.origin },
+    ca: testCa,
+    settings: {
+      SALLYPORT_KEYRING: keyringText([kmsKey(kms)]),
+      AWS_ACCESS_KEY_ID: kms.credentials.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: kms.credentials.secretAccessKey,
+    },
+  });
+  await gateway.addKey('openai', key);
+  t.equal(await call(gateway), 200);
+  t.match((await gateway.api('GET', '/keyring')).body.keys, [
+    { scheme: 'kms', place: new RegExp(kms.keyId), workspaceKeys: 1, canary: true },
+  ]);
+  t.match(await (await fetch(`${gateway.origin}/readyz`)).json(), { status: 'ready' });
+  kms.mode = 'down';
+  t.equal(await call(gateway), 200);
+  gateway.installation.vault.forget(gateway.workspaceId);
+  const refused = await fetch(`${gateway.origin}/v1/chat/completions`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${gateway.token}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ model: 'gpt-4o', messages: [] }),
+  });
+  t.equal(refused.status, 503);
+  t.equal(refused.headers.get('x-sallyport-code'), 'VAULT_SEALED');
+  t.equal(refused.headers.get('retry-after'), '1');
+  t.notMatch(await refused.text(), /kms|amazonaws|KMS/);
+  t.match(await gateway.metrics(), /sallyport_root_key_uses_total{scheme="kms",result="unavailable"} \d/);
+  t.equal(gateway.logLines.filter((line) => line.includes('root-key.trouble')).length, 1, 'told once');
+  t.notMatch(gateway.logLines.join('\n'), kms.credentials.secretAccessKey);
 });

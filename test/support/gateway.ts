@@ -90,6 +90,7 @@ export async function startGateway(t: Test, options: TestGatewayOptions = {}): P
       connection: (await options.through?.(database.connection)) ?? database.connection,
       stop: async () => {},
     },
+    ...(options.ca === undefined ? {} : { ca: options.ca }),
     ...(options.journalFiles === undefined ? {} : { journalFiles: options.journalFiles }),
   });
   const installation = { ...opened, vault: options.seen?.(opened.vault) ?? opened.vault };
