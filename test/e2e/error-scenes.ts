@@ -132,8 +132,26 @@ export function scenesOf({ gateway, tokens, moved }: ErrorWorld): readonly Scene
     {
       code: 'SEAL_WRONG',
       requests: [1, 1, 1],
-      message: /keeps no sealed keys yet/,
+      message: /sps_ and 49 characters/,
       connection: () => ({ headers: { 'x-sallyport-seal': 'sps_1' } }),
+    },
+    {
+      code: 'SEAL_REQUIRED',
+      requests: [1, 1, 1],
+      message: /is sealed, and no seal came with the call.*sps_/s,
+      connection: as(tokens.withSealedKeys),
+    },
+    {
+      code: 'KEY_FORMAT',
+      requests: [1, 1, 1],
+      message: /8 to 8192 printable ASCII characters/,
+      connection: () => ({ headers: { 'x-sallyport-provider-key': 'unset' } }),
+    },
+    {
+      code: 'KEY_INVALID',
+      requests: [1, 1, 3],
+      message: /administers an account/,
+      connection: () => ({ headers: { 'x-sallyport-provider-key': 'sk-admin-0123456789abcdef' } }),
     },
     {
       code: 'BODY_TOO_LARGE',
@@ -144,7 +162,7 @@ export function scenesOf({ gateway, tokens, moved }: ErrorWorld): readonly Scene
     {
       code: 'KEY_MISSING',
       requests: [1, 1, 3],
-      message: /Store one: bin\/sallyport keys add --provider/,
+      message: /Make one at https:.* and store it: bin\/sallyport keys add --provider/,
       connection: as(tokens.withoutKeys),
     },
     {

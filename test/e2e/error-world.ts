@@ -5,6 +5,7 @@ import { createLog } from '../../src/telemetry/log.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
 import type { TestGateway } from '../support/gateway.ts';
 import { scriptUpstream, type Answer, type SeenRequest } from '../support/upstream.ts';
+import { storeSeal } from '../support/sealed-key.ts';
 import { gatewayTo, providerKeys } from './stand-in.ts';
 
 /** What a provider says of itself when it refuses; no answer of the gateway's own has these words. */
@@ -46,10 +47,11 @@ export async function startErrorWorld(t: Test) {
   async function userWith(
     valueOf: ((name: keyof typeof providerKeys) => string) | null,
     change: Readonly<Record<string, unknown>> | null = null,
+    more: Readonly<Record<string, unknown>> = {},
   ): Promise<string> {
     const user = (await gateway.api('POST', '/users', { name: 'e2e' })).body.id as string;
     for (const name of valueOf === null ? [] : names) {
-      const id = await gateway.addKey(name, valueOf!(name), { userId: user });
+      const id = await gateway.addKey(name, valueOf!(name), { ...more, userId: user });
       if (change === null) continue;
       const changed = await gateway.api('PATCH', `/api-keys/${id}`, change);
       if (changed.status !== 200) throw new Error(`a change was refused: ${changed.body?.detail}`);
@@ -72,6 +74,10 @@ export async function startErrorWorld(t: Test) {
     /** Never used before: the gateway has it in no cache. */
     uncached: (await mint()).token,
     withoutKeys: await userWith(null),
+    withSealedKeys: await userWith((name) => providerKeys[name], null, {
+      protection: 'sealed',
+      sealId: (await storeSeal(gateway)).id,
+    }),
     withDisabledKeys: await userWith((name) => providerKeys[name], { isActive: false }),
     withExpiredKeys: await userWith((name) => providerKeys[name], { expiresAt: '2020-01-01T00:00:00.000Z' }),
     withWrongKeys: await userWith((name) => providerKeys[name].replace('e2e', 'bad').replace('E2e', 'bad')),
