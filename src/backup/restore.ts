@@ -64,13 +64,14 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
     if (ids !== null && ids.uid !== statSync(dataDir).uid) await chmod(dataDir, 0o711);
     const databaseDir = path.join(draft, 'postgres');
     await unpackDatabase(backup, databaseDir, ids);
-    const hasWal = await unpackWal(backup, path.join(databaseDir, 'pg_wal'), ids);
+    const followed = readFollowed(backup);
+    if (followed !== null) await unpackWal(backup, path.join(databaseDir, 'pg_wal'), ids);
     await unpackJournal(backup, path.join(draft, 'journal'));
-    const end = hasWal
-      ? (readFollowed(backup)?.at ?? backup.manifest.finishedAt)
-      : backup.manifest.finishedAt;
-    const until = hasWal && at !== null && at.getTime() < Date.parse(end) ? at : null;
-    const server = await startRecovered(draft, until);
+    const end = followed?.at ?? backup.manifest.finishedAt;
+    const until = followed !== null && at !== null && at.getTime() < Date.parse(end) ? at : null;
+    // The copier may have ended between WAL and journal: what the journal was not copied for is not replayed.
+    const last = followed === null ? null : { lsn: followed.lsn };
+    const server = await startRecovered(draft, until === null ? last : { time: until });
     let cut: Cut | null;
     try {
       const store = openStore({ connection: server.connection, maxConnections: 2 });
@@ -168,10 +169,9 @@ async function unpackDatabase({ folder, manifest }: Backup, into: string, ids: S
   if (missing !== undefined) throw damaged(folder, `${missing} is missing in it`);
 }
 
-/** The WAL that was copied after the backup. @returns whether there is any */
-async function unpackWal(backup: Backup, into: string, ids: ServerIds): Promise<boolean> {
+/** The WAL that was copied after the backup. */
+async function unpackWal(backup: Backup, into: string, ids: ServerIds): Promise<void> {
   const from = path.join(afterFolder(backup), 'wal');
-  if (!existsSync(from)) return false;
   const names = readdirSync(from).filter((name) => /^[0-9A-F]{24}(\.partial)?\.zst$/.test(name));
   for (const packed of names.toSorted()) {
     const name = packed.slice(0, -packedEnding.length);
@@ -184,7 +184,6 @@ async function unpackWal(backup: Backup, into: string, ids: ServerIds): Promise<
     await truncate(to, segmentBytes);
     if (ids !== null) chownSync(to, ids.uid, ids.gid);
   }
-  return names.length > 0;
 }
 
 /** The backup's own files, and over them what came later, which is longer. */
