@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { SallyportError } from './errors.ts';
@@ -93,6 +93,7 @@ function readSetting(env: Environment, entry: Setting<unknown>): unknown {
   if (file !== '') {
     name = `${entry.name}_FILE`;
     if (value !== '') throw invalid(`${entry.name} and ${name} are both set; keep one of them.`);
+    if (entry.name === 'SALLYPORT_KEYRING') refuseOpenFile(name, file);
     value = readSecretFile(name, file);
   }
   if (value === '') value = entry.default ?? '';
@@ -102,6 +103,17 @@ function readSetting(env: Environment, entry: Setting<unknown>): unknown {
   } catch (error) {
     throw invalid(`${name} ${error instanceof Error ? error.message : 'cannot be read'}.`);
   }
+}
+
+/** Who reads the root keys opens the vault. A group may read them only where this process, as another than the owner, needs it to. */
+function refuseOpenFile(name: string, file: string): void {
+  const found = statSync(file, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  const isOwners = process.getuid?.() === found.uid;
+  if ((found.mode & (isOwners ? 0o077 : 0o007)) === 0) return;
+  throw invalid(
+    `${name} names a file that others may read: chmod 600, or defaultMode: 0400 for a Kubernetes secret.`,
+  );
 }
 
 function readSecretFile(name: string, file: string): string {

@@ -110,7 +110,7 @@ export const table = {
     'SALLYPORT_KEYRING',
     text(),
     null,
-    'The root keys as JSON, in place of `DATA_DIR/keyring.json`.',
+    'The root keys as JSON, in place of `DATA_DIR/keyring.json`; a file of them that others may read is refused.',
     true,
   ),
   transitToken: setting(

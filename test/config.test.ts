@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -141,4 +141,17 @@ t.test('docs/configuration.md lists the settings as they are', async (t) => {
 t.test('a switch that turns certificate checks off is refused, not overlooked', async (t) => {
   t.match(refusal({ NODE_TLS_REJECT_UNAUTHORIZED: '0' }), /NODE_EXTRA_CA_CERTS/);
   t.equal(refusal({ NODE_TLS_REJECT_UNAUTHORIZED: '1' }), 'accepted');
+});
+
+t.test('a file of root keys that others may read is refused', async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'sallyport-'));
+  t.teardown(() => rmSync(dir, { recursive: true }));
+  const file = join(dir, 'ring.json');
+  writeFileSync(file, '{}', { mode: 0o600 });
+  t.equal(readConfig({ SALLYPORT_KEYRING_FILE: file }).keyring, '{}');
+  for (const mode of [0o640, 0o604, 0o660]) {
+    chmodSync(file, mode);
+    t.match(refusal({ SALLYPORT_KEYRING_FILE: file }), /others may read.*chmod 600/, mode.toString(8));
+  }
+  t.match(refusal({ SALLYPORT_KEYRING_FILE: join(dir, 'none') }), /cannot be read \(ENOENT\)/);
 });
