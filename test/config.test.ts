@@ -100,7 +100,7 @@ t.test('secrets come from a file too, and only one of the two may be set', async
   const dir = mkdtempSync(join(tmpdir(), 'config-'));
   t.teardown(() => rmSync(dir, { recursive: true }));
   const file = join(dir, 'ring');
-  writeFileSync(file, '{"keys":[]}\n');
+  writeFileSync(file, '{"keys":[]}\n', { mode: 0o600 });
   t.equal(readConfig({ SALLYPORT_KEYRING_FILE: file }).keyring, '{"keys":[]}');
   t.match(refusal({ SALLYPORT_KEYRING_FILE: file, SALLYPORT_KEYRING: 'x' }), /both set/);
   t.match(refusal({ SALLYPORT_KEYRING_FILE: join(dir, 'none') }), /cannot be read \(ENOENT\)/);
