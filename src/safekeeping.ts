@@ -149,6 +149,7 @@ export function createSafekeeping(config: Config, deps: SafekeepingDeps): Safeke
 
     async backup({ to, recipients, keep }) {
       requireEmbedded(config);
+      if (!hasDatabase(dataDir)) throw notSetUp();
       const archive = await openArchive(to);
       try {
         const made = await withConnection((connection) =>

@@ -35,6 +35,7 @@ export async function runSchedule(deps: ScheduleDeps): Promise<void> {
   const { archive, clock, dataDir, everyMs, keep, onEvent, pause, running, signal } = deps;
   let wal: HeldWal | null = null;
   let follower: Follower | null = null;
+  let newest: Backup | undefined;
   let last: string | null = null;
   const tell = (event: ScheduleEvent): void => {
     const said = event.kind === 'failed' ? String(event.error) : event.kind;
@@ -46,16 +47,16 @@ export async function runSchedule(deps: ScheduleDeps): Promise<void> {
   async function round(maintenance: SocketConnection): Promise<void> {
     const paths = { database: `${dataDir}/postgres`, journal: `${dataDir}/journal` };
     wal ??= await holdWal(maintenance, paths.database);
-    const newest = archive.list().at(-1);
+    newest ??= archive.list().at(-1);
     const age = newest === undefined ? Infinity : clock() - Date.parse(newest.manifest.finishedAt);
     if (newest !== undefined)
       follower ??= await createFollower({ backup: newest, wal, journalDir: paths.journal });
     if (follower === null || age >= everyMs) {
-      const made = await deps.take(maintenance);
+      newest = await deps.take(maintenance);
       // Until here the older one is followed: no moment lies between the two.
       await follower?.follow();
-      follower = await createFollower({ backup: made, wal, journalDir: paths.journal });
-      tell({ kind: 'backup', id: made.id, pruned: await archive.prune(keep) });
+      follower = await createFollower({ backup: newest, wal, journalDir: paths.journal });
+      tell({ kind: 'backup', id: newest.id, pruned: await archive.prune(keep) });
     }
     await follower?.follow();
   }
@@ -67,6 +68,7 @@ export async function runSchedule(deps: ScheduleDeps): Promise<void> {
       else
         await round(maintenance).catch(async (error: unknown) => {
           follower = null;
+          newest = undefined;
           await wal?.close();
           wal = null;
           if (!signal.aborted) tell({ kind: 'failed', error });

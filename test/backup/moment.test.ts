@@ -1,4 +1,4 @@
-import { chmodSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import t, { type Test } from 'tap';
@@ -141,7 +141,7 @@ t.test('a moment between two acts comes back, with a journal that fits it and sa
         version: 'test',
       }),
     clock: () => Date.now() + offsetMs,
-    pause: steps.pause,
+    pause: () => steps.pause(),
     signal: ending.signal,
     onEvent: (event) => events.push(event),
   });
@@ -256,5 +256,17 @@ t.test('what breaks off is no backup, and older ones go when they are too many',
     [],
   );
   const file = path.join(dir, ids[1] ?? '', 'manifest.json');
-  t.match(JSON.parse(readFileSync(file, 'utf8')), { format: 1, id: ids[1] });
+  const good = JSON.parse(readFileSync(file, 'utf8'));
+  t.match(good, { format: 1, id: ids[1] });
+  for (const text of [
+    '',
+    '{',
+    JSON.stringify({ ...good, format: 2 }),
+    JSON.stringify({ ...good, files: [{ path: 'database/../../evil' }] }),
+    JSON.stringify({ ...good, files: [{ path: '/etc/evil' }] }),
+    JSON.stringify({ ...good, files: null }),
+  ]) {
+    writeFileSync(file, text);
+    t.throws(() => archive.list(), { code: 'CONFLICT', message: /cannot be used/ });
+  }
 });
