@@ -76,7 +76,10 @@ export function createReseal({ store, act, journal, vault, clock }: ResealDeps) 
       const resealed: KeyRow[] = [];
       // Again, and locked: deleted meanwhile it would be no seal to refer to.
       const seal = await readGenuineSeal(tx, vault, caller.workspaceId, sealId);
-      for (const id of now) resealed.push(await resealOne(tx, caller, id, seal, from, secrets));
+      for (const id of now)
+        resealed.push(
+          await resealOne(tx, caller, id, seal, from, secrets).catch((error: unknown) => blame(id, error)),
+        );
       return resealed;
     });
     await record(caller, value, receipt);
@@ -218,6 +221,15 @@ async function keysToReseal(
     sealOf(row, from);
   }
   return rows;
+}
+
+/** One key that a client sealed badly, or that was tampered with, would keep all others from being sealed anew without a word which it is. */
+function blame(id: string, error: unknown): never {
+  if (!(error instanceof SallyportError) || error.code !== 'KEY_INVALID') throw error;
+  throw new SallyportError('KEY_INVALID', `${id}: ${error.message}`, {
+    fix: 'Store that key anew or delete it; or name the other keys in keyIds.',
+    cause: error,
+  });
 }
 
 /** @throws {SallyportError} REQUEST_INVALID: not sealed. SEAL_WRONG: to another seal than the old secret's. */

@@ -6,38 +6,15 @@ import { newId } from '../../src/ids.ts';
 import { sealContext } from '../../src/vault/context.ts';
 import { buildPayload } from '../../src/vault/payload.ts';
 import { sealHpke } from '../../src/vault/seal-pair.ts';
-import { newSeal, type TestSeal } from '../support/seal.ts';
-import { type Answer, newKey, startWorld } from './world.ts';
+import { sealCalls } from './seal-calls.ts';
+import { newKey, startWorld } from './world.ts';
 
 const world = await startWorld(t);
 const { call } = world;
 const owner = world.first.adminToken;
 const { workspaceId } = await world.callerOf(owner);
 
-/** Every secret of a seal that this file makes: none of them may be found anywhere. */
-const secrets: TestSeal[] = [];
-
-function make(): TestSeal {
-  const seal = newSeal();
-  secrets.push(seal);
-  return seal;
-}
-
-async function createSeal(token = owner): Promise<TestSeal & { id: string }> {
-  const seal = make();
-  const made = await call(token, 'POST', '/api/seals', { name: 'mine', publicKey: seal.publicKey });
-  return { ...seal, id: made.json.id };
-}
-
-function storeSealed(sealId: string, value: string, more: object = {}, token = owner): Promise<Answer> {
-  const body = { name: 'k', provider: 'openai', protection: 'sealed', sealId, value, ...more };
-  return call(token, 'POST', '/api/api-keys', body);
-}
-
-function reseal(to: string, old: string, next: string, body: object = {}, token = owner): Promise<Answer> {
-  const headers = { 'x-sallyport-seal': old, 'x-sallyport-new-seal': next };
-  return call(token, 'POST', `/api/seals/${to}/reseal`, body, headers);
-}
+const { make, createSeal, storeSealed, reseal, leaked } = sealCalls(world);
 
 const derivation = {
   type: 'argon2id',
@@ -260,115 +237,6 @@ t.test('a sealed key needs a seal of its own workspace, and a secret to seal', a
   }
 });
 
-t.test('re-sealing takes both secrets, gives each key a new version and shreds the old one', async (t) => {
-  const [old, next] = [await createSeal(), await createSeal()];
-  const values = [newKey(), newKey()];
-  const ids: string[] = [];
-  for (const value of values) ids.push((await storeSealed(old.id, value)).json.id);
-  const untouched = (await storeSealed((await createSeal()).id, newKey())).json;
-  const before = (await call(owner, 'GET', `/api/api-keys/${ids[0]}`)).json;
-
-  const one = await reseal(next.id, old.secret, next.secret, { keyIds: [ids[0]] });
-  t.match(one.json, { sealId: next.id, keyIds: [ids[0]], remaining: 0, receipt: /\./ });
-  const after = (await call(owner, 'GET', `/api/api-keys/${ids[0]}`)).json;
-  t.match(after, { sealId: next.id, version: 2, last4: before.last4, fingerprint: before.fingerprint });
-  await t.rejects(world.open(ids[0] as string, old.ikm), { code: 'SEAL_WRONG' });
-  t.equal(await world.open(ids[0] as string, next.ikm), values[0]);
-
-  const rest = await reseal(next.id, old.secret, next.secret);
-  t.same(rest.json.keyIds, [ids[1]], 'left out: all that the old seal has');
-  t.equal(await world.open(ids[1] as string, next.ikm), values[1]);
-  const versions = await world.store.asSystem((tx) =>
-    tx.selectFrom('provider_key_versions').select(['key_id', 'version']).where('key_id', 'in', ids).execute(),
-  );
-  t.same(
-    versions.map(({ version }) => version),
-    [2, 2],
-    'the old versions are gone',
-  );
-  t.same((await reseal(next.id, old.secret, next.secret)).json, {
-    sealId: next.id,
-    keyIds: [],
-    remaining: 0,
-    receipt: null,
-  });
-  t.equal((await call(owner, 'GET', `/api/api-keys/${untouched.id}`)).json.version, 1);
-  t.equal((await call(owner, 'DELETE', `/api/seals/${old.id}`)).status, 200);
-  await world.shipper.flush();
-  const records = (await call(owner, 'GET', `/api/audit?event=key.resealed&keyId=${ids[0]}`)).json.data;
-  t.equal(records.length, 1, 'its owner finds it under the key');
-  t.match(records[0].record, { sealId: next.id, version: 2 });
-});
-
-t.test('with a wrong secret, or a key that is not the old seal’s, nothing is re-sealed', async (t) => {
-  const [old, next, third] = [await createSeal(), await createSeal(), await createSeal()];
-  const key = (await storeSealed(old.id, newKey())).json.id;
-  const otherKey = (await storeSealed(third.id, newKey())).json.id;
-  const done = (await storeSealed(next.id, newKey())).json.id;
-  const plain = (
-    await call(owner, 'POST', '/api/api-keys', { name: 'p', provider: 'openai', value: newKey() })
-  ).json.id;
-  const stranger = make();
-  const rows = () =>
-    world.store.asSystem((tx) =>
-      tx.selectFrom('provider_keys').select(['id', 'mac']).orderBy('id').execute(),
-    );
-  const before = await rows();
-  const cases: [string, Answer, string][] = [
-    ['a stranger’s old secret', await reseal(next.id, stranger.secret, next.secret), 'SEAL_WRONG'],
-    [
-      'the old one for another’s key',
-      await reseal(next.id, third.secret, next.secret, { keyIds: [key] }),
-      'SEAL_WRONG',
-    ],
-    ['a wrong new secret', await reseal(next.id, old.secret, old.secret), 'SEAL_WRONG'],
-    ['no well-formed one', await reseal(next.id, `${old.secret}x`, next.secret), 'SEAL_WRONG'],
-    [
-      'one mistyped',
-      await reseal(
-        next.id,
-        old.secret.replace(/.$/, (c) => (c === 'a' ? 'b' : 'a')),
-        next.secret,
-      ),
-      'SEAL_WRONG',
-    ],
-    ['two in one header', await reseal(next.id, `${old.secret}, ${old.secret}`, next.secret), 'SEAL_WRONG'],
-    [
-      'a good key and a bad one',
-      await reseal(next.id, old.secret, next.secret, { keyIds: [key, otherKey] }),
-      'SEAL_WRONG',
-    ],
-    ['a key of the new seal', await reseal(next.id, old.secret, next.secret, { keyIds: [done] }), 'CONFLICT'],
-    [
-      'a standard key',
-      await reseal(next.id, old.secret, next.secret, { keyIds: [plain] }),
-      'REQUEST_INVALID',
-    ],
-    [
-      'an unknown key',
-      await reseal(next.id, old.secret, next.secret, { keyIds: [newId('key')] }),
-      'NOT_FOUND',
-    ],
-    ['an unknown seal', await reseal(newId('seal'), old.secret, next.secret), 'NOT_FOUND'],
-    ['no key at all', await reseal(next.id, old.secret, next.secret, { keyIds: [] }), 'REQUEST_INVALID'],
-    [
-      'the new secret alone',
-      await call(owner, 'POST', `/api/seals/${next.id}/reseal`, {}, { 'x-sallyport-new-seal': next.secret }),
-      'SEAL_REQUIRED',
-    ],
-    [
-      'the old secret alone',
-      await call(owner, 'POST', `/api/seals/${next.id}/reseal`, {}, { 'x-sallyport-seal': old.secret }),
-      'SEAL_REQUIRED',
-    ],
-  ];
-  for (const [what, answer, code] of cases) t.equal(answer.json.code, code, what);
-  t.same(await rows(), before);
-  world.secure.isSecure = false;
-  t.equal((await reseal(next.id, old.secret, next.secret)).json.code, 'TLS_REQUIRED', 'over plain http');
-  world.secure.isSecure = true;
-});
-
 t.test('a member deletes his own seals and re-seals his own keys', async (t) => {
   const [ann, bob] = [
     await world.newUser(owner, 'member', 'ann'),
@@ -490,23 +358,6 @@ t.test('the secret of a seal in a URL is refused, and stands nowhere', async (t)
 });
 
 t.test('no answer, record or row holds the secret of a seal', async (t) => {
-  const rows = await world.store.asSystem(async (tx) => [
-    await tx.selectFrom('seals').selectAll().execute(),
-    await tx.selectFrom('provider_keys').selectAll().execute(),
-    await tx.selectFrom('provider_key_versions').selectAll().execute(),
-    await tx.selectFrom('idempotency_keys').selectAll().execute(),
-  ]);
-  const bytes = JSON.stringify(rows, (_name, value) =>
-    typeof value === 'bigint'
-      ? String(value)
-      : value?.type === 'Buffer'
-        ? Buffer.from(value.data).toString('hex')
-        : value,
-  );
-  const said = world.heard.join('\n') + world.journalText() + bytes;
-  for (const { ikm, secret } of secrets) {
-    for (const form of [secret.slice(4, 44), ikm.toString('hex'), ikm.toString('base64').slice(0, 40)])
-      t.notOk(said.includes(form));
-  }
+  t.same(await leaked(), []);
   t.same(world.faults, []);
 });
