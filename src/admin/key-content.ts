@@ -1,6 +1,8 @@
 import type { Tx } from '../db/store.ts';
+import { isId } from '../ids.ts';
 import { wipe } from '../secret.ts';
 import type { Vault } from '../vault/vault.ts';
+import { notFound } from './found.ts';
 import { invalid } from './moment.ts';
 import { insertVersion, type Sealed, type SealedVersion } from './key-row.ts';
 import type { KeyRow } from './key-view.ts';
@@ -59,6 +61,16 @@ export async function withContent<T>(
 
 export function hasContent({ secret, sealedPayload }: KeyContent): boolean {
   return secret !== null || sealedPayload !== null;
+}
+
+/**
+ * Which seal a key goes under stands in the journal, which is never erased: only an id does, and not the secret that was pasted in its
+ * place.
+ *
+ * @throws {SallyportError} NOT_FOUND
+ */
+export function checkSealId({ sealId }: SentProtection): void {
+  if (typeof sealId === 'string' && !isId('seal', sealId)) throw notFound('seal');
 }
 
 /**

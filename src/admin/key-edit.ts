@@ -4,6 +4,7 @@ import { checkSecret } from '../vault/intake.ts';
 import type { Act } from './acts.ts';
 import type { Caller } from './caller.ts';
 import {
+  checkSealId,
   type ContentVault,
   hasContent,
   type KeyContent,
@@ -65,6 +66,7 @@ export function createKeyEdit({ act, vault, places, clock }: KeyEditDeps) {
     ): Promise<KeyRow> {
       const expiresAt = readMaybeMoment('/expiresAt', change.expiresAt);
       checkSharingIds(change.sharedWith);
+      checkSealId(change);
       const place = { workspaceId: caller.workspaceId, provider: seen.provider };
       return withContent(vault, place, change, value, (content) =>
         changeWith(caller, seen, change, content, ifMatch, expiresAt),
@@ -113,6 +115,8 @@ export function createKeyEdit({ act, vault, places, clock }: KeyEditDeps) {
       userId: seen.user_id,
       provider: seen.provider,
       changed: isNew ? [...changed, 'value'] : changed,
+      ...(change.protection === undefined ? {} : { protection: change.protection }),
+      ...(change.sealId === undefined ? {} : { sealId: change.sealId }),
       ...(change.isActive === undefined ? {} : { isActive: change.isActive }),
       ...(change.sharedWith === undefined ? {} : { sharedWith: change.sharedWith }),
       ...(change.expiresAt === undefined ? {} : { expiresAt: iso(expiresAt) }),

@@ -8,6 +8,7 @@ import { found, notFound } from './found.ts';
 import { createOnce, onceOf } from './idempotency.ts';
 import { findDuplicates } from './key-duplicates.ts';
 import {
+  checkSealId,
   type ContentVault,
   hasContent,
   type KeyContent,
@@ -86,6 +87,7 @@ export function createKeyIntake({ store, act, vault, places, clock }: KeyIntakeD
       if (!isId('usr', userId) || (userId !== caller.userId && !can(caller.role, 'keys:all')))
         throw notFound('user');
       checkSharingIds(input.sharedWith);
+      checkSealId(input);
       // By the network he also stores what his customers name; private origins are for his own keys, or for his own command line.
       const isOperators = caller.isOperator && (caller.type !== 'admin' || userId === caller.userId);
       const place = readPlace(places, isOperators, provider, input);

@@ -217,6 +217,10 @@ t.test('a sealed key needs a seal of its own workspace, and a secret to seal', a
   t.equal((await storeSealed(foreign.id, newKey())).status, 404);
   t.equal((await storeSealed(newId('seal'), newKey())).status, 404);
   t.equal((await storeSealed('seal_x', newKey())).status, 404);
+  t.equal((await storeSealed(make().secret, newKey())).status, 404, 'its secret in the place of its id');
+  const plain = (await storeSealed((await createSeal()).id, newKey())).json.id;
+  const change = { protection: 'sealed', sealId: make().secret, value: newKey() };
+  t.equal((await call(owner, 'PATCH', `/api/api-keys/${plain}`, change)).status, 404);
   const bodies: object[] = [
     { protection: 'sealed', value: newKey() },
     { sealId: (await createSeal()).id, value: newKey() },
