@@ -1,4 +1,15 @@
-import { chmodSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import t, { type Test } from 'tap';
@@ -6,6 +17,7 @@ import { createApp, type App } from '../../src/app.ts';
 import { backupId, openArchive } from '../../src/backup/archive.ts';
 import { takeBackup } from '../../src/backup/backup.ts';
 import { createFollower } from '../../src/backup/follow.ts';
+import { recordInStream } from '../../src/backup/journal-record.ts';
 import { runSchedule, type ScheduleEvent } from '../../src/backup/schedule.ts';
 import { readConfig, type Config } from '../../src/config.ts';
 import { maintenanceOf, runningDatabase } from '../../src/db/embedded-running.ts';
@@ -234,7 +246,13 @@ t.test('a moment between two acts comes back, with a journal that fits it and sa
 
 t.test('what breaks off is no backup, and older ones go when they are too many', async (t) => {
   const dir = path.join(top, 'others');
+  // What a killed one leaves.
+  mkdirSync(path.join(dir, '.draft-killed', 'journal'), { recursive: true });
   const archive = await openArchive(dir);
+  t.same(
+    readdirSync(dir).filter((name) => name.startsWith('.')),
+    [],
+  );
   t.teardown(() => archive.close());
   const manifest = { finishedAt: '2026-01-01T00:00:00.000Z', files: [] } as never;
   const ids = [1, 2, 3].map((day) => backupId(new Date(Date.UTC(2026, 0, day))));
@@ -269,4 +287,21 @@ t.test('what breaks off is no backup, and older ones go when they are too many',
     writeFileSync(file, text);
     t.throws(() => archive.list(), { code: 'CONFLICT', message: /cannot be used/ });
   }
+});
+
+t.test('a record made by root in another user’s folder is that user’s to read', async (t) => {
+  const owned = path.join(top, 'owned');
+  const dir = path.join(owned, 'journal');
+  mkdirSync(dir, { recursive: true });
+  // Nobody but root can give a folder away; for others the two are the same from the start.
+  if (process.getuid?.() === 0) for (const folder of [owned, dir]) chownSync(folder, 1, 1);
+  const options = { dir, sync: 'strict', maxBytes: 1024 ** 3, clock: Date.now } as const;
+  await recordInStream(options, 'backup.make', { backup: 'backup-1', recipients: [] });
+  t.same(
+    readdirSync(dir).filter((name) => statSync(path.join(dir, name)).uid !== statSync(owned).uid),
+    [],
+  );
+  const lines = readdirSync(dir).filter((name) => name.endsWith('.jsonl'));
+  t.match(readFileSync(path.join(dir, lines[0] ?? ''), 'utf8'), /"event":"backup\.make"/);
+  t.match(await verifyJournal({ dir, store: null }), { ok: true, records: 3 });
 });
