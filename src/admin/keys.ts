@@ -140,9 +140,9 @@ export function createKeys(deps: KeysDeps) {
 
     get,
 
-    /** What a client seals a value to, so that nothing on its way holds it. */
+    /** What a client seals a value to, so that nothing on its way holds it: to store it, or to look for it. */
     async intakeKey(caller: Caller): Promise<IntakeKeyView> {
-      demand(caller, 'keys:write');
+      demand(caller, 'usage:read');
       return {
         ...(await vault.intakeKey()),
         suite: hpkeSuite,

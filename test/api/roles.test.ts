@@ -18,7 +18,7 @@ const allowed: Record<string, string> = {
   'PUT /api/api-keys/:id': 'owner admin member',
   'PATCH /api/api-keys/:id': 'owner admin member',
   'DELETE /api/api-keys/:id': 'owner admin member',
-  'GET /api/intake-key': 'owner admin member',
+  'GET /api/intake-key': all,
   'POST /api/seals': 'owner admin member',
   'GET /api/seals': 'owner admin member viewer',
   'GET /api/seals/:id': 'owner admin member viewer',

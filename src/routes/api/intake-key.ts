@@ -21,7 +21,7 @@ export function intakeKeyRoutes({
   return async function (app) {
     app.get(
       '/',
-      { config: { needs: 'keys:write' }, schema: { response: answers(200, IntakeKeyShape) } },
+      { config: { needs: 'usage:read' }, schema: { response: answers(200, IntakeKeyShape) } },
       (request) => keys.intakeKey(request.caller),
     );
   };
