@@ -29,6 +29,7 @@ await gateway.addKey('openai', `${secret}-sealed`, {
   protection: 'sealed',
   sealId: seal.body.id,
 });
+await gateway.shipped();
 const ring = parseKeyring(
   readFileSync(path.join(path.dirname(gateway.journalDir), 'keyring.json'), 'utf8'),
   'test',
