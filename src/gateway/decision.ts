@@ -81,9 +81,10 @@ export async function decide(deps: Deps, undecided: Undecided): Promise<Dispatch
     const identity = identityOf(id, caller, target, given.fingerprint, model, isStream);
     return { target, prepared: given, identity, ...sent };
   }
+  const { workspaceId, tokenId } = caller;
   const prepared = await (key.protection === 'standard'
     ? key.prepare(null)
-    : deps.sealGate.prepare(key, undecided.seal, { tokenId: caller.tokenId, ip: undecided.clientAddress() }));
+    : deps.sealGate.prepare(key, undecided.seal, { workspaceId, tokenId, ip: undecided.clientAddress() }));
   const identity = identityOf(id, caller, target, key.fingerprint, model, isStream);
   return { target, prepared, identity, ...sent };
 }

@@ -1,6 +1,6 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import { SallyportError } from '../errors.ts';
-import type { Limits } from '../limits/limits.ts';
+import type { Limits, SealSender } from '../limits/limits.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { PreparedKey } from '../vault/vault.ts';
 import type { KeySnapshot } from './snapshot.ts';
@@ -11,20 +11,17 @@ export interface SealGate {
    * @param seal of the call, 32 bytes, its to wipe.
    * @throws {SallyportError} SEAL_REQUIRED, SEAL_WRONG, RATE_LIMITED (too many wrong ones); what `key.prepare` throws.
    */
-  prepare(
-    key: KeySnapshot,
-    seal: Buffer | null,
-    sender: { readonly tokenId: string; readonly ip: string },
-  ): Promise<PreparedKey>;
+  prepare(key: KeySnapshot, seal: Buffer | null, sender: SealSender): Promise<PreparedKey>;
 }
 
-/** Callers of whom it is remembered that their seal was right. */
-const maxProven = 10_000;
+/** Seals of callers, of each kind, that are known again. */
+const maxKnown = 10_000;
 
 /**
  * Bounds how fast seals may be guessed. Refusing before the trial is the only bound that counts: one that let every right seal through
- * would still tell a guesser when he has it. So that he cannot lock out those who know, a seal that was right before is let through;
- * it is known again by a digest under a key of this process, which says nothing of it elsewhere.
+ * would still tell a guesser when he has it. So that he cannot lock out those who know, a seal that was right before is let through,
+ * and so that a program with an old seal locks out nobody, a wrong one counts once. Both are known again by a digest under a key of
+ * this process, which says nothing of them elsewhere, for the token that sent them and the seal that they were tried as.
  */
 export function createSealGate({
   limits,
@@ -34,35 +31,42 @@ export function createSealGate({
   readonly metrics: Pick<Metrics, 'authRefused'>;
 }): SealGate {
   const digestKey = randomBytes(32);
-  const proven = new Set<string>();
-  const digestOf = (tokenId: string, seal: Buffer): string =>
-    createHmac('sha256', digestKey).update(tokenId).update(seal).digest('base64');
+  // Apart, so that guesses put out no seal that was right.
+  const [proven, refuted] = [new Set<string>(), new Set<string>()];
+  const digestOf = (tokenId: string, sealId: string | null, seal: Buffer): string =>
+    createHmac('sha256', digestKey).update(`${tokenId} ${sealId} `).update(seal).digest('base64');
 
   return Object.freeze<SealGate>({
-    async prepare(key, seal, { tokenId, ip }) {
+    async prepare(key, seal, sender) {
       if (seal === null) {
         throw new SallyportError(
           'SEAL_REQUIRED',
           `The key ${key.id} is sealed, and no seal came with the call.`,
         );
       }
-      const digest = digestOf(tokenId, seal);
-      if (!proven.has(digest)) limits.checkSealFailures(tokenId, ip);
+      const digest = digestOf(sender.tokenId, key.sealed.sealId, seal);
+      const isGuess = !proven.has(digest) && !refuted.has(digest);
+      if (isGuess) limits.checkSealFailures(sender);
       try {
         const prepared = await key.prepare(seal);
-        proven.delete(digest);
-        proven.add(digest);
-        const [oldest] = proven;
-        if (proven.size > maxProven && oldest !== undefined) proven.delete(oldest);
+        remember(proven, digest);
         return prepared;
       } catch (error) {
         if (error instanceof SallyportError && error.code === 'SEAL_WRONG') {
-          proven.delete(digest);
-          limits.countSealFailure(tokenId, ip);
+          if (isGuess) limits.countSealFailure(sender);
+          remember(refuted, digest);
           metrics.authRefused(error.code);
         }
         throw error;
       }
     },
   });
+}
+
+/** The latest last; the oldest makes room. */
+function remember(known: Set<string>, digest: string): void {
+  known.delete(digest);
+  known.add(digest);
+  const [oldest] = known;
+  if (known.size > maxKnown && oldest !== undefined) known.delete(oldest);
 }

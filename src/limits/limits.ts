@@ -24,10 +24,16 @@ export interface Limits {
   countAuthFailure(ip: string): void;
   /** Before a look-up is spent on this address. @throws SallyportError RATE_LIMITED with retryAfter, seconds */
   checkAuthFailures(ip: string): void;
-  /** A seal was refused: counts for this token at this address, for the token anywhere, and for the address with any token. */
-  countSealFailure(tokenId: string, ip: string): void;
+  /** A seal was refused: counts for this token at this address, for the token anywhere, and for its workspace at this address. */
+  countSealFailure(sender: SealSender): void;
   /** Before another seal is tried. @throws SallyportError RATE_LIMITED with retryAfter, seconds */
-  checkSealFailures(tokenId: string, ip: string): void;
+  checkSealFailures(sender: SealSender): void;
+}
+
+export interface SealSender {
+  readonly workspaceId: string;
+  readonly tokenId: string;
+  readonly ip: string;
 }
 
 export interface LimitsOptions {
@@ -56,7 +62,7 @@ export function createLimits(options: LimitsOptions): Limits {
   const { clock, authFailuresPerMinute = 30, maxTokens = 100_000, maxAddresses = 50_000 } = options;
   // Forgetting a token with running calls would forget its leases.
   const tokens = createBoundedMap<TokenState>(maxTokens, (state) => state.running === 0);
-  /** By address, by token, and by token and address. */
+  /** By address, by token, and by either token or workspace and address. */
   const failures = createBoundedMap<Bucket>(maxAddresses, () => true);
 
   const count = (who: string, perMinute: number): void => {
@@ -72,14 +78,14 @@ export function createLimits(options: LimitsOptions): Limits {
     if (afterMs > 0) refuse(message, afterMs);
   };
 
-  /** None of them an address's for tokens: a program with an old seal does not lock out its neighbours. */
-  const sealBuckets = (tokenId: string, ip: string) => {
+  /** None of them an address's alone: whoever guesses behind it does not lock out other workspaces, nor tokens. */
+  const sealBuckets = ({ workspaceId, tokenId, ip }: SealSender) => {
     const group = addressGroup(ip);
     const widely = authFailuresPerMinute * sealBreadth;
     return [
       { who: `${tokenId} ${group}`, perMinute: authFailuresPerMinute },
       { who: tokenId, perMinute: widely },
-      { who: `seals ${group}`, perMinute: widely },
+      { who: `${workspaceId} ${group}`, perMinute: widely },
     ];
   };
 
@@ -114,12 +120,12 @@ export function createLimits(options: LimitsOptions): Limits {
       check(addressGroup(ip), authFailuresPerMinute, 'Too many refused credentials from this address.');
     },
 
-    countSealFailure(tokenId: string, ip: string): void {
-      for (const { who, perMinute } of sealBuckets(tokenId, ip)) count(who, perMinute);
+    countSealFailure(sender: SealSender): void {
+      for (const { who, perMinute } of sealBuckets(sender)) count(who, perMinute);
     },
 
-    checkSealFailures(tokenId: string, ip: string): void {
-      for (const { who, perMinute } of sealBuckets(tokenId, ip))
+    checkSealFailures(sender: SealSender): void {
+      for (const { who, perMinute } of sealBuckets(sender))
         check(who, perMinute, 'Too many wrong seals with this token, or from this address.');
     },
   });

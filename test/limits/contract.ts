@@ -1,5 +1,6 @@
 import type { Test } from 'tap';
 import { SallyportError } from '../../src/errors.ts';
+import type { SealSender } from '../../src/limits/limits.ts';
 
 type Maybe<T> = T | Promise<T>;
 
@@ -12,8 +13,8 @@ export interface AnyLimits {
   }): Maybe<{ release(): Maybe<void> }>;
   countAuthFailure(ip: string): Maybe<void>;
   checkAuthFailures(ip: string): Maybe<void>;
-  countSealFailure(tokenId: string, ip: string): Maybe<void>;
-  checkSealFailures(tokenId: string, ip: string): Maybe<void>;
+  countSealFailure(sender: SealSender): Maybe<void>;
+  checkSealFailures(sender: SealSender): Maybe<void>;
 }
 
 export interface LimitsUnderTest {
@@ -167,19 +168,22 @@ export function limitsContract(
     t.notOk(await refusal(() => limits.checkAuthFailures('::ffff:192.0.2.10')));
   });
 
-  t.test('wrong seals count for a token at an address, and ten times as many for either alone', async (t) => {
+  t.test('wrong seals count for a token at an address, and ten times as many more widely', async (t) => {
     const { limits, advance } = await make(t, 3);
-    const check = (token: string, ip: string) => refusal(() => limits.checkSealFailures(token, ip));
-    for (let i = 0; i < 3; i += 1) await limits.countSealFailure('tok_a', '192.0.2.1');
+    const of = (tokenId: string, ip: string, workspaceId = 'ws_a') => ({ workspaceId, tokenId, ip });
+    const check = (...who: Parameters<typeof of>) => refusal(() => limits.checkSealFailures(of(...who)));
+    const count = (...who: Parameters<typeof of>) => limits.countSealFailure(of(...who));
+    for (let i = 0; i < 3; i += 1) await count('tok_a', '192.0.2.1');
     t.match(await check('tok_a', '192.0.2.1'), { code: 'RATE_LIMITED', retryAfter: 20 });
     t.notOk(await check('tok_a', '192.0.2.2'));
     t.notOk(await check('tok_b', '192.0.2.1'));
     t.notOk(await refusal(() => limits.checkAuthFailures('192.0.2.1')), 'tokens are another matter');
-    for (let i = 0; i < 27; i += 1) await limits.countSealFailure('tok_a', `198.51.100.${i}`);
+    for (let i = 0; i < 27; i += 1) await count('tok_a', `198.51.100.${i}`);
     t.ok(await check('tok_a', '192.0.2.2'), 'from many addresses');
-    for (let i = 0; i < 27; i += 1) await limits.countSealFailure(`tok_${i}`, '192.0.2.1');
+    for (let i = 0; i < 27; i += 1) await count(`tok_${i}`, '192.0.2.1');
     t.ok(await check('tok_b', '192.0.2.1'), 'with many tokens');
     t.notOk(await check('tok_b', '192.0.2.2'));
+    t.notOk(await check('tok_c', '192.0.2.1', 'ws_b'), 'another workspace behind the same address');
     advance(60_000);
     t.notOk(await check('tok_a', '192.0.2.1'));
   });
