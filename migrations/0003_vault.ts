@@ -45,6 +45,9 @@ const statements = [
      add column expiry_warned_days integer,
      add column rotation_reminded_at ${time},
      add foreign key (workspace_id, seal_id) references seals (workspace_id, id)`,
+  // Where no credential is sent there is no value that could be old. Not an update: row security would hide the rows from the owner.
+  `alter table provider_keys alter column rotate_after_days type integer
+     using case when auth = 'none' then null else rotate_after_days end`,
   `create index provider_keys_by_fingerprint on provider_keys (workspace_id, fingerprint)`,
   `create index provider_keys_by_expiry on provider_keys (expires_at) where expires_at is not null`,
 

@@ -2,8 +2,13 @@ import { readdirSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { Kysely, PostgresDialect } from 'kysely';
+import { Migrator } from 'kysely/migration';
+import pg from 'pg';
 import t, { type Test } from 'tap';
-import { type ConnectionOptions, withClient } from '../../src/db/connection.ts';
+import * as ground from '../../migrations/0001_ground.ts';
+import * as months from '../../migrations/0002_months.ts';
+import { clientConfig, type ConnectionOptions, withClient } from '../../src/db/connection.ts';
 import { startEmbedded } from '../../src/db/embedded.ts';
 import { migrate, schemaState } from '../../src/db/migrate.ts';
 import { openStore } from '../../src/db/store.ts';
@@ -65,6 +70,41 @@ t.test('a migration that fails says why and leaves nothing', async (t) => {
   const before = await run(connection, inventory);
   await t.rejects(migrate(connection), { code: '42P07', message: /tokens/ });
   t.same(await run(connection, inventory), before);
+});
+
+t.test('a key without a value, from before values had an age, gets none', async (t) => {
+  const connection = await emptyDatabase(t);
+  const pool = new pg.Pool(clientConfig(connection));
+  const db = new Kysely<unknown>({ dialect: new PostgresDialect({ pool }) });
+  const before = { getMigrations: async () => ({ '0001_ground': ground, '0002_months': months }) };
+  t.equal((await new Migrator({ db, provider: before }).migrateToLatest()).error, undefined);
+  await db.destroy();
+  const key = (id: string, auth: string): string =>
+    `insert into provider_keys (id, workspace_id, user_id, name, provider, source, protection, auth, origins, base_path, operator_origin, version, is_active, mac)
+     values ('${id}', 'ws', 'usr', '${id}', 'custom', 'own', 'standard', '${auth}', array['https://a.example.com'], '/v1', false, 1, true, 'x')`;
+  const force = (how: string): string[] =>
+    ['workspaces', 'users', 'provider_keys'].map((table) => `alter table ${table} ${how} row level security`);
+  await run(
+    connection,
+    ...force('no force'),
+    `insert into workspaces (id, name) values ('ws', 'w')`,
+    `insert into users (id, workspace_id, name) values ('usr', 'ws', 'u')`,
+    key('a', 'bearer'),
+    key('b', 'none'),
+    ...force('force'),
+  );
+  await migrate(connection);
+  t.same(
+    await run(
+      connection,
+      ...force('no force'),
+      'select id, rotate_after_days as days from provider_keys order by id',
+    ),
+    [
+      { id: 'a', days: 180 },
+      { id: 'b', days: null },
+    ],
+  );
 });
 
 /** A cluster of its own, for what concerns its roles. */
