@@ -91,6 +91,7 @@ for (const shell of shells) {
       XAI_API_KEY: '',
       TMPDIR: temp,
       KEPT: 'yes',
+      SALLYPORT_SEAL: 'sps_of-whoever-started-it',
       NODE_DEBUG: 'tls,http',
     };
     const { child, seen, exited } = await start(shell, [bin, 'serve', '--port', '1'], env);
@@ -98,10 +99,13 @@ for (const shell of shells) {
     t.equal(seen.isPipe, true);
     t.same(seen.argv, ['serve', '--keys-fd=3', '--port', '1']);
     t.equal(seen.pid, child.pid, 'Node is the process that was started');
-    t.notOk(seen.env.some((name) => /API_KEY|NODE_DEBUG/.test(name)));
+    t.notOk(
+      seen.env.some((name) => /API_KEY|NODE_DEBUG|SEAL/.test(name)),
+      'a gateway has no use for a seal',
+    );
     t.ok(seen.env.includes('KEPT'));
     if (seen.environ !== null) {
-      t.notMatch(seen.environ, /API_KEY|sk-live|gsk_2/, '/proc/PID/environ is clean');
+      t.notMatch(seen.environ, /API_KEY|sk-live|gsk_2|sps_/, '/proc/PID/environ is clean');
       t.match(seen.environ, 'KEPT=yes');
       t.notMatch(seen.cmdline ?? '', /sk-live|gsk_2/);
       t.match(seen.limits ?? '', /core file size\s+0\s+0/, 'no core dumps');
@@ -120,8 +124,10 @@ for (const shell of shells) {
       const args = ['keys', 'add', '--name', 'a b', '', '*', '$(id)'];
       const { child, seen, exited } = await start(shell, [bin, ...args], {
         OPENAI_API_KEY: key,
+        SALLYPORT_SEAL: 'sps_1',
         TMPDIR: temp,
       });
+      t.ok(seen.env.includes('SALLYPORT_SEAL'), 'which is for these');
       t.same(seen.argv, args);
       t.notMatch(seen.environ ?? '', /API_KEY/);
       t.same(readdirSync(temp), []);
