@@ -37,6 +37,7 @@ export function resolve(resolver: Resolver, caller: CallerSnapshot, question: Qu
   const { place, method, isPassThrough } = question;
   const choice = choose(resolver, caller, question);
   const { provider } = choice;
+  if (isPassThrough) checkHint(question.providerHint, choice.name);
   checkToken(caller, choice.name, question, choice.model);
 
   const storedKey = (): KeySnapshot => chooseKey(caller, choice, resolver.now());
@@ -212,6 +213,16 @@ function withoutModel(resolver: Resolver, caller: CallerSnapshot, question: Ques
   return resolver.providers.has(name) && name !== 'custom'
     ? known(resolver, name, null, null)
     : custom(resolver, name, null, null);
+}
+
+/** Whoever says whose key it is does not have it sent to another: `openai/gpt-oss-120b` is Groq’s own name of a model too. */
+function checkHint(hint: string | null, name: string): void {
+  if (hint === null || hint === name) return;
+  throw new SallyportError(
+    'REQUEST_INVALID',
+    `x-sallyport-provider says that the key of this call is for ${quoted(hint)}, and the call goes to ${name}.`,
+    { fix: 'Write that provider’s name and a slash before the model, or leave the header out.' },
+  );
 }
 
 function checkToken(caller: CallerSnapshot, name: string, question: Question, model: string | null): void {

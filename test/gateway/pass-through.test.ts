@@ -135,6 +135,27 @@ t.test('what is no key for calls is refused before anything is looked for, and n
   t.match(upstream.requests.at(-1)?.path, /^\/openai\/v1\/files/);
 });
 
+t.test('whose key it is, once said, is not overruled by a model that names another provider', async (t) => {
+  const before = upstream.requests.length;
+  // Groq’s own name of this model: without the prefix `groq/` it names OpenAI.
+  const oss = { body: { model: 'openai/gpt-oss-120b' }, headers: { 'x-sallyport-provider': 'groq' } };
+  for (const path of ['/v1/chat/completions', '/openai/v1/chat/completions']) {
+    const refused = await call(path, oss);
+    t.match(
+      { status: refused.status, code: codeOf(refused) },
+      { status: 400, code: 'REQUEST_INVALID' },
+      path,
+    );
+    t.match(refused.json().error.message, /groq.*openai/s);
+  }
+  t.equal(upstream.requests.length, before, 'it went to nobody');
+  t.equal(codeOf(await call('/groq/openai/v1/chat/completions', oss)), '200');
+  t.equal(
+    codeOf(await call('/v1/chat/completions', { ...oss, body: { model: 'groq/openai/gpt-oss-120b' } })),
+    '200',
+  );
+});
+
 t.test('a token’s bounds hold, and one that is bound to stored keys takes no other', async (t) => {
   const [{ id }] = (await gateway.api('GET', '/api-keys')).body.data;
   const chat = { body: { model: 'gpt-4o' } };
