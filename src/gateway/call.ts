@@ -18,6 +18,7 @@ import { Relay, type RelayResult } from './relay.ts';
 import { asRefusal, sendRefusal } from './refusal.ts';
 import { discardRest } from './request-rest.ts';
 import { settle } from './settlement.ts';
+import type { CallerSnapshot } from './snapshot.ts';
 import type { Target } from './target.ts';
 import { beginFields } from './use-record.ts';
 
@@ -39,8 +40,7 @@ export class Call {
   #secrets: Secrets | null = null;
   #dispatchedTick: number | null = null;
   #isContinued = false;
-  #workspaceId: string | null = null;
-  #tokenId: string | null = null;
+  #caller: Pick<CallerSnapshot, 'workspaceId' | 'tokenId' | 'userId'> | null = null;
   #target: Target | null = null;
   #relay: Relay | null = null;
   #begin: Receipt | null = null;
@@ -99,8 +99,7 @@ export class Call {
       const authenticated = await authenticate(this.#deps, this.#request, place);
       const { held, query, seal, providerKey } = authenticated;
       this.#secrets = authenticated;
-      this.#workspaceId = held.current().workspaceId;
-      this.#tokenId = held.current().tokenId;
+      this.#caller = held.current();
       release = held.hold(this);
       lease = limits.admit(held.current());
       const dispatch = await decide(this.#deps, {
@@ -242,8 +241,10 @@ export class Call {
     if (this.#begin === null && refusal.code !== 'CLIENT_CLOSED') {
       const clientIpHash = hashIp(clientAddress(this.#request));
       denials.note({
-        workspaceId: this.#workspaceId,
-        tokenId: this.#tokenId,
+        workspaceId: this.#caller?.workspaceId ?? null,
+        tokenId: this.#caller?.tokenId ?? null,
+        userId: this.#caller?.userId ?? null,
+        keyId: this.keyId,
         code: refusal.code,
         clientIpHash,
       });

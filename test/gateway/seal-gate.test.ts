@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
-import { SallyportError } from '../../src/errors.ts';
+import type { SallyportError } from '../../src/errors.ts';
 import { createSealGate } from '../../src/gateway/seal-gate.ts';
 import { createLimits } from '../../src/limits/limits.ts';
 import { sealPairOf } from '../../src/vault/seal-pair.ts';

@@ -87,7 +87,8 @@ t.test(
     const { upstream, gateway } = await start(t);
     const [seal, foreign] = [await storeSeal(gateway), newSeal()];
     gateway.watch(foreign.secret);
-    await gateway.addKey('openai', valueOf('sealed'), { protection: 'sealed', sealId: seal.id });
+    const sealed = { protection: 'sealed', sealId: seal.id };
+    const keyId = await gateway.addKey('openai', valueOf('sealed'), sealed);
     await gateway.addKey('groq', valueOf('plain'));
     const call = (headers: Record<string, string | string[]>, path = '/openai/v1/chat/completions') =>
       ask(gateway.origin + path, { headers, body });
@@ -149,11 +150,15 @@ t.test(
     );
     t.equal(codeOf(await call(both)), '200');
     const denied = (await journalled(gateway)).filter(({ event }) => event === 'use.deny');
-    for (const code of ['SEAL_REQUIRED', 'SEAL_WRONG', 'REQUEST_INVALID'])
-      t.ok(
-        denied.some((record) => record['code'] === code),
-        `${code} stands in the journal`,
-      );
+    t.ok(denied.some((record) => record['code'] === 'REQUEST_INVALID'));
+    const { body: audit } = await gateway.api('GET', `/audit?event=use.deny&keyId=${keyId}`);
+    t.same(
+      audit.data.map(({ record }: { record: Record<string, unknown> }) => record['code']),
+      ['SEAL_WRONG', 'SEAL_REQUIRED'],
+      'which key was asked for, and by whom, stands in the journal',
+    );
+    for (const { tokenId, record } of audit.data)
+      t.match({ tokenId, userId: record.userId }, { tokenId: /^tok_/, userId: /^usr_/ });
     t.match(await gateway.metrics(), /^sallyport_auth_refusals_total\{[^}]*code="SEAL_WRONG"[^}]*\} 15$/m);
   },
 );
