@@ -23,9 +23,9 @@ t.test(
   'Node’s permission model still refuses to sync a file, without which no record is durable',
   async (t) => {
     const script = `require('node:fs').fdatasyncSync(require('node:fs').openSync(process.execPath, 'r'))`;
-    const run = spawnSync(process.execPath, ['--permission', '--allow-fs-read=*', '-e', script], {
-      encoding: 'utf8',
-    });
+    // `env -i` takes the test runner's own loaders away.
+    const args = ['-i', process.execPath, '--permission', '--allow-fs-read=*', '-e', script];
+    const run = spawnSync('env', args, { encoding: 'utf8' });
     t.match(
       run.stderr,
       /fdatasync API is disabled when Permission Model is enabled/,
