@@ -27,11 +27,12 @@ export function newDerivation(salt: Buffer): SealDerivation {
   };
 }
 
-/** Within the bounds, and its salt in base64url's one form. */
+/** Within the bounds, and its salt in base64url's one form. What another program sent has no type, and a salt of any length before it is read. */
 export function isDerivation({ type, salt, memoryKiB, passes, parallelism }: SealDerivation): boolean {
-  const bytes = Buffer.from(salt, 'base64url');
   const isWithin = (value: number, { least, most }: { readonly least: number; readonly most: number }) =>
     Number.isSafeInteger(value) && value >= least && value <= most;
+  if (typeof salt !== 'string' || salt.length > 2 * derivationBounds.saltBytes.most) return false;
+  const bytes = Buffer.from(salt, 'base64url');
   return (
     type === 'argon2id' &&
     bytes.toString('base64url') === salt &&

@@ -2,7 +2,9 @@ import { PassThrough, Readable } from 'node:stream';
 import t from 'tap';
 import { type Program, runCli } from '../../src/cli/run.ts';
 import { readConfig } from '../../src/config.ts';
+import type { SealDerivation } from '../../src/db/schema.ts';
 import { parseSealSecret } from '../../src/seal-text.ts';
+import { secretOfPassphrase } from '../../src/vault/seal-derivation.ts';
 import { startGateway } from '../support/gateway.ts';
 import { newSeal } from '../support/seal.ts';
 import { scriptUpstream } from '../support/upstream.ts';
@@ -164,6 +166,25 @@ t.test('a passphrase gives its seal again, and another one does not', async (t) 
   t.match(await run('seals create --name x --passphrase'), { exit: 2 });
   const random = (await run('seals create --name random')).json;
   t.match(await run(`seals secret ${random.id}`, { input: passphrase }), { exit: 1, err: /"CONFLICT"/ });
+});
+
+t.test('a gateway that lies about a derivation costs its client neither memory nor time', async (t) => {
+  const honest = { type: 'argon2id', salt: 'A'.repeat(22), memoryKiB: 65_536, passes: 3, parallelism: 1 };
+  for (const lie of [
+    { memoryKiB: 16 * 1024 * 1024 },
+    { memoryKiB: 1e300 },
+    { passes: 1_000_000 },
+    { parallelism: 16_777_215 },
+    { salt: 'A'.repeat(1 << 20) },
+    { salt: { length: 2 ** 31 } },
+    { salt: null },
+    { type: 'scrypt' },
+  ])
+    await t.rejects(
+      secretOfPassphrase(Buffer.from('six words that nobody has'), { ...honest, ...lie } as SealDerivation),
+      { name: 'RangeError' },
+      JSON.stringify(lie).slice(0, 60),
+    );
 });
 
 t.test('the secret of a seal is never an argument', async (t) => {
