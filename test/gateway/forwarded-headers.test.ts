@@ -35,6 +35,7 @@ const neverSent = [
   'x-sallyport-hop',
   'x-sallyport-provider',
   'x-sallyport-seal',
+  'x-sallyport-provider-key',
   'origin',
   'referer',
 ];

@@ -1,4 +1,8 @@
-import t from 'tap';
+import { once } from 'node:events';
+import * as http from 'node:http';
+import t, { type Test } from 'tap';
+import { mintToken } from '../../src/ids.ts';
+import { diskFiles, type FileSeam } from '../../src/journal/file-seam.ts';
 import type { Vault } from '../../src/vault/vault.ts';
 import { startGateway } from '../support/gateway.ts';
 import { ask } from '../support/http-client.ts';
@@ -83,4 +87,110 @@ t.test('a seal and a key that came with a call are wiped when it ends, whatever 
   });
   t.equal(wrong.header('x-sallyport-code'), 'SEAL_WRONG');
   await wiped('a wrong seal');
+});
+
+/** Every piece of memory of one of these sizes that is made from now on: `secretBuffer` is the one that makes them. */
+function memoryOf(t: Test, sizes: readonly number[]): Uint8Array[] {
+  const made: Uint8Array[] = [];
+  const plain = globalThis.ArrayBuffer;
+  globalThis.ArrayBuffer = class extends plain {
+    constructor(bytes: number, options?: { maxByteLength?: number }) {
+      super(bytes, options);
+      if (sizes.includes(bytes)) made.push(new Uint8Array(this));
+    }
+  } as typeof plain;
+  t.teardown(() => {
+    globalThis.ArrayBuffer = plain;
+  });
+  return made;
+}
+
+t.test('they are wiped too where a call ends before a key is looked for, or between its steps', async (t) => {
+  let onSync = (): void => {};
+  const journalFiles: FileSeam = {
+    ...diskFiles,
+    async create(path) {
+      const file = await diskFiles.create(path);
+      return {
+        write: (...args) => file.write(...args),
+        datasync: () => {
+          onSync();
+          return file.datasync();
+        },
+        close: () => file.close(),
+      };
+    },
+  };
+  const upstream = await scriptUpstream(t, { script: [{ body: {} }] });
+  const settings = { CORS_ORIGINS: 'https://app.example' };
+  const gateway = await startGateway(t, { upstreams: { openai: upstream.origin }, journalFiles, settings });
+  gateway.watch(given);
+  const seal = await storeSeal(gateway);
+  await gateway.addKey('openai', stored, { protection: 'sealed', sealId: seal.id });
+  const { body: single } = await gateway.api('POST', '/tokens', { name: 'x', requestsPerMinute: 1 });
+  const { body: bound } = await gateway.api('POST', '/tokens', { name: 'y', models: ['gpt-4o-mini'] });
+  const url = `${gateway.origin}/openai/v1/chat/completions`;
+  const both = (token: string, key = given) => ({
+    'x-api-key': `${token}.${seal.secret}`,
+    'x-sallyport-provider-key': key,
+    'content-type': 'application/json',
+  });
+  const call = (token: string, key = given, more: Parameters<typeof ask>[1] = {}) =>
+    ask(url, { headers: both(token, key), body: { model: 'gpt-4o' }, ...more });
+  /** A call whose body stops in its middle; resolves when the gateway reads it. */
+  const halfway = async (token: string): Promise<http.ClientRequest> => {
+    const arrived = once(gateway.app.main.app.server, 'request');
+    const request = http.request(url, { method: 'POST', headers: { ...both(token), 'content-length': 100 } });
+    request.on('error', () => {}).write('{"model":');
+    await arrived;
+    return request;
+  };
+  await call(gateway.token);
+  const made = memoryOf(t, [32, given.length]);
+  const wiped = async (what: string, isTaken = true): Promise<void> => {
+    await gateway.app.dataPlane.gateway.idle();
+    t.equal(made.length > 0, isTaken, `${what}: its secrets were ${isTaken ? '' : 'not '}taken up`);
+    t.ok(
+      made.splice(0).every((bytes) => bytes.every((byte) => byte === 0)),
+      `${what}: wiped`,
+    );
+  };
+
+  t.equal((await call(mintToken('spt').text)).status, 401);
+  await wiped('an unknown token');
+  t.equal((await call(gateway.token, 'sk test with a space')).header('x-sallyport-code'), 'KEY_FORMAT');
+  await wiped('a seal beside what is no key');
+  t.equal((await call(single.token)).status, 200);
+  await wiped('answered');
+  t.equal((await call(single.token)).status, 429);
+  await wiped('one too many');
+  t.equal((await call(bound.token)).header('x-sallyport-code'), 'MODEL_FORBIDDEN');
+  await wiped('another model than the token’s');
+  const asked = { origin: 'https://app.example', 'access-control-request-method': 'POST' };
+  t.equal((await ask(url, { method: 'OPTIONS', headers: { ...both(gateway.token), ...asked } })).status, 204);
+  await wiped('a preflight', false);
+  (await halfway(gateway.token)).destroy();
+  await wiped('left in the middle of the body');
+  const cut = await halfway(gateway.token);
+  gateway.app.dataPlane.gateway.cutAll();
+  cut.end('"gpt-4o"}'.padEnd(91));
+  const [refused] = (await once(cut, 'response')) as [http.IncomingMessage];
+  t.equal(refused.headers['x-sallyport-code'], 'SHUTTING_DOWN');
+  refused.resume();
+  await wiped('cut in the middle of the body');
+
+  const before = upstream.requests.length;
+  onSync = () => gateway.app.dataPlane.gateway.cutAll();
+  t.equal((await call(gateway.token)).header('x-sallyport-code'), 'SHUTTING_DOWN');
+  onSync = () => {};
+  t.equal(upstream.requests.length, before, 'nothing was sent');
+  await wiped('cut while its record was being written');
+  upstream.respond((seen, answer) => {
+    if (seen.connection > 1) return { body: {} };
+    answer.socket?.resetAndDestroy();
+    return undefined;
+  });
+  t.equal((await call(gateway.token)).header('x-sallyport-attempts'), '2');
+  t.equal(upstream.requests.at(-1)?.headers.authorization, `Bearer ${given}`);
+  await wiped('repeated on another connection');
 });
