@@ -3,7 +3,9 @@ import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { sql } from 'kysely';
 import t from 'tap';
-import { startGateway } from '../support/gateway.ts';
+import { startGateway, type TestGateway } from '../support/gateway.ts';
+import { ask } from '../support/http-client.ts';
+import { newSeal } from '../support/seal.ts';
 
 // Every gateway of the suite is searched when its test ends (test/support/canary.ts); here is shown that the search would find something.
 const newKey = (): string => `sk-${randomBytes(24).toString('hex')}`;
@@ -24,6 +26,23 @@ t.test('a key in a table, in whatever form, is found by the search that ends eve
       sql`update provider_keys set description = ${form(key)} where id = ${id}`.execute(tx),
     );
     await t.rejects(gateway.stop(), { message: /a secret leaked.*tables/ }, form('key'));
+  }
+});
+
+t.test('what comes with a call, a seal or a key, is watched too, in the text and in the bytes', async (t) => {
+  const seal = newSeal();
+  const given = newKey();
+  const token = (gateway: TestGateway): Record<string, string> => ({ 'x-api-key': gateway.token });
+  const cases: readonly [(gateway: TestGateway) => Record<string, string>, string][] = [
+    [(gateway) => ({ 'x-api-key': `${gateway.token}.${seal.secret}` }), seal.ikm.toString('hex')],
+    [(gateway) => ({ ...token(gateway), 'x-sallyport-seal': seal.secret }), seal.secret],
+    [(gateway) => ({ ...token(gateway), 'x-sallyport-provider-key': given }), given],
+  ];
+  for (const [headersOf, form] of cases) {
+    const gateway = await startGateway(t);
+    await ask(`${gateway.origin}/openai/v1/models`, { headers: headersOf(gateway), method: 'GET' });
+    (gateway.logLines as string[]).push(`{"event":"x","detail":"${form}"}`);
+    await t.rejects(gateway.stop(), { message: /a secret leaked.*log/ });
   }
 });
 

@@ -1,6 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { sql } from 'kysely';
 import type { Store } from '../../src/db/store.ts';
+import { parseSealSecret } from '../../src/seal-text.ts';
 import { countIn, foundOf, type Pattern } from '../leak/forms.ts';
 import { searchFolder } from '../leak/file-search.ts';
 
@@ -8,7 +9,7 @@ import { searchFolder } from '../leak/file-search.ts';
 export interface Canary {
   /** A token, a seal or a provider key of this gateway; what is too short to be told from chance is left out. */
   watch(secret: unknown): void;
-  /** Keeps what the gateway itself answers with errors. */
+  /** Watches the seals and provider keys that come with requests, and keeps what the gateway itself answers with errors. */
   tap(server: Server): void;
   /** @throws naming where which of the secrets stands. */
   search(places: {
@@ -28,12 +29,19 @@ export function createCanary(): Canary {
   const secrets = new Set<string>();
   const answers: Buffer[] = [];
 
+  function watch(secret: unknown): void {
+    if (typeof secret !== 'string' || !isTold(secret)) return;
+    secrets.add(secret);
+    const ikm = secret.startsWith('sps_') ? parseSealSecret(secret) : null;
+    // A table would show the bytes that the text stands for.
+    if (ikm !== null) for (const encoding of ['hex', 'base64'] as const) secrets.add(ikm.toString(encoding));
+  }
+
   return Object.freeze<Canary>({
-    watch(secret) {
-      if (typeof secret === 'string' && secret.length >= leastLength) secrets.add(secret);
-    },
+    watch,
     tap(server) {
-      server.prependListener('request', (_request: IncomingMessage, response: ServerResponse) => {
+      server.prependListener('request', (request: IncomingMessage, response: ServerResponse) => {
+        for (const secret of secretsOf(request.rawHeaders)) watch(secret);
         const chunks: Buffer[] = [];
         for (const name of ['write', 'end'] as const) {
           const plain = response[name].bind(response) as (...args: unknown[]) => unknown;
@@ -70,6 +78,27 @@ export function createCanary(): Canary {
   });
 }
 
+/** Too short, or one letter over and over, it would be found where nobody put it. */
+function isTold(secret: string): boolean {
+  return secret.length >= leastLength && new Set(middleOf(secret)).size > pieceLength / 4;
+}
+
+function middleOf(secret: string): Buffer {
+  const bytes = Buffer.from(secret, 'utf8');
+  const from = (bytes.length - pieceLength) >> 1;
+  return bytes.subarray(from, from + pieceLength);
+}
+
+/** What comes with a call and is kept nowhere; a seal stands in its own header or behind a token. */
+function secretsOf(rawHeaders: readonly string[]): readonly string[] {
+  return rawHeaders.flatMap((value, i) => {
+    const name = rawHeaders[i - 1]?.toLowerCase() ?? '';
+    if (i % 2 === 0) return [];
+    if (name === 'x-sallyport-provider-key') return [value];
+    return value.match(/sps_[\w-]{49}/g) ?? [];
+  });
+}
+
 function isOurError(response: ServerResponse): boolean {
   return response.statusCode >= 400 && (response.hasHeader('x-sallyport-code') || isProblem(response));
 }
@@ -80,9 +109,7 @@ function isProblem(response: ServerResponse): boolean {
 
 /** Raw, UTF-16, base64 and base64url in three alignments, hex in both cases, and as it stands in a URL. */
 function formsOfAny(label: string, secret: string): readonly Pattern[] {
-  const bytes = Buffer.from(secret, 'utf8');
-  const from = (bytes.length - pieceLength) >> 1;
-  const middle = bytes.subarray(from, from + pieceLength);
+  const middle = middleOf(secret);
   const forms = new Map<string, Buffer>([
     [`${label} raw`, middle],
     [`${label} utf-16`, Buffer.from(middle.toString('latin1'), 'utf16le')],

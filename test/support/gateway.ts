@@ -141,7 +141,7 @@ export async function startGateway(t: Test, options: TestGatewayOptions = {}): P
     });
     const text = await response.text();
     const answer = text === '' ? null : JSON.parse(text);
-    canary.watch(answer?.token);
+    for (const secret of [answer?.token, answer?.adminToken]) canary.watch(secret);
     return { status: response.status, headers: response.headers, body: answer };
   }
 
