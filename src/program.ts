@@ -13,7 +13,6 @@ import { SallyportError } from './errors.ts';
 import { migrateDatabase, openDatabase, openInstallation } from './installation.ts';
 import { readRing } from './root-keys.ts';
 import { verifyJournal } from './journal/verify.ts';
-import { createSafekeeping } from './safekeeping.ts';
 import { serve } from './serve.ts';
 import { createLog, openLogSink } from './telemetry/log.ts';
 import { createMetrics } from './telemetry/metrics.ts';
@@ -84,10 +83,15 @@ export function createCliDeps(config: Config, { version, output }: ProgramOption
     return look((store) => verifyJournal({ dir, store }));
   }
 
-  const safekeeping = createSafekeeping(config, { log: quiet, metrics, version, withConnection });
-
   return Object.freeze<CliDeps>({
-    safekeeping,
+    // Loaded where it is asked for: its libraries would cost every other command a tenth of a second.
+    safekeeping: async () =>
+      (await import('./safekeeping.ts')).createSafekeeping(config, {
+        log: quiet,
+        metrics,
+        version,
+        withConnection,
+      }),
     async serve({ keysFd }) {
       const environmentKeys = keysFd === null ? [] : readEnvironmentKeys(keysFd);
       try {

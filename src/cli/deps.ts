@@ -10,7 +10,7 @@ export interface CliDeps {
   /** Opens the data directory in this process, as the caller `cli`. Refused while a gateway runs on it. */
   openOffline(): Promise<Offline>;
   doctor(): Promise<{ readonly ok: boolean; readonly checks: readonly Check[] }>;
-  readonly safekeeping: Safekeeping;
+  safekeeping(): Promise<Safekeeping>;
 }
 
 /** What leaves the installation to be kept, and how it comes back. `recipients` and `identities` are age's. */

@@ -20,7 +20,7 @@ const vaultExport: Command = {
     age: { ...age, doc: `portable: for whoever holds the identity of ${age.doc}` },
   },
   async run(context) {
-    const { safekeeping } = await context.deps();
+    const safekeeping = await (await context.deps()).safekeeping();
     const made = await safekeeping.exportVault({
       to: fileOf(context, 'to'),
       recipients: context.texts('age'),
@@ -41,7 +41,7 @@ const vaultImport: Command = {
   argument: 'FILE',
   options: { identity: { value: 'FILE', doc: 'of a portable export: the age identity file' } },
   async run(context) {
-    const { safekeeping } = await context.deps();
+    const safekeeping = await (await context.deps()).safekeeping();
     const from = path.resolve(context.argument);
     const { counts, deploymentId, rootKeyIds } = await safekeeping.importVault({
       from,
@@ -65,7 +65,7 @@ const backup: Command = {
     keep: { value: 'N', doc: 'delete all but the newest N (with --every: 7)' },
   },
   async run(context) {
-    const { safekeeping } = await context.deps();
+    const safekeeping = await (await context.deps()).safekeeping();
     const to = fileOf(context, 'to');
     const recipients = context.texts('age');
     const every = context.text('every');
@@ -106,7 +106,7 @@ const restore: Command = {
     identity: { value: 'FILE', doc: 'age identity file, where the keyring is in the backup' },
   },
   async run(context) {
-    const { safekeeping } = await context.deps();
+    const safekeeping = await (await context.deps()).safekeeping();
     const at = context.text('at');
     const { dataDir } = context.config();
     const restored = await safekeeping.restore({

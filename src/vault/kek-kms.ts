@@ -1,6 +1,4 @@
 import { createHash, createHmac, type Hash, type Hmac } from 'node:crypto';
-import { HttpRequest } from '@smithy/protocol-http';
-import { SignatureV4 } from '@smithy/signature-v4';
 import type { Exchange } from '../egress/exchange.ts';
 import { secretBuffer, wipe } from '../secret.ts';
 import { fromBase64, memberText, toBase64 } from './base64-bytes.ts';
@@ -38,20 +36,8 @@ export function createKmsKek(deps: {
   const id = kmsKeyId(place);
   const origin = place.endpoint ?? `https://kms.${place.region}.amazonaws.com`;
   let isClosed = false;
-  const signer =
-    credentials === null
-      ? null
-      : new SignatureV4({
-          service: 'kms',
-          region: place.region,
-          sha256: Sha256,
-          applyChecksum: false,
-          credentials: {
-            accessKeyId: credentials.accessKeyId,
-            secretAccessKey: credentials.secretAccessKey,
-            ...(credentials.sessionToken === null ? {} : { sessionToken: credentials.sessionToken }),
-          },
-        });
+  // Loaded where there is a KMS key: who has none starts without these libraries.
+  const signer = credentials === null ? null : loadSigner(place.region, credentials);
 
   const check = (asked: string): void => {
     if (isClosed || asked !== id) throw new KekError('wrong_key', `Root key ${asked} is not in the ring.`);
@@ -64,7 +50,8 @@ export function createKmsKek(deps: {
         isWide: true,
       });
     }
-    const signed = await signer.sign(
+    const { sign, HttpRequest } = await signer;
+    const signed = await sign(
       new HttpRequest({
         method: 'POST',
         protocol: new URL(origin).protocol,
@@ -233,4 +220,24 @@ function bytesOf(source: ArrayBuffer | ArrayBufferView): Uint8Array {
   return source instanceof ArrayBuffer
     ? new Uint8Array(source)
     : new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
+}
+
+/** Signature Version 4 with node:crypto's hashes. */
+async function loadSigner(region: string, { accessKeyId, secretAccessKey, sessionToken }: AwsCredentials) {
+  const [{ SignatureV4 }, { HttpRequest }] = await Promise.all([
+    import('@smithy/signature-v4'),
+    import('@smithy/protocol-http'),
+  ]);
+  const signer = new SignatureV4({
+    service: 'kms',
+    region,
+    sha256: Sha256,
+    applyChecksum: false,
+    credentials: { accessKeyId, secretAccessKey, ...(sessionToken === null ? {} : { sessionToken }) },
+  });
+  return {
+    HttpRequest,
+    sign: (request: InstanceType<typeof HttpRequest>, options: { readonly signingDate: Date }) =>
+      signer.sign(request, options),
+  };
 }
