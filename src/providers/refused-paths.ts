@@ -45,17 +45,17 @@ const refusedAt: Readonly<Record<string, readonly { readonly method?: string; re
  */
 export function refusedPathsOf(provider: string): (method: string, path: string) => boolean {
   const own = (refusedAt[provider] ?? []).map(({ method, path }) => ({ method, pattern: path.split('/') }));
-  return (method, path) =>
-    isRefusedEverywhere(path) ||
-    own.some((refused) => {
-      const segments = endpointSegments(path);
-      return (
+  return (method, path) => {
+    if (isRefusedEverywhere(path)) return true;
+    const segments = own.length === 0 ? [] : endpointSegments(path);
+    return own.some(
+      (refused) =>
         (refused.method ?? method) === method &&
         refused.pattern.every((wanted, at) =>
           wanted === '*' ? segments[at] !== undefined : wanted === segments[at],
-        )
-      );
-    });
+        ),
+    );
+  };
 }
 
 function isRefusedEverywhere(path: string): boolean {
