@@ -96,6 +96,7 @@ t.test('a weak or an endless derivation, unknown fields and unbounded names are 
     { name: '', publicKey },
     { name: 'x'.repeat(201), publicKey },
     { name: 'x', publicKey, secret: 'y' },
+    { name: `my ${make().secret}`, publicKey },
     ...[
       { memoryKiB: 1024 },
       { memoryKiB: 2_000_000 },
@@ -218,6 +219,8 @@ t.test('a sealed key needs a seal of its own workspace, and a secret to seal', a
   t.equal((await storeSealed(newId('seal'), newKey())).status, 404);
   t.equal((await storeSealed('seal_x', newKey())).status, 404);
   t.equal((await storeSealed(make().secret, newKey())).status, 404, 'its secret in the place of its id');
+  const noted = await storeSealed((await createSeal()).id, newKey(), { description: `is\n${make().secret}` });
+  t.equal(noted.status, 400, 'its secret as a note');
   const plain = (await storeSealed((await createSeal()).id, newKey())).json.id;
   const change = { protection: 'sealed', sealId: make().secret, value: newKey() };
   t.equal((await call(owner, 'PATCH', `/api/api-keys/${plain}`, change)).status, 404);

@@ -133,7 +133,8 @@ function toErrors({ instancePath = '', keyword, message = 'is not valid', params
     return [{ path: instancePath, message: `must be one of ${params['allowedValues'].join(', ')}` }];
   }
   // The message would print our pattern, which helps nobody.
-  if (keyword === 'pattern') return [{ path: instancePath, message: 'has characters that are not allowed' }];
+  if (keyword === 'pattern')
+    return [{ path: instancePath, message: 'has characters that are not allowed, or a token or seal' }];
   return [{ path: instancePath, message }];
 }
 

@@ -1,11 +1,18 @@
 import { type TSchema, Type } from 'typebox';
 import { pageLimits } from '../../admin/paging.ts';
 
-/** The parts that the schemas of several resources share. Every string has a bound, and no text of a person holds control characters. */
-const printable = '^[^\\u0000-\\u001f\\u007f]*$';
+/**
+ * The parts that the schemas of several resources share. Every string has a bound, and no text of a person holds control characters; nor
+ * a token or the secret of a seal, which would be kept and shown where somebody pasted it in the place of a name.
+ */
+const noSecret = '(?![\\s\\S]*sp[ast]_[A-Za-z0-9_-]{40})';
+const printable = `^${noSecret}[^\\u0000-\\u001f\\u007f]*$`;
 
 export const Name = Type.String({ minLength: 1, maxLength: 200, pattern: printable });
-export const Text = Type.String({ maxLength: 2000, pattern: '^[^\\u0000-\\u0008\\u000b-\\u001f\\u007f]*$' });
+export const Text = Type.String({
+  maxLength: 2000,
+  pattern: `^${noSecret}[^\\u0000-\\u0008\\u000b-\\u001f\\u007f]*$`,
+});
 /** RFC 3339; what it means is checked behind the schema. */
 export const Moment = Type.String({ minLength: 10, maxLength: 40, pattern: '^[0-9TZ:.+-]+$' });
 export const Id = Type.String({ minLength: 1, maxLength: 64, pattern: '^[\\x21-\\x7e]+$' });
