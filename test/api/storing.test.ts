@@ -196,7 +196,7 @@ t.test('who may change whom', async (t) => {
 t.test('a key that is stored at the very moment does not survive', async (t) => {
   for (let round = 0; round < 4; round += 1) {
     const { adminToken, member, owner, store } = await start(`race ${round}`);
-    await store(owner.userId);
+    const { id } = (await store(owner.userId)).json;
     const scopes = [
       ['/api/workspaces/current', null],
       [`/api/users/${member.id}`, member.id],
@@ -209,12 +209,17 @@ t.test('a key that is stored at the very moment does not survive', async (t) => 
       name,
     });
     const storing = Array.from({ length: 6 }, (_, i) => store(member.id, i % 2 === 0 ? custom(`c${i}`) : {}));
+    const replacing = [newKey(), newKey()].map((value) =>
+      call(adminToken, 'PATCH', `/api/api-keys/${id}`, { value }),
+    );
     const [off, ...stored] = await Promise.all([
       call(adminToken, 'PATCH', url, { storeKeys: false, confirm: 'shred' }),
       ...storing,
     ]);
     t.ok([200, 409].includes(off.status), String(off.status));
     for (const { status } of stored) t.ok(status === 201 || status === 403, String(status));
+    for (const { status } of await Promise.all(replacing))
+      t.ok([200, 403, 404].includes(status), String(status));
     // Told to repeat, where keys came all the time.
     if (off.status === 409)
       t.equal((await call(adminToken, 'PATCH', url, { storeKeys: false, confirm: 'shred' })).status, 200);
