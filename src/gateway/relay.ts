@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import { renderStreamError } from '../dialects/error-answer.ts';
+import { hasEventFraming, renderStreamError } from '../dialects/error-answer.ts';
 import type { Dialect } from '../dialects/dialect.ts';
 import { createMeter, type Meter, type Reading } from '../dialects/meter.ts';
 import { createUsageHolder, type UsageHolder } from '../dialects/held-usage.ts';
@@ -157,8 +157,7 @@ export class Relay implements EgressHandler {
 
   #begin(): void {
     const { target, response, method } = this.#options;
-    const type = headerOf(this.#headers, 'content-type') ?? '';
-    this.#isEvents = type.startsWith('text/event-stream');
+    this.#isEvents = hasEventFraming(headerOf(this.#headers, 'content-type'));
     const reader = this.#status < 300 ? target.provider.usageReader(target.operation) : null;
     if (reader !== null && method !== 'HEAD') {
       this.#meter = createMeter(reader, {
