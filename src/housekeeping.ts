@@ -1,5 +1,5 @@
 import path from 'node:path';
-import { createReminders } from './admin/key-life.ts';
+import { createReminders } from './admin/key-reminders.ts';
 import { findUndecryptable } from './admin/key-survey.ts';
 import type { Config } from './config.ts';
 import type { Installation } from './installation.ts';

@@ -12,7 +12,7 @@ import { findDuplicates } from './key-duplicates.ts';
 import { createKeyEdit, type KeyChange } from './key-edit.ts';
 import { createKeyFind } from './key-find.ts';
 import { createKeyIntake, type NewKey } from './key-intake.ts';
-import { isRotationDue } from './key-life.ts';
+import { isRotationDue } from './key-reminders.ts';
 import { type Places, readProvider } from './key-place.ts';
 import { demandEdit, demandGenuine } from './key-row.ts';
 import { etagOf, type KeyRow, type KeyTest, type KeyView, viewKey } from './key-view.ts';

@@ -1,10 +1,10 @@
-import { isId } from '../ids.ts';
 import { wipe } from '../secret.ts';
 import type { Api } from './api.ts';
 import type { Command, Context } from './command.ts';
 import { type EnvironmentKey, keysFd, readEnvironmentKeys, variables } from './environment-keys.ts';
-import { AnsweredError, exits, failureOf, usageError } from './failure.ts';
+import { exits, failureOf, usageError } from './failure.ts';
 import { intakeContent } from './key-content.ts';
+import { keyIdOf } from './named-id.ts';
 import { userId } from './people.ts';
 import { readSecret } from './secret-input.ts';
 import { textTable } from './text-table.ts';
@@ -227,32 +227,12 @@ async function sharingOf(api: Api, whom: string): Promise<'workspace' | readonly
   return [...new Set(ids)];
 }
 
-const usersRemove: Command = {
-  words: 'users rm',
-  doc: 'Delete a user for good: his keys are shredded, his tokens revoked, his streams cut.',
-  argument: 'USER',
-  options: {},
-  async run(context) {
-    const api = await context.api();
-    const id = await userId(api, context.argument);
-    const gone = await api.call<{ receipt: string }>('DELETE', `/api/users/${id}`);
-    context.print(gone, `Deleted. Receipt: ${gone.receipt}\n`);
-    return exits.ok;
-  },
-};
-
-export const keyLifeCommands: readonly Command[] = [find, importEnv, disable, enable, share, usersRemove];
+export const keyLifeCommands: readonly Command[] = [find, importEnv, disable, enable, share];
 
 async function patch(context: Context, change: Readonly<Record<string, unknown>>): Promise<Key> {
-  if (!isId('key', context.argument)) {
-    throw new AnsweredError(
-      'NOT_FOUND',
-      'There is no such key.',
-      'bin/sallyport keys list shows the ids (key_…).',
-    );
-  }
+  const id = keyIdOf(context.argument);
   const api = await context.api();
-  return api.call<Key>('PATCH', `/api/api-keys/${context.argument}`, change);
+  return api.call<Key>('PATCH', `/api/api-keys/${id}`, change);
 }
 
 async function withSecret<T>(

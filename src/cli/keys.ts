@@ -1,8 +1,8 @@
-import { isId } from '../ids.ts';
 import { wipe } from '../secret.ts';
-import type { Command, Context } from './command.ts';
-import { AnsweredError, exits, usageError } from './failure.ts';
+import type { Command } from './command.ts';
+import { exits, usageError } from './failure.ts';
 import { intakeContent } from './key-content.ts';
+import { keyIdOf } from './named-id.ts';
 import { given, userId } from './people.ts';
 import { placeInForce, placeOf, sealedContent, sealHeaders } from './sealed-key.ts';
 import { readSecret } from './secret-input.ts';
@@ -93,7 +93,7 @@ const replace: Command = {
   argument: 'ID',
   options: { force: { value: null, doc: 'though it has not the shape of this provider’s keys' } },
   async run(context) {
-    const id = idOf(context);
+    const id = keyIdOf(context.argument);
     const api = await context.api();
     const key = await api.call<Key>('GET', `/api/api-keys/${id}`);
     const secret = await readSecret(
@@ -155,7 +155,7 @@ const test: Command = {
   argument: 'ID',
   options: {},
   async run(context) {
-    const keyId = idOf(context);
+    const keyId = keyIdOf(context.argument);
     const api = await context.api();
     const headers = await sealHeaders(context, await api.call<Key>('GET', `/api/api-keys/${keyId}`));
     const result = await api.call<{ ok: boolean; status: number | null; ms: number; message: string }>(
@@ -175,7 +175,7 @@ const rm: Command = {
   argument: 'ID',
   options: {},
   async run(context) {
-    const id = idOf(context);
+    const id = keyIdOf(context.argument);
     const api = await context.api();
     const gone = await api.call<{ receipt: string }>('DELETE', `/api/api-keys/${id}`);
     context.print(gone, `Deleted. Receipt: ${gone.receipt}\n`);
@@ -184,12 +184,3 @@ const rm: Command = {
 };
 
 export const keyCommands: readonly Command[] = [add, list, replace, test, rm];
-
-function idOf({ argument }: Context): string {
-  if (isId('key', argument)) return argument;
-  throw new AnsweredError(
-    'NOT_FOUND',
-    'There is no such key.',
-    'bin/sallyport keys list shows the ids (key_…).',
-  );
-}

@@ -2,7 +2,7 @@ import { isId } from '../ids.ts';
 import type { Api } from './api.ts';
 import type { Command } from './command.ts';
 import type { Initialised } from './deps.ts';
-import { AnsweredError } from './failure.ts';
+import { AnsweredError, exits } from './failure.ts';
 import { credentialsText } from './installation.ts';
 
 interface User {
@@ -31,6 +31,20 @@ const usersCreate: Command = {
   },
 };
 
+const usersRemove: Command = {
+  words: 'users rm',
+  doc: 'Delete a user for good: his keys are shredded, his tokens revoked, his streams cut.',
+  argument: 'USER',
+  options: {},
+  async run(context) {
+    const api = await context.api();
+    const id = await userId(api, context.argument);
+    const gone = await api.call<{ receipt: string }>('DELETE', `/api/users/${id}`);
+    context.print(gone, `Deleted. Receipt: ${gone.receipt}\n`);
+    return exits.ok;
+  },
+};
+
 const workspacesCreate: Command = {
   words: 'workspaces create',
   doc: 'Make a workspace with an owner, an admin token and a gateway token.',
@@ -46,7 +60,7 @@ const workspacesCreate: Command = {
   },
 };
 
-export const peopleCommands: readonly Command[] = [usersCreate, workspacesCreate];
+export const peopleCommands: readonly Command[] = [usersCreate, usersRemove, workspacesCreate];
 
 /** The id of the user whom `text` names by id, external id or name. */
 export async function userId(api: Api, text: string): Promise<string> {

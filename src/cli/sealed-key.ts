@@ -1,10 +1,10 @@
-import { isId } from '../ids.ts';
 import { sealSecretText } from '../seal-text.ts';
 import { wipe } from '../secret.ts';
 import type { Api } from './api.ts';
 import type { Context } from './command.ts';
-import { AnsweredError, usageError } from './failure.ts';
+import { usageError } from './failure.ts';
 import { clientContent, type KeyPlace } from './key-content.ts';
+import { sealIdOf } from './named-id.ts';
 import { publicKeyOf, readSeal, type Seal } from './seal-secret.ts';
 
 interface Key extends KeyPlace {
@@ -63,14 +63,7 @@ export async function sealedContent(
   sealId: string,
   secret: Buffer,
 ): Promise<{ readonly sealedPayload: string }> {
-  if (!isId('seal', sealId)) {
-    throw new AnsweredError(
-      'NOT_FOUND',
-      'There is no such seal.',
-      'bin/sallyport seals list shows the ids (seal_…).',
-    );
-  }
-  const seal = await api.call<Seal & { workspaceId: string }>('GET', `/api/seals/${sealId}`);
+  const seal = await api.call<Seal & { workspaceId: string }>('GET', `/api/seals/${sealIdOf(sealId)}`);
   const publicKey = await publicKeyOf(context, seal);
   return clientContent(place, { ...seal, publicKey }, secret, context.has('force'));
 }

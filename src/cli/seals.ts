@@ -1,12 +1,12 @@
 import { randomBytes, randomFillSync } from 'node:crypto';
 import type { SealDerivation } from '../db/schema.ts';
-import { isId } from '../ids.ts';
 import { sealSecretText } from '../seal-text.ts';
 import { secretBuffer, wipe } from '../secret.ts';
 import { leastPassphraseBytes, newDerivation, secretOfPassphrase } from '../vault/seal-derivation.ts';
 import { sealPublicKeyOf } from '../vault/seal-pair.ts';
 import type { Command, Context } from './command.ts';
 import { AnsweredError, exits, usageError } from './failure.ts';
+import { sealIdOf } from './named-id.ts';
 import { given } from './people.ts';
 import { checkSeal, readSeal, type Seal, sealBytes } from './seal-secret.ts';
 import { readSecret, readSecrets } from './secret-input.ts';
@@ -65,7 +65,7 @@ const secret: Command = {
   options: {},
   async run(context) {
     const api = await context.api();
-    const seal = await api.call<SealView>('GET', `/api/seals/${idOf(context)}`);
+    const seal = await api.call<SealView>('GET', `/api/seals/${sealIdOf(context.argument)}`);
     if (seal.derivation === null) {
       throw new AnsweredError(
         'CONFLICT',
@@ -115,7 +115,7 @@ const rm: Command = {
   options: {},
   async run(context) {
     const api = await context.api();
-    const gone = await api.call<{ receipt: string }>('DELETE', `/api/seals/${idOf(context)}`);
+    const gone = await api.call<{ receipt: string }>('DELETE', `/api/seals/${sealIdOf(context.argument)}`);
     context.print(gone, `Deleted. Receipt: ${gone.receipt}\n`);
     return exits.ok;
   },
@@ -129,7 +129,7 @@ const reseal: Command = {
     keys: { value: 'LIST', doc: 'only these key ids, separated by commas; else all of the old seal' },
   },
   async run(context) {
-    const to = idOf(context);
+    const to = sealIdOf(context.argument);
     const [old, next] = await readBoth(context, to);
     try {
       const headers = {
@@ -202,13 +202,4 @@ async function readBoth(context: Context, to: string): Promise<readonly [Buffer,
     'secret of a seal',
   );
   return [sealBytes(old as Buffer), sealBytes(next as Buffer)];
-}
-
-function idOf({ argument }: Context): string {
-  if (isId('seal', argument)) return argument;
-  throw new AnsweredError(
-    'NOT_FOUND',
-    'There is no such seal.',
-    'bin/sallyport seals list shows the ids (seal_…).',
-  );
 }

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { createReminders, type Reminder } from '../../src/admin/key-life.ts';
+import { createReminders, type Reminder } from '../../src/admin/key-reminders.ts';
 import { newId } from '../../src/ids.ts';
 import { newKey, startWorld } from './world.ts';
 
