@@ -16,18 +16,10 @@ import {
   withContent,
 } from './key-content.ts';
 import { checkCustomName, checkSamePurpose, checkShape, type Places, purposeOf } from './key-place.ts';
-import {
-  checkNotIn,
-  checkSharing,
-  checkSharingIds,
-  claimCustomName,
-  demandGenuine,
-  demandStoring,
-  lockKey,
-  macOfKey,
-  shred,
-  storedFor,
-} from './key-row.ts';
+import { checkNotIn, demandGenuine, lockKey, macOfKey, shred } from './key-row.ts';
+import { claimCustomName } from './custom-name.ts';
+import { checkSharing, checkSharingIds } from './key-sharing.ts';
+import { demandStoring, storedFor } from './storing.ts';
 import { etagOf, type KeyRow, type Sharing } from './key-view.ts';
 import { invalid, iso, readMaybeMoment } from './moment.ts';
 

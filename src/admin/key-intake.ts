@@ -18,16 +18,10 @@ import {
   type SentProtection,
   withContent,
 } from './key-content.ts';
-import {
-  checkNotIn,
-  checkSharing,
-  checkSharingIds,
-  claimCustomName,
-  demandStoring,
-  insertVersion,
-  macOfKey,
-  storedFor,
-} from './key-row.ts';
+import { checkNotIn, insertVersion, macOfKey } from './key-row.ts';
+import { claimCustomName } from './custom-name.ts';
+import { checkSharing, checkSharingIds } from './key-sharing.ts';
+import { demandStoring, storedFor } from './storing.ts';
 import {
   checkShape,
   type Place,
