@@ -6,6 +6,7 @@ import { SallyportError } from '../errors.ts';
 import { baseUrls } from '../gateway/base-url.ts';
 import { guards } from '../gateway/own-headers.ts';
 import { wipe } from '../secret.ts';
+import { overwriteRequestBuffer } from './request-buffer.ts';
 
 export type EdgeRequest = FastifyRequest;
 
@@ -47,6 +48,11 @@ export async function createEdge({ serverOf, trustedProxies, plugins }: EdgeOpti
   app.addHook('onRequest', async (_request, reply) => {
     for (let i = 0; i < guards.length; i += 2) reply.header(guards[i] as string, guards[i + 1]);
   });
+  if (serverOf !== undefined) {
+    app.addHook('onResponse', async (request) => {
+      if (request.routeOptions.config.takesValue === true) overwriteRequestBuffer(app.server);
+    });
+  }
   for (const { plugin, prefix } of plugins)
     await app.register(plugin, prefix === undefined ? {} : { prefix });
   app.setNotFoundHandler((request, reply) => {

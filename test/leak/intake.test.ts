@@ -81,23 +81,21 @@ t.test(
 );
 
 t.test(
-  'of the keys that came through the port of calls the last one stays until the next request of its size',
+  'a running gateway that took keys in through the port of calls holds none',
   { skip: cannotReadMemory },
   async (t) => {
     const stage = await startStage(t, false);
     const { values, patterns } = newKeys(6);
     for (const [n, value] of values.entries()) await post(t, stage, `key ${n}`, value);
-    const { found } = searchMemory(stage.gateway.pid, patterns);
-    t.comment(`${found['key 5 raw middle'] ?? 0} copies, in Node's one buffer for requests`);
-    t.same(
-      Object.keys(found).filter((name) => !name.startsWith('key 5 raw')),
-      [],
-    );
-    t.ok(Object.values(found).every((count) => count === 1));
-    await (
-      await fetch(`${stage.gateway.origin}/healthz`, { headers: { 'x-long': 'x'.repeat(4096) } })
-    ).text();
-    t.same(searchMemory(stage.gateway.pid, patterns).found, {}, 'and then it is gone');
+    const marker = { name: 'admin token', bytes: Buffer.from(stage.adminToken) };
+    // The gateway overwrites Node's buffer for requests by a request to itself, after its answer.
+    for (let left = 100; left > 0; left -= 1) {
+      const { found } = searchMemory(stage.gateway.pid, patterns);
+      if (Object.keys(found).length === 0) break;
+    }
+    const { 'admin token': held, ...copies } = searchMemory(stage.gateway.pid, [...patterns, marker]).found;
+    t.same(copies, {});
+    t.ok(held, 'a header of the same requests is found (positive control)');
   },
 );
 
