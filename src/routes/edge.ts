@@ -1,6 +1,7 @@
 import Fastify, { type FastifyInstance, type FastifyPluginAsync, type FastifyRequest } from 'fastify';
 import { randomUUID } from 'node:crypto';
-import type { RequestListener, Server } from 'node:http';
+import type { IncomingMessage, RequestListener, Server } from 'node:http';
+import type { Socket } from 'node:net';
 import { renderError } from '../dialects/error-answer.ts';
 import { SallyportError } from '../errors.ts';
 import { baseUrls } from '../gateway/base-url.ts';
@@ -68,6 +69,7 @@ export async function createEdge({ serverOf, trustedProxies, plugins }: EdgeOpti
   if (serverOf === undefined) {
     app.server.on('connection', (socket) => socket.on('data', (piece: Buffer) => wipe(piece)));
   }
+  const silent = silentConnections(app.server);
   return Object.freeze<Edge>({
     app,
     async listen(where) {
@@ -85,8 +87,11 @@ export async function createEdge({ serverOf, trustedProxies, plugins }: EdgeOpti
       return { status: answer.statusCode, body: answer.rawPayload };
     },
     async close() {
-      // app.close() waits for idle keep-alive connections, which nothing ends.
-      const idle = setInterval(() => app.server.closeIdleConnections(), 50);
+      // app.close() waits for idle keep-alive connections, and for those that never asked anything, which nothing ends.
+      const idle = setInterval(() => {
+        app.server.closeIdleConnections();
+        for (const socket of silent) socket.destroy();
+      }, 50);
       try {
         await app.close();
       } finally {
@@ -94,4 +99,19 @@ export async function createEdge({ serverOf, trustedProxies, plugins }: EdgeOpti
       }
     },
   });
+}
+
+/** Connections on which no request has come yet: Node does not count them among the idle ones. */
+function silentConnections(server: Server): ReadonlySet<Socket> {
+  const silent = new Set<Socket>();
+  const speak = ({ socket }: IncomingMessage): void => void silent.delete(socket);
+  server
+    .on('connection', (socket: Socket) => {
+      silent.add(socket);
+      socket.once('close', () => silent.delete(socket));
+    })
+    .prependListener('request', speak);
+  // Whoever listens for this event answers it.
+  if (server.listenerCount('checkContinue') > 0) server.prependListener('checkContinue', speak);
+  return silent;
 }
