@@ -28,6 +28,8 @@ export type Exchange = (request: ExchangeRequest) => Promise<ExchangeAnswer>;
 
 const maxBodyBytes = 65_536;
 const timeouts = { connectMs: 3000, headersMs: 5000, bodyMs: 5000 } as const;
+/** Kept connections that may turn out to be dead, one after the other. */
+const maxStale = 4;
 /** For all of it: an answer that drips keeps within the others. */
 const wholeMs = 10_000;
 
@@ -37,11 +39,14 @@ export function createExchange({ dispatch }: Pick<Egress, 'dispatch'>): Exchange
     const { protocol, hostname } = new URL(request.origin);
     if (protocol !== 'https:' && !isLoopbackName(hostname))
       throw new EgressError('EGRESS_REFUSED', 'A key service is reached by https, or on loopback.');
-    return once(request).catch((error: unknown) => {
-      // A kept connection died before it answered anything: the one failure that says nothing of the service.
-      if (error instanceof EgressError && error.stale) return once(request);
-      throw error;
-    });
+    for (let left = maxStale; ; left -= 1) {
+      try {
+        return await once(request);
+      } catch (error) {
+        // A kept connection died before it answered anything: the one failure that says nothing of the service. Several may have.
+        if (!(error instanceof EgressError && error.stale) || left === 0) throw error;
+      }
+    }
   };
 
   async function once({ origin, method, path, headers, body, authorization }: ExchangeRequest) {
