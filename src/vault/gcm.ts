@@ -38,8 +38,10 @@ export function gcmOpen(
   const keyStream = createCipheriv('aes-256-ctr', key, counter).update(plaintext);
   for (let i = 0; i < length; i += 1) plaintext[i] = (sealed[i] as number) ^ (keyStream[i] as number);
   wipe(keyStream);
-  const again = gcmSeal(key, nonce, aad, plaintext);
-  if (timingSafeEqual(again, sealed)) return plaintext;
+  const again = createCipheriv('aes-256-gcm', key, nonce, { authTagLength: tagBytes }).setAAD(aad);
+  again.update(plaintext);
+  again.final();
+  if (timingSafeEqual(again.getAuthTag(), sealed.subarray(length))) return plaintext;
   wipe(plaintext);
   return null;
 }

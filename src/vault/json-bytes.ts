@@ -71,9 +71,15 @@ export function unescapeString(
 
 /** Is the string token, unescaped, this ASCII text? Compares bytes; makes no string. */
 export function isString(source: Uint8Array, start: number, end: number, text: string): boolean {
-  // Six bytes (\u0041) make at most one.
-  if (end - start - 2 > text.length * 6) return false;
-  const bytes = new Uint8Array(end - start - 2);
+  const room = end - start - 2;
+  // Six bytes (\u0041) make at most one, and one byte never makes two.
+  if (room < text.length || room > text.length * 6) return false;
+  // Of the same length only without escapes: the usual case, which then takes no memory.
+  if (room === text.length) {
+    for (let i = 0; i < room; i += 1) if (source[start + 1 + i] !== text.charCodeAt(i)) return false;
+    return true;
+  }
+  const bytes = new Uint8Array(room);
   const length = unescapeString(source, start, end, bytes);
   if (length !== text.length) return false;
   for (let i = 0; i < length; i += 1) if (bytes[i] !== text.charCodeAt(i)) return false;

@@ -83,6 +83,16 @@ export function createOpener(deps: {
     clock,
   });
 
+  // Rows are not changed but read anew, so each has one context for as long as it is cached by whoever read it.
+  const contexts = new WeakMap<SealedKey, Buffer>();
+  const contextOf = (row: SealedKey): Buffer => {
+    const known = contexts.get(row);
+    if (known !== undefined) return known;
+    const context = payloadContext({ deploymentId, ...row });
+    contexts.set(row, context);
+    return context;
+  };
+
   function guarded<T>(row: SealedKey, work: () => T): T {
     try {
       return work();
@@ -124,9 +134,7 @@ export function createOpener(deps: {
 
   /** The payload, the caller's to wipe. @param pair  null for a standard key. */
   function openBytes(row: SealedKey, recordKey: RecordKey, pair: HpkeKeyPair | null): Buffer {
-    const bytes = guarded(row, () =>
-      openPayload(recordKey, payloadContext({ deploymentId, ...row }), row.payload),
-    );
+    const bytes = guarded(row, () => openPayload(recordKey, contextOf(row), row.payload));
     if (pair === null) return bytes;
     try {
       const inner = unseal(pair, sealContextOf(row), bytes);

@@ -23,7 +23,7 @@ export interface PayloadHead {
   readonly createdAt: string;
 }
 
-export interface Payload extends PayloadHead {
+export interface Payload extends Omit<PayloadHead, 'createdAt'> {
   /** Where the secret's token stands in the bytes; null for `none`. */
   readonly secret: Pick<Member, 'start' | 'end'> | null;
 }
@@ -64,24 +64,32 @@ export function buildPayload(head: PayloadHead, secret: Uint8Array | null): Buff
 export function readPayload(bytes: Buffer): Payload {
   const fields = readFields(bytes);
   const secret = fields.get('secret') ?? null;
-  const text = (name: string): unknown => {
-    const member = fields.get(name);
-    return member === undefined ? undefined : JSON.parse(bytes.toString('utf8', member.start, member.end));
-  };
-  const [type, header, origins, createdAt] = [
-    text('type'),
-    text('header'),
-    text('origins'),
-    text('createdAt'),
+  const [v, type, header, createdAt] = [
+    fields.get('v'),
+    fields.get('type'),
+    fields.get('header'),
+    fields.get('createdAt'),
   ];
-  if (text('v') !== 1 || !isOrigins(origins) || typeof createdAt !== 'string') throw invalid();
-  if (type === 'none' && header === undefined && secret === null)
-    return { type, header: null, secret, origins, createdAt };
+  const isType = (name: string): boolean => type !== undefined && isText(bytes, type, name);
+  const parse = ({ start, end }: Member): unknown => JSON.parse(bytes.toString('utf8', start, end));
+  if (v === undefined || parse(v) !== 1) throw invalid();
+  // When it was made is for people who open a record by hand.
+  if (createdAt === undefined || !isStringToken(bytes, createdAt.start)) throw invalid();
+  const listed = fields.get('origins');
+  const origins = listed === undefined ? null : parse(listed);
+  if (!isOrigins(origins)) throw invalid();
+  if (isType('none') && header === undefined && secret === null)
+    return { type: 'none', header: null, secret, origins };
   if (secret === null || !isStringToken(bytes, secret.start)) throw invalid();
-  if (type === 'bearer' && header === undefined)
-    return { type, header: 'authorization', secret, origins, createdAt };
-  if (type === 'header' && typeof header === 'string') return { type, header, secret, origins, createdAt };
+  if (isType('bearer') && header === undefined)
+    return { type: 'bearer', header: 'authorization', secret, origins };
+  if (isType('header') && header !== undefined && isStringToken(bytes, header.start))
+    return { type: 'header', header: parse(header) as string, secret, origins };
   throw invalid();
+}
+
+function isText(bytes: Buffer, { start, end }: Member, text: string): boolean {
+  return isStringToken(bytes, start) && isString(bytes, start, end, text);
 }
 
 /** Writes the secret to `into` from `offset` on. @returns its length. @throws {SallyportError} KEY_INVALID: no room. */
