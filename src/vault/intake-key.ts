@@ -130,6 +130,8 @@ export function createIntakeKeys(deps: {
         const at = madeAt(mine.id);
         const row = { ...mine, created_at: new Date(at), expires_at: new Date(at + acceptMs) };
         await tx.insertInto('intake_keys').values(row).execute();
+        // Whoever retires the old root key counts its rows under a lock: this one, or the ring here is another by now.
+        if (ring.active().id !== mine.root_key_id) return rootOutOfReach(null);
         return mine;
       })
       .catch(outOfReach);

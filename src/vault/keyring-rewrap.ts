@@ -2,6 +2,7 @@ import { timingSafeEqual } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { sql } from 'kysely';
 import type { Store } from '../db/store.ts';
+import { SallyportError } from '../errors.ts';
 import { wipe } from '../secret.ts';
 import { canaryContext, serviceContext, workspaceKeyContext } from './context.ts';
 import { findCanaryKey } from './deployment.ts';
@@ -55,7 +56,8 @@ const turnMs = 4;
  * opened and compared before it is written, and is written only where the old one still stands, so that a run may be killed at any
  * moment, run again, and run twice at once: what is done is known by the rows themselves. No network call is made within a transaction.
  *
- * @throws {KekError} a key service that does not answer (isWide); what is done stays done.
+ * @throws {KekError} a key service that does not answer (isWide). {SallyportError} CONFLICT: another root key was promoted meanwhile.
+ *   What is done stays done.
  */
 export async function rewrap(deps: RewrapDeps, signal: AbortSignal): Promise<RewrapProgress> {
   const { store, ring, deploymentId, onProgress, batchRows = 500 } = deps;
@@ -102,7 +104,7 @@ export async function rewrap(deps: RewrapDeps, signal: AbortSignal): Promise<Rew
           turnedAt = performance.now();
         }
       }
-      const count = await writeBatch(store, work.table, target, next);
+      const count = await writeBatch(deps, work.table, target, next);
       rewrapped += count;
       // What was not written another run has done meanwhile.
       remaining = Math.max(0, remaining - next.length);
@@ -157,10 +159,26 @@ async function rewrapCanary({ store, ring, deploymentId }: RewrapDeps, target: s
   if (rootKeyId === null || rootKeyId === target) return false;
   const whole = { id: row.id, version: 0, rootKeyId, record: row.canary };
   const record = await sealAnew(ring, kinds.canary, whole, target, () => canaryContext(deploymentId));
-  const { numUpdatedRows } = await store.asSystem((tx) =>
-    tx.updateTable('deployment').set({ canary: record }).where('canary', '=', row.canary).executeTakeFirst(),
-  );
-  return numUpdatedRows > 0n;
+  return store.asSystem(async (tx) => {
+    const { numUpdatedRows } = await tx
+      .updateTable('deployment')
+      .set({ canary: record })
+      .where('canary', '=', row.canary)
+      .executeTakeFirst();
+    demandActive(ring, target);
+    return numUpdatedRows > 0n;
+  });
+}
+
+/**
+ * Asked once the row is written and its table locked against `retire`, which counts after every ring has taken over the active key:
+ * either it counts this row, or the ring here says by now that the key may go, and the row is rolled back.
+ */
+function demandActive(ring: KekRing, target: string): void {
+  if (ring.active().id === target) return;
+  throw new SallyportError('CONFLICT', `Root key ${target} is no longer the active one.`, {
+    fix: 'Run it again: bin/sallyport keyring rewrap',
+  });
 }
 
 async function remainingOf(store: Pick<Store, 'asSystem'>, target: string): Promise<number> {
@@ -189,7 +207,7 @@ async function readBatch(
 
 /** One statement, and only rows that still are as they were read. @returns how many */
 async function writeBatch(
-  store: Pick<Store, 'asSystem'>,
+  { ring, store }: Pick<RewrapDeps, 'ring' | 'store'>,
   table: Work['table'],
   target: string,
   next: readonly { readonly row: Row; readonly record: Buffer }[],
@@ -210,6 +228,7 @@ async function writeBatch(
       from unnest(${ids}::text[], ${versions}::int[], ${oldIds}::text[], ${oldRecords}::bytea[], ${records}::bytea[])
         as n (id, version, old_id, old_record, record)
       where ${isSame} and t.root_key_id = n.old_id and t.record = n.old_record`.execute(tx);
+    demandActive(ring, target);
     return Number(numAffectedRows ?? 0n);
   });
 }

@@ -25,7 +25,7 @@ export async function surveyRootKeys(
   const found = await deps.store.asSystem(async (tx) => {
     if (isExact) {
       await sql`set local lock_timeout = '5s'`.execute(tx);
-      await sql`lock table workspace_keys, intake_keys in share mode`.execute(tx);
+      await sql`lock table workspace_keys, intake_keys, deployment in share mode`.execute(tx);
     }
     return {
       workspaceKeys: await countBy(tx, 'workspace_keys'),

@@ -205,6 +205,8 @@ export function createWorkspaceKeys(deps: {
         .insertInto('workspace_keys')
         .values({ workspace_id: workspaceId, version, root_key_id: rootKeyId, record })
         .execute();
+      // Whoever retires the old root key counts its rows under a lock: this one, or the ring here is another by now.
+      if (ring.active().id !== rootKeyId) throw notNow(null);
       prime([row]);
     },
     async open(workspaceId: string, version?: number, tx?: Tx): Promise<WorkspaceKeyHandle> {

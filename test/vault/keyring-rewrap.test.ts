@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import type { Store } from '../../src/db/store.ts';
+import { newId } from '../../src/ids.ts';
 import { rewrap, type RewrapProgress } from '../../src/vault/keyring-rewrap.ts';
 import { surveyRootKeys } from '../../src/vault/keyring-survey.ts';
 import {
@@ -162,6 +163,62 @@ t.test('a row that somebody else changed in between is not overwritten', async (
   t.ok(row.record.equals(changed));
   t.equal(row.root_key_id, base.oldId);
 });
+
+t.test('a run seals nothing more under a key that is no longer the active one', async (t) => {
+  const base = await rotated(t, 3);
+  const { store } = base.database;
+  const { ring } = base.deps;
+  let reads = 0;
+  const deps = {
+    ...base.deps,
+    store: {
+      // Sealed, and not written yet: the old key is promoted again, and the new one may be retired from now on.
+      async asSystem<T>(work: Parameters<Store['asSystem']>[0]): Promise<T> {
+        const result: unknown = await store.asSystem(work);
+        if ((result as { rows?: unknown[] }).rows?.length === 3) {
+          reads += 1;
+          const [old, fresh] = keysOf(base.keyring) as [RingKey, RingKey];
+          ring.replace([inState(old, 'active'), inState(fresh, 'decrypt_only')]);
+        }
+        return result as T;
+      },
+    } as Pick<Store, 'asSystem'>,
+  };
+  await t.rejects(rewrap(deps, forever), { code: 'CONFLICT', message: /no longer the active one/ });
+  t.equal(reads, 1);
+  t.strictSame(Object.keys(await base.uses()), [base.oldId], 'nothing is under the new one');
+});
+
+t.test(
+  'a workspace and an intake key sealed under a key that is no longer active are not stored',
+  async (t) => {
+    const base = await testVault(t);
+    const [old] = keysOf(base.text) as [RingKey];
+    const next = newLocalKey('active');
+    const { ring } = base;
+    const vault = await base.restart({
+      ...ring,
+      // Promoted while a key service took its time.
+      async wrap(...args: Parameters<KekRing['wrap']>) {
+        const record = await ring.wrap(...args);
+        ring.replace([inState(old, 'decrypt_only'), next]);
+        return record;
+      },
+    });
+    const id = newId('ws');
+    const made = base.database.store.asWorkspace(id, async (tx) => {
+      await tx.insertInto('workspaces').values({ id, name: id }).execute();
+      await vault.createWorkspaceKey(tx, id);
+    });
+    await t.rejects(made, { code: 'VAULT_SEALED', retryAfter: 1 });
+    ring.replace([old]);
+    await t.rejects(vault.intakeKey(), { code: 'VAULT_SEALED' });
+    const deps = { store: base.database.store, ring, deploymentId: vault.deploymentId };
+    t.strictSame(Object.fromEntries(await surveyRootKeys(deps)), {
+      [old.id]: { workspaceKeys: 0, intakeKeys: 0, canary: true },
+    });
+  },
+);
 
 t.test('from a file to a Transit engine, and on to KMS; what one workspace is denied stays', async (t) => {
   const transit = await startTransit(t);
