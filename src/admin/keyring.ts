@@ -45,9 +45,21 @@ export function createKeyring({ store, home, deploymentId, act, beat, job }: Key
     caller: Caller,
     event: string,
     rootKeyId: string,
-    change: (keys: readonly RingKey[]) => readonly RingKey[],
+    {
+      seen,
+      change,
+    }: { readonly seen: string; readonly change: (keys: readonly RingKey[]) => readonly RingKey[] },
   ): Promise<KeyringView> {
-    await act(caller, event, { rootKeyId }, () => home.edit(change));
+    await act(caller, event, { rootKeyId }, () =>
+      home.edit((keys) => {
+        if (statesOf(keys) !== seen) {
+          throw new SallyportError('CONFLICT', 'Somebody else has edited the keyring at the same time.', {
+            fix: 'bin/sallyport keyring status shows how it stands now.',
+          });
+        }
+        return change(keys);
+      }),
+    );
     await beat.now();
     return status(caller);
   }
@@ -84,6 +96,7 @@ export function createKeyring({ store, home, deploymentId, act, beat, job }: Key
       demandOperator(caller);
       demandEditable('put the new key into it with the state staged.');
       await home.refresh();
+      const seen = statesOf(ring.list());
       const staged = ring.list().find(({ state }) => state === 'staged');
       if (staged !== undefined) {
         throw new SallyportError(
@@ -102,7 +115,7 @@ export function createKeyring({ store, home, deploymentId, act, beat, job }: Key
         });
       }
       await home.prove(key, canaryContext(deploymentId)).catch(notNow);
-      return edit(caller, 'keyring.stage', key.id, (keys) => [...keys, key]);
+      return edit(caller, 'keyring.stage', key.id, { seen, change: (keys) => [...keys, key] });
     },
 
     /**
@@ -114,6 +127,7 @@ export function createKeyring({ store, home, deploymentId, act, beat, job }: Key
       demandOperator(caller);
       demandEditable('set the staged key’s state to active, the active one’s to decrypt_only, and restart.');
       await home.refresh();
+      const seen = statesOf(ring.list());
       const id = wanted.rootKeyId ?? ring.list().find(({ state }) => state === 'staged')?.id;
       if (id === undefined) {
         throw new SallyportError('CONFLICT', 'No root key is staged.', {
@@ -135,12 +149,14 @@ export function createKeyring({ store, home, deploymentId, act, beat, job }: Key
         );
       }
       await ring.selfTest(id, canaryContext(deploymentId)).catch(notNow);
-      return edit(caller, 'keyring.promote', id, (keys) =>
-        keys.map((entry) => {
-          if (entry.id === id) return inState(entry, 'active');
-          return entry.state === 'active' ? inState(entry, 'decrypt_only') : entry;
-        }),
-      );
+      return edit(caller, 'keyring.promote', id, {
+        seen,
+        change: (keys) =>
+          keys.map((entry) => {
+            if (entry.id === id) return inState(entry, 'active');
+            return entry.state === 'active' ? inState(entry, 'decrypt_only') : entry;
+          }),
+      });
     },
 
     /** Starts sealing everything anew under the active key, or says how far it is. @throws {SallyportError} FORBIDDEN */
@@ -163,6 +179,7 @@ export function createKeyring({ store, home, deploymentId, act, beat, job }: Key
       demandOperator(caller);
       demandEditable('take a key out of it once status shows that nothing uses it.');
       await home.refresh();
+      const seen = statesOf(ring.list());
       const key = known(id);
       if (key.state === 'active') {
         throw new SallyportError('CONFLICT', `${id} is the active key.`, {
@@ -189,9 +206,10 @@ export function createKeyring({ store, home, deploymentId, act, beat, job }: Key
         );
       }
       if (key.state === 'retired') return status(caller);
-      return edit(caller, 'keyring.retire', id, (keys) =>
-        keys.map((entry) => (entry.id === id ? inState(entry, 'retired') : entry)),
-      );
+      return edit(caller, 'keyring.retire', id, {
+        seen,
+        change: (keys) => keys.map((entry) => (entry.id === id ? inState(entry, 'retired') : entry)),
+      });
     },
   });
 
@@ -202,6 +220,11 @@ export function createKeyring({ store, home, deploymentId, act, beat, job }: Key
       fix: 'bin/sallyport keyring status lists them.',
     });
   }
+}
+
+/** What a step was checked against: it must be the same still when the file is written. */
+function statesOf(keys: readonly { readonly id: string; readonly state: string }[]): string {
+  return keys.map(({ id, state }) => `${id} ${state}`).join('\n');
 }
 
 function newKey({ transit, kms }: Stage): RingKey {

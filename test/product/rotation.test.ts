@@ -73,8 +73,14 @@ t.test('a root key is exchanged while the gateway serves', async (t) => {
   const oldText = readFileSync(file, 'utf8');
   t.notMatch(JSON.stringify(before), /base64|"key"/);
 
-  const staged = await post('stage');
+  const both = await Promise.all([post('stage'), post('stage')]);
+  const [staged, second] = both.toSorted((a, b) => a.status - b.status) as [
+    (typeof both)[0],
+    (typeof both)[0],
+  ];
+  t.match(second, { status: 409, body: { code: 'CONFLICT' } }, 'one of two at once');
   t.equal(staged.status, 200, staged.body.detail);
+  t.equal(staged.body.keys.length, 2);
   const fresh = staged.body.keys[1];
   t.match(fresh, { id: /^k1[0-9a-f]{20}$/, state: 'staged', workspaceKeys: 0 });
   t.strictSame(staged.body.nodes[0].rootKeys, [old.id, fresh.id], 'this node says at once that it has it');
