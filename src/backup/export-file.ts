@@ -20,7 +20,8 @@ export async function writeNewFile(
   try {
     try {
       await handle.chmod(0o600);
-      for await (const line of lines) await handle.write(line);
+      // Not write(): on a disk that is nearly full that may take a part of it and say so to nobody.
+      for await (const line of lines) await handle.writeFile(line);
       await handle.sync();
     } finally {
       await handle.close();

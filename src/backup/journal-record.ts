@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chownSync, lstatSync, readdirSync } from 'node:fs';
+import { lchownSync, lstatSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { type Fields, openJournal } from '../journal/journal.ts';
 import { nodeIdOf } from '../journal/node-id.ts';
@@ -42,7 +42,9 @@ export function giveToOwnerOf(folder: string, target: string): void {
   const give = (name: string): void => {
     const found = lstatSync(name, { throwIfNoEntry: false });
     if (found === undefined || found.uid !== 0 || found.isSymbolicLink()) return;
-    chownSync(name, uid, gid);
+    // The folder is that user's: a second name of a file of root's elsewhere, or a link put here this moment, must not be given away.
+    if (found.isFile() && found.nlink > 1) return;
+    lchownSync(name, uid, gid);
   };
   give(target);
   if (lstatSync(target, { throwIfNoEntry: false })?.isDirectory() !== true) return;

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { chownSync, createReadStream, createWriteStream } from 'node:fs';
+import { createReadStream, createWriteStream, lchownSync } from 'node:fs';
 import { mkdir, open, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
@@ -139,7 +139,7 @@ export async function unpackFolder(
           const bytes = await reader.take(Math.min(left, chunkBytes));
           if (bytes.length === 0) throw new Error('the pack ends too early');
           hash.update(bytes);
-          await handle.write(bytes);
+          await handle.writeFile(bytes);
           left -= bytes.length;
         }
       } finally {
@@ -155,7 +155,8 @@ export async function unpackFolder(
 export const chownTo =
   (ids: { readonly uid: number; readonly gid: number } | null) =>
   (file: string): void => {
-    if (ids !== null) chownSync(file, ids.uid, ids.gid);
+    // What was made here is no link; one that somebody puts in its place is not followed.
+    if (ids !== null) lchownSync(file, ids.uid, ids.gid);
   };
 
 /** Exactly so many bytes at a time; fewer only at the end. */
