@@ -29,8 +29,10 @@ export interface Manifest {
 /** A folder of backups: `backup-<time>` each, what is being written under another name. */
 export interface Archive {
   readonly dir: string;
-  /** Whole ones, oldest first. */
+  /** Whole ones, oldest first; damaged ones are left out, and left alone by all that is done here. */
   list(): Backup[];
+  /** A name for a backup of now. It sorts behind those that are there, whatever became of the clock in between. */
+  nextId(now: Date): string;
   /** Makes a folder, lets it be filled, and gives it its name when `fill` has resolved; else nothing is left. */
   publish(id: string, fill: (folder: string) => Promise<Omit<Manifest, 'id' | 'format'>>): Promise<Backup>;
   /** Keeps the newest `keep`. @returns ids of those that went. */
@@ -47,7 +49,8 @@ export interface Backup {
 /** The database's files; folders that are empty are in it too. */
 export const databasePack = 'database.tar.zst';
 
-const draftName = /^\.(draft|old)-/;
+/** Exactly what is made here: the folder is the operator's, and may hold other things. */
+const draftName = /^\.(draft|old)-backup-\d{8}T\d{6}\.\d{3}Z(-\w{6})?$/;
 const backupName = /^backup-\d{8}T\d{6}\.\d{3}Z$/;
 const maxManifestBytes = 64 * 1024 * 1024;
 
@@ -56,11 +59,34 @@ export function backupId(now: Date): string {
   return `backup-${now.toISOString().replaceAll(/[-:]/g, '')}`;
 }
 
-export function listBackups(dir: string): Backup[] {
-  return readdirSync(dir)
-    .filter((name) => backupName.test(name))
-    .toSorted()
-    .map((id) => ({ id, folder: path.join(dir, id), manifest: readManifest(path.join(dir, id)) }));
+export const isBackupId = (name: string): boolean => backupName.test(name);
+
+/** When it was begun, by the clock of then. */
+export function startedAt(id: string): Date {
+  return new Date(id.replace(/^backup-(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)/, '$1-$2-$3T$4:$5:'));
+}
+
+/** Names, oldest first, damaged ones too. */
+export function backupIds(dir: string): string[] {
+  return readdirSync(dir).filter(isBackupId).toSorted();
+}
+
+/** @throws {SallyportError} CONFLICT (readManifest) */
+export function readBackup(dir: string, id: string): Backup {
+  const folder = path.join(dir, id);
+  return { id, folder, manifest: readManifest(folder) };
+}
+
+/** One that is damaged must not keep the others from being used, nor new ones from being made. */
+function listWhole(dir: string): Backup[] {
+  return backupIds(dir).flatMap((id) => {
+    try {
+      return [readBackup(dir, id)];
+    } catch (error) {
+      if (error instanceof SallyportError) return [];
+      throw error;
+    }
+  });
 }
 
 /** @throws {SallyportError} CONFLICT: not there, not JSON, of a format that is not known. */
@@ -84,7 +110,7 @@ export function readManifest(folder: string): Manifest {
 
 export function damaged(folder: string, what: string): SallyportError {
   return new SallyportError('CONFLICT', `The backup ${path.basename(folder)} cannot be used: ${what}.`, {
-    fix: 'Take another backup, or another copy of this one; nothing was changed.',
+    fix: 'Take another copy of it, or name another backup: --from DIR/backup-…; nothing was changed.',
   });
 }
 
@@ -108,9 +134,15 @@ export async function openArchive(dir: string): Promise<Archive> {
 
   return Object.freeze<Archive>({
     dir,
-    list: () => listBackups(dir),
+    list: () => listWhole(dir),
+    nextId(now) {
+      const last = backupIds(dir).at(-1);
+      return backupId(
+        new Date(Math.max(now.getTime(), last === undefined ? 0 : startedAt(last).getTime() + 1)),
+      );
+    },
     async publish(id, fill) {
-      const draft = await mkdtemp(path.join(dir, '.draft-'));
+      const draft = await mkdtemp(path.join(dir, `.draft-${id}-`));
       try {
         await chmod(draft, 0o700);
         const manifest: Manifest = { format: 1, id, ...(await fill(draft)) };
@@ -127,7 +159,7 @@ export async function openArchive(dir: string): Promise<Archive> {
       }
     },
     async prune(keep) {
-      const gone = listBackups(dir).slice(0, -keep);
+      const gone = listWhole(dir).slice(0, -keep);
       for (const { id, folder } of gone) {
         // Half deleted it would look whole.
         const old = path.join(dir, `.old-${id}`);

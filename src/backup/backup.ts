@@ -3,7 +3,7 @@ import path from 'node:path';
 import type { SocketConnection } from '../db/connection.ts';
 import { databaseFiles, takeBaseBackup } from '../db/embedded-base-backup.ts';
 import { SallyportError } from '../errors.ts';
-import { type Archive, type Backup, backupId, databasePack } from './archive.ts';
+import { type Archive, type Backup, databasePack } from './archive.ts';
 import { journalFiles, mirrorJournal } from './journal-copy.ts';
 import { measureFile, type PackedFile, writeWhole } from './packed-file.ts';
 import { createFolderPack } from './packed-folder.ts';
@@ -34,7 +34,7 @@ export interface BackupDeps {
 export async function takeBackup(deps: BackupDeps): Promise<Backup> {
   const { archive, dataDir, deployment, keyring, maintenance, record } = deps;
   const databaseDir = path.join(dataDir, 'postgres');
-  const id = backupId(new Date(deps.clock()));
+  const id = archive.nextId(new Date(deps.clock()));
   const recipients = keyring?.recipients ?? [];
   return archive.publish(id, async (draft) => {
     const files: PackedFile[] = [];

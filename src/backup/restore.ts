@@ -7,7 +7,16 @@ import { openStore } from '../db/store.ts';
 import { segmentBytes } from '../db/wal-names.ts';
 import { SallyportError } from '../errors.ts';
 import { wipe } from '../secret.ts';
-import { type Backup, damaged, databasePack, isInside, listBackups } from './archive.ts';
+import {
+  type Backup,
+  backupIds,
+  damaged,
+  databasePack,
+  isBackupId,
+  isInside,
+  readBackup,
+  startedAt,
+} from './archive.ts';
 import { afterFolder, partialEnding, readFollowed } from './follow.ts';
 import { cutJournal, type Cut } from './journal-cut.ts';
 import { journalFiles } from './journal-copy.ts';
@@ -114,24 +123,36 @@ function chooseBackup(from: string, at: Date | null): Backup {
       fix: 'Name the folder that bin/sallyport backup wrote to: --from DIR',
     });
   }
-  const single = path.basename(path.resolve(from)).startsWith('backup-');
-  const all = single
-    ? listBackups(path.dirname(path.resolve(from))).filter(
-        ({ id }) => id === path.basename(path.resolve(from)),
-      )
-    : listBackups(from);
-  const fitting = all.filter(
-    ({ manifest }) => at === null || Date.parse(manifest.finishedAt) <= at.getTime(),
-  );
-  const newest = fitting.at(-1);
-  if (newest !== undefined) return newest;
-  const oldest = all[0]?.manifest.finishedAt;
+  const dir = path.resolve(from);
+  if (isBackupId(path.basename(dir))) {
+    const named = readBackup(path.dirname(dir), path.basename(dir));
+    if (isFitting(named)) return named;
+    return noneFits(named);
+  }
+  let oldest: Backup | null = null;
+  for (const id of backupIds(dir).toReversed()) {
+    try {
+      oldest = readBackup(dir, id);
+    } catch (error) {
+      // A damaged one that may be what is wanted is not passed over in silence: an older one has less in it.
+      if (at === null || startedAt(id) <= at) throw error;
+      continue;
+    }
+    if (isFitting(oldest)) return oldest;
+  }
+  return noneFits(oldest);
+
+  function isFitting({ manifest }: Backup): boolean {
+    return at === null || Date.parse(manifest.finishedAt) <= at.getTime();
+  }
+}
+function noneFits(oldest: Backup | null): never {
   throw new SallyportError(
     'NOT_FOUND',
-    oldest === undefined
+    oldest === null
       ? 'There is no backup in that folder.'
-      : `No backup is that old: the first is of ${oldest}.`,
-    { fix: oldest === undefined ? 'Name another folder.' : 'Name that time or a later one.' },
+      : `No backup is that old: the first is of ${oldest.manifest.finishedAt}.`,
+    { fix: oldest === null ? 'Name another folder.' : 'Name that time or a later one.' },
   );
 }
 

@@ -48,7 +48,8 @@ export async function runSchedule(deps: ScheduleDeps): Promise<void> {
     const paths = { database: `${dataDir}/postgres`, journal: `${dataDir}/journal` };
     wal ??= await holdWal(maintenance, paths.database);
     newest ??= archive.list().at(-1);
-    const age = newest === undefined ? Infinity : clock() - Date.parse(newest.manifest.finishedAt);
+    // A clock that was set back makes one due, too.
+    const age = newest === undefined ? Infinity : Math.abs(clock() - Date.parse(newest.manifest.finishedAt));
     if (newest !== undefined)
       follower ??= await createFollower({ backup: newest, wal, journalDir: paths.journal });
     if (follower === null || age >= everyMs) {

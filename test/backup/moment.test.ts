@@ -2,22 +2,24 @@ import {
   chmodSync,
   chownSync,
   cpSync,
+  linkSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import t, { type Test } from 'tap';
 import { createApp, type App } from '../../src/app.ts';
-import { backupId, openArchive } from '../../src/backup/archive.ts';
+import { backupId, openArchive, readManifest } from '../../src/backup/archive.ts';
 import { takeBackup } from '../../src/backup/backup.ts';
 import { createFollower } from '../../src/backup/follow.ts';
-import { recordInStream } from '../../src/backup/journal-record.ts';
+import { giveToOwnerOf, recordInStream } from '../../src/backup/journal-record.ts';
 import { runSchedule, type ScheduleEvent } from '../../src/backup/schedule.ts';
 import { readConfig, type Config } from '../../src/config.ts';
 import { maintenanceOf, runningDatabase } from '../../src/db/embedded-running.ts';
@@ -247,11 +249,14 @@ t.test('a moment between two acts comes back, with a journal that fits it and sa
 t.test('what breaks off is no backup, and older ones go when they are too many', async (t) => {
   const dir = path.join(top, 'others');
   // What a killed one leaves.
-  mkdirSync(path.join(dir, '.draft-killed', 'journal'), { recursive: true });
+  mkdirSync(path.join(dir, '.draft-backup-20260101T000000.000Z-aB3_xy', 'journal'), { recursive: true });
+  mkdirSync(path.join(dir, '.old-backup-20260101T000000.000Z'));
+  // What is somebody else's.
+  for (const name of ['.draft-letters', '.old-photos']) mkdirSync(path.join(dir, name));
   const archive = await openArchive(dir);
   t.same(
     readdirSync(dir).filter((name) => name.startsWith('.')),
-    [],
+    ['.draft-letters', '.old-photos'],
   );
   t.teardown(() => archive.close());
   const manifest = { finishedAt: '2026-01-01T00:00:00.000Z', files: [] } as never;
@@ -271,8 +276,10 @@ t.test('what breaks off is no backup, and older ones go when they are too many',
   );
   t.same(
     readdirSync(dir).filter((name) => !name.startsWith('backup')),
-    [],
+    ['.draft-letters', '.old-photos'],
   );
+  const next = archive.nextId(new Date(Date.UTC(2025, 0, 1)));
+  t.equal(next, backupId(new Date(Date.UTC(2026, 0, 3, 0, 0, 0, 1))), 'a clock set back makes no older one');
   const file = path.join(dir, ids[1] ?? '', 'manifest.json');
   const good = JSON.parse(readFileSync(file, 'utf8'));
   t.match(good, { format: 1, id: ids[1] });
@@ -285,8 +292,41 @@ t.test('what breaks off is no backup, and older ones go when they are too many',
     JSON.stringify({ ...good, files: null }),
   ]) {
     writeFileSync(file, text);
-    t.throws(() => archive.list(), { code: 'CONFLICT', message: /cannot be used/ });
+    t.throws(() => readManifest(path.dirname(file)), { code: 'CONFLICT', message: /cannot be used/ });
+    t.same(
+      archive.list().map(({ id }) => id),
+      ids.slice(2),
+      'it stands in nobody’s way',
+    );
   }
+  t.same(await archive.prune(1), []);
+  const safekeeping = createSafekeeping(configOf('elsewhere'), {
+    log,
+    metrics,
+    version: 'test',
+    withConnection: async () => Promise.reject(new Error('not asked for')),
+  });
+  const from = (name: string, at: Date | null = null) =>
+    safekeeping.restore({ from: path.join(dir, name), at, identities: null });
+  const whole = { message: /database\.tar\.zst does not unpack/ };
+  await t.rejects(from(ids[2] ?? ''), whole, 'one that is named is looked at alone');
+  await t.rejects(from('.'), whole, 'the newest is tried, whatever an older one is like');
+  rmSync(path.join(dir, ids[2] ?? ''), { recursive: true });
+  await t.rejects(from('.'), { message: new RegExp(`${ids[1]} cannot be used`), fix: /name another/ });
+});
+
+t.test('root gives away nothing that has another name elsewhere', async (t) => {
+  const owned = path.join(top, 'linked');
+  mkdirSync(path.join(owned, 'journal'), { recursive: true });
+  const elsewhere = path.join(top, 'shadow');
+  writeFileSync(elsewhere, 'of root');
+  linkSync(elsewhere, path.join(owned, 'journal', 'a.jsonl'));
+  symlinkSync(elsewhere, path.join(owned, 'journal', 'b.jsonl'));
+  const { uid } = statSync(elsewhere);
+  if (uid === 0) chownSync(owned, 1, 1);
+  giveToOwnerOf(owned, path.join(owned, 'journal'));
+  t.equal(statSync(elsewhere).uid, uid);
+  t.equal(statSync(path.join(owned, 'journal')).uid, statSync(owned).uid);
 });
 
 t.test('a record made by root in another user’s folder is that user’s to read', async (t) => {
