@@ -11,7 +11,7 @@ import { countSealed } from './vault/deployment.ts';
 import { createKekTroubles } from './vault/kek-troubles.ts';
 import { createKeyringFile, readKeyringFile } from './vault/keyring-file.ts';
 import { createKeyringHome, type KeyringHome } from './vault/keyring-home.ts';
-import { countByRootKey } from './vault/keyring-survey.ts';
+import { rootKeysInUse } from './vault/keyring-survey.ts';
 import { keyringText, readKeyringText, type RingKey } from './vault/keyring-text.ts';
 import { createKekRing, type KekRing, type KekServices } from './vault/keyring.ts';
 
@@ -67,8 +67,9 @@ export async function openRootKeys(
     },
   };
   const origin = file ?? environment;
+  const ring = createKekRing(keys, origin, services);
   return createKeyringHome({
-    ring: createKekRing(keys, origin, services),
+    ring,
     file,
     async prove(key, context) {
       const { close: _, ...shared } = services;
@@ -80,7 +81,7 @@ export async function openRootKeys(
       }
     },
     async inUse(ids) {
-      const uses = await countByRootKey(store);
+      const uses = await rootKeysInUse({ store, ring });
       return ids.filter((id) => uses.has(id));
     },
   });

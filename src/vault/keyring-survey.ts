@@ -56,6 +56,22 @@ export async function countByRootKey(store: Pick<Store, 'asSystem'>): Promise<Re
   return counts;
 }
 
+/** The root keys that anything is under, the canary included; asks no key service. */
+export async function rootKeysInUse({
+  store,
+  ring,
+}: {
+  readonly store: Pick<Store, 'asSystem'>;
+  readonly ring: KekRing;
+}): Promise<ReadonlySet<string>> {
+  const used = new Set((await countByRootKey(store)).keys());
+  const row = await store.asSystem((tx) =>
+    tx.selectFrom('deployment').select(['id', 'canary']).executeTakeFirst(),
+  );
+  const canary = row === undefined ? null : await findCanaryKey(ring, row);
+  return canary === null ? used : used.add(canary);
+}
+
 export function useOf(uses: ReadonlyMap<string, RootKeyUse>, id: string): RootKeyUse {
   return uses.get(id) ?? nothing;
 }
