@@ -20,12 +20,15 @@ export const compression = {
   params: { [constants.ZSTD_c_compressionLevel]: 3, [constants.ZSTD_c_checksumFlag]: 1 },
 };
 
-function counting(hash: Hash, count: (bytes: number) => void): Transform {
+function counting(hash: Hash, count: (bytes: number) => void, limit = Infinity): Transform {
+  let left = limit;
   return new Transform({
     transform(chunk: Buffer, _encoding, done) {
       hash.update(chunk);
       count(chunk.length);
-      done(null, chunk);
+      left -= chunk.length;
+      if (left < 0) done(new Error('it is longer than it may be'));
+      else done(null, chunk);
     },
   });
 }
@@ -57,14 +60,14 @@ export async function packFile(
   return { path: name, bytes, sha256: hash.digest('hex') };
 }
 
-/** Unpacks `from`/`name`.zst to `to`, durable. @returns what came out, to be compared. Rejects where it is damaged. */
-export async function unpackFile(from: string, name: string, to: string): Promise<PackedFile> {
+/** Unpacks `from`/`name`.zst to `to`, durable, `limit` bytes at most. @returns what came out, to be compared. Rejects where it is damaged. */
+export async function unpackFile(from: string, name: string, to: string, limit: number): Promise<PackedFile> {
   const hash = createHash('sha256');
   let bytes = 0;
   await pipeline(
     createReadStream(path.join(from, `${name}${packedEnding}`)),
     createZstdDecompress(),
-    counting(hash, (more) => (bytes += more)),
+    counting(hash, (more) => (bytes += more), limit),
     createWriteStream(to, { flags: 'w', mode: 0o600, flush: true }),
   );
   return { path: name, bytes, sha256: hash.digest('hex') };

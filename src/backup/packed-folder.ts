@@ -89,7 +89,7 @@ export function createFolderPack(file: string): FolderPack {
 
 export interface Unpacking {
   /** Relative path, checked to stay inside before anything is made. */
-  readonly isWanted: (name: string) => boolean;
+  readonly isWanted: (name: string, bytes: number | null) => boolean;
   readonly own: (file: string) => void;
 }
 
@@ -125,7 +125,8 @@ export async function unpackFolder(
       if (head.length < blockBytes) throw new Error('the pack ends too early');
       const entry = readTarHeader(head);
       if (entry === null) return;
-      if (!isWanted(entry.name)) throw new Error('it holds a file that the manifest does not name');
+      if (!isWanted(entry.name, entry.bytes))
+        throw new Error('it holds a file that the manifest does not name');
       const to = path.join(into, entry.name);
       if (entry.bytes === null) {
         await mkdir(to, { recursive: true, mode: 0o700 });

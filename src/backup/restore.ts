@@ -1,6 +1,7 @@
-import { chownSync, existsSync, readdirSync, statSync } from 'node:fs';
-import { chmod, copyFile, mkdir, readFile, rename, rm, truncate } from 'node:fs/promises';
+import { constants, createWriteStream, existsSync, lchownSync, readdirSync, statSync } from 'node:fs';
+import { chmod, mkdir, open, readFile, rename, rm, truncate } from 'node:fs/promises';
 import path from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { startRecovered } from '../db/embedded-recovery.ts';
 import { serverIds, type ServerIds } from '../db/embedded-ids.ts';
 import { openStore } from '../db/store.ts';
@@ -175,7 +176,10 @@ async function unpackDatabase({ folder, manifest }: Backup, into: string, ids: S
       .filter((file) => file.path.startsWith('database/'))
       .map((file) => [file.path.slice('database/'.length), file]),
   );
-  const found = await unpackFolder(path.join(folder, databasePack), into, { isWanted: isInside, own }).catch(
+  // Compared before anything is written: what the manifest does not name fills no disk.
+  const isWanted = (name: string, bytes: number | null): boolean =>
+    isInside(name) && (bytes === null || wanted.get(name)?.bytes === bytes);
+  const found = await unpackFolder(path.join(folder, databasePack), into, { isWanted, own }).catch(
     (error: Error) => {
       throw damaged(folder, `${databasePack} does not unpack (${error.message})`);
     },
@@ -199,11 +203,11 @@ async function unpackWal(backup: Backup, into: string, ids: ServerIds): Promise<
     const to = path.join(into, name.replace(partialEnding, ''));
     // The whole one stands before it, where the copier ended between writing one and deleting the other.
     if (name.endsWith(partialEnding) && names.includes(packed.replace(partialEnding, ''))) continue;
-    await unpackFile(from, name, to).catch((error: Error) => {
+    await unpackFile(from, name, to, segmentBytes).catch((error: Error) => {
       throw damaged(backup.folder, `after/wal/${packed} does not unpack (${error.message})`);
     });
     await truncate(to, segmentBytes);
-    if (ids !== null) chownSync(to, ids.uid, ids.gid);
+    if (ids !== null) lchownSync(to, ids.uid, ids.gid);
   }
 }
 
@@ -213,7 +217,7 @@ async function unpackJournal(backup: Backup, into: string): Promise<void> {
   for (const { path: name, sha256 } of backup.manifest.files) {
     if (!name.startsWith('journal/')) continue;
     const to = path.join(into, name.slice('journal/'.length));
-    await copyFile(path.join(backup.folder, name), to);
+    await copyPlain(backup, name, to);
     if ((await measureFile(to, name)).sha256 !== sha256)
       throw damaged(backup.folder, `${name} is not what was copied`);
   }
@@ -221,6 +225,22 @@ async function unpackJournal(backup: Backup, into: string): Promise<void> {
   for (const name of journalFiles(later)) {
     const have = statSync(path.join(into, name), { throwIfNoEntry: false });
     const { size } = statSync(path.join(later, name));
-    if (have === undefined || have.size < size) await copyFile(path.join(later, name), path.join(into, name));
+    if (have === undefined || have.size < size)
+      await copyPlain(backup, `after/journal/${name}`, path.join(into, name));
+  }
+}
+
+/** Whoever wrote the backup may have put a link there: what it points to, root would hand to the gateway's user. */
+async function copyPlain({ folder }: Backup, name: string, to: string): Promise<void> {
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  const source = await open(path.join(folder, name), flags).catch(() => null);
+  try {
+    if (source === null || !(await source.stat()).isFile()) throw damaged(folder, `${name} is no file`);
+    await pipeline(
+      source.createReadStream({ autoClose: false }),
+      createWriteStream(to, { mode: 0o600, flush: true }),
+    );
+  } finally {
+    await source?.close();
   }
 }

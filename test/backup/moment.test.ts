@@ -14,12 +14,14 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { zstdCompressSync } from 'node:zlib';
 import t, { type Test } from 'tap';
 import { createApp, type App } from '../../src/app.ts';
-import { backupId, openArchive, readManifest } from '../../src/backup/archive.ts';
+import { backupId, databasePack, openArchive, readManifest } from '../../src/backup/archive.ts';
 import { takeBackup } from '../../src/backup/backup.ts';
 import { createFollower } from '../../src/backup/follow.ts';
 import { giveToOwnerOf, recordInStream } from '../../src/backup/journal-record.ts';
+import { createFolderPack } from '../../src/backup/packed-folder.ts';
 import { runSchedule, type ScheduleEvent } from '../../src/backup/schedule.ts';
 import { readConfig, type Config } from '../../src/config.ts';
 import { maintenanceOf, runningDatabase } from '../../src/db/embedded-running.ts';
@@ -313,6 +315,41 @@ t.test('what breaks off is no backup, and older ones go when they are too many',
   await t.rejects(from('.'), whole, 'the newest is tried, whatever an older one is like');
   rmSync(path.join(dir, ids[2] ?? ''), { recursive: true });
   await t.rejects(from('.'), { message: new RegExp(`${ids[1]} cannot be used`), fix: /name another/ });
+});
+
+t.test('a backup that somebody made up fills no disk and fetches no file from elsewhere', async (t) => {
+  const dir = path.join(top, 'hostile', backupId(new Date(0)));
+  mkdirSync(path.join(dir, 'after', 'journal'), { recursive: true });
+  mkdirSync(path.join(dir, 'after', 'wal'));
+  const elsewhere = path.join(top, 'secret-of-root');
+  writeFileSync(elsewhere, 'not to be given away\n');
+  const segment = '00000001.node.boot.000000000000.jsonl';
+  symlinkSync(elsewhere, path.join(dir, 'after', 'journal', segment));
+  const write = async (files: object[]): Promise<void> => {
+    rmSync(path.join(dir, databasePack), { force: true });
+    const pack = createFolderPack(path.join(dir, databasePack));
+    await pack.addFolder('pg_wal');
+    for (const name of files.length === 0 ? [] : ['PG_VERSION']) await pack.addText('18\n'.repeat(9), name);
+    await pack.close();
+    const manifest = { format: 1, finishedAt: new Date(0).toISOString(), files };
+    writeFileSync(path.join(dir, 'manifest.json'), JSON.stringify(manifest));
+  };
+  const safekeeping = createSafekeeping(configOf('lured'), {
+    log,
+    metrics,
+    version: 'test',
+    withConnection: async () => Promise.reject(new Error('not asked for')),
+  });
+  const restored = () => safekeeping.restore({ from: dir, at: null, identities: null });
+  await write([{ path: 'database/PG_VERSION', bytes: 3, sha256: '' }]);
+  await t.rejects(restored(), { message: /holds a file that the manifest does not name/ });
+  await write([]);
+  await t.rejects(restored(), { message: /after\/journal\/.* is no file/ });
+  writeFileSync(path.join(dir, 'after', 'state.json'), '{"lsn":"0/1000000","at":"1970-01-01T00:00:00Z"}');
+  const bomb = path.join(dir, 'after', 'wal', `${'0'.repeat(23)}1.zst`);
+  writeFileSync(bomb, zstdCompressSync(Buffer.alloc(17 * 1024 * 1024)));
+  await t.rejects(restored(), { message: /does not unpack \(it is longer than it may be/ });
+  t.same(readdirSync(configOf('lured').dataDir), []);
 });
 
 t.test('root gives away nothing that has another name elsewhere', async (t) => {
