@@ -15,6 +15,8 @@ const settings = {
   max_connections: '40',
   shared_buffers: '64MB',
   max_wal_size: '256MB',
+  // A backup that hangs on its own disk must not fill this one: it loses its WAL, and begins anew.
+  max_slot_wal_keep_size: '4GB',
   fsync: 'on',
   jit: 'off',
   io_method: 'sync',

@@ -24,6 +24,7 @@ import { giveToOwnerOf, recordInStream } from '../../src/backup/journal-record.t
 import { createFolderPack } from '../../src/backup/packed-folder.ts';
 import { runSchedule, type ScheduleEvent } from '../../src/backup/schedule.ts';
 import { readConfig, type Config } from '../../src/config.ts';
+import { withClient } from '../../src/db/connection.ts';
 import { maintenanceOf, runningDatabase } from '../../src/db/embedded-running.ts';
 import { holdWal } from '../../src/db/embedded-wal.ts';
 import { openInstallation, type Installation } from '../../src/installation.ts';
@@ -168,6 +169,10 @@ t.test('a moment between two acts comes back, with a journal that fits it and sa
   });
   await steps.first();
   t.match(events, [{ kind: 'backup', pruned: [] }]);
+  const slots = await withClient(running() as never, (client) =>
+    client.query('select safe_wal_size > 0 as bounded from pg_replication_slots'),
+  );
+  t.same(slots.rows, [{ bounded: true }], 'a copier that hangs does not fill the database’s disk');
   await addUser(gateway, 'user 2');
   await steps.round();
   const [backup] = archive.list();
