@@ -80,17 +80,20 @@ for (const sdk of sdks) {
       const revocable = sdk.connect({ origin: gateway.origin, token: minted.token });
       const before = upstream.requests.length;
       let revokedAt = 0;
+      let revoking: Promise<unknown> | null = null;
       let thrown: unknown = null;
       try {
         for await (const piece of revocable.stream('hello')) {
-          if (piece === '') continue;
-          await gateway.api('DELETE', `/tokens/${minted.id}`);
+          if (piece === '' || revoking !== null) continue;
           revokedAt = performance.now();
+          // Not waited for: a web stream throws away what nobody has read when its connection ends.
+          revoking = gateway.api('DELETE', `/tokens/${minted.id}`);
         }
       } catch (error) {
         thrown = error;
       }
       t.ok(performance.now() - revokedAt < 1000, 'within a second');
+      await revoking;
       t.match(textOf(thrown), /The token was revoked/);
       await upstream.requests.at(-1)?.gone;
       t.equal(upstream.requests.length, before + 1);
