@@ -7,7 +7,7 @@ import { SallyportError } from '../errors.ts';
 import { baseUrls } from '../gateway/base-url.ts';
 import { guards } from '../gateway/own-headers.ts';
 import { wipe } from '../secret.ts';
-import { overwriteRequestBuffer } from './request-buffer.ts';
+import { requestBufferWiper } from './request-buffer.ts';
 
 export type EdgeRequest = FastifyRequest;
 
@@ -50,8 +50,9 @@ export async function createEdge({ serverOf, trustedProxies, plugins }: EdgeOpti
     for (let i = 0; i < guards.length; i += 2) reply.header(guards[i] as string, guards[i + 1]);
   });
   if (serverOf !== undefined) {
+    const wipeRequestBuffer = requestBufferWiper(app.server);
     app.addHook('onResponse', async (request) => {
-      if (request.routeOptions.config.takesValue === true) overwriteRequestBuffer(app.server);
+      if (request.routeOptions.config.takesValue === true) wipeRequestBuffer();
     });
   }
   for (const { plugin, prefix } of plugins)
