@@ -43,6 +43,7 @@ export function createNodeBeat(deps: {
   const { store, nodeId, bootId, version, state, onError } = deps;
   let timer: NodeJS.Timeout | null = null;
   let running: Promise<void> | null = null;
+  let waiting: Promise<void> | null = null;
 
   async function beat(): Promise<void> {
     const { rootKeys, activeRootKey } = await state();
@@ -57,11 +58,21 @@ export function createNodeBeat(deps: {
     });
   }
 
-  /** Asked for while one is under way: another one after it, which sees what has changed meanwhile. */
+  /** Asked for while one is under way: one more after it, which sees what has changed meanwhile; never a queue of them. */
   function next(): Promise<void> {
-    const mine = (running ?? Promise.resolve()).then(beat).catch(onError);
-    running = mine;
-    return mine;
+    if (running === null) {
+      running = beat()
+        .catch(onError)
+        .finally(() => {
+          running = null;
+        });
+      return running;
+    }
+    waiting ??= running.then(() => {
+      waiting = null;
+      return next();
+    });
+    return waiting;
   }
 
   return Object.freeze<NodeBeat>({
@@ -75,7 +86,7 @@ export function createNodeBeat(deps: {
       if (timer === null) return;
       clearInterval(timer);
       timer = null;
-      await running;
+      await (waiting ?? running);
       await store
         .asSystem((tx) =>
           tx.deleteFrom('nodes').where('node_id', '=', nodeId).where('boot_id', '=', bootId).execute(),

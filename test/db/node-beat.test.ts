@@ -100,3 +100,28 @@ t.test('a database that is away stops no node, and the row comes back with it', 
   await beat.stop();
   t.equal(errors.length, 3);
 });
+
+t.test('while one beat hangs the others do not queue up behind it', async (t) => {
+  const { store } = await testDatabase(t);
+  const gate = Promise.withResolvers<void>();
+  let asked = 0;
+  const beat = createNodeBeat({
+    store,
+    nodeId: 'node_a',
+    bootId: 'boot',
+    version: '1',
+    state: async () => {
+      asked += 1;
+      if (asked === 1) await gate.promise;
+      return { rootKeys: ['k1a'], activeRootKey: 'k1a' };
+    },
+    onError: (error) => t.fail(String(error)),
+  });
+  beat.start();
+  const waiting = Array.from({ length: 20 }, () => beat.now());
+  gate.resolve();
+  await Promise.all(waiting);
+  t.equal(asked, 2, 'the one that hung, and one that sees what has changed meanwhile');
+  await beat.stop();
+  t.strictSame(await readNodes(store), []);
+});
