@@ -59,7 +59,7 @@ export function createNodeBeat(deps: {
   }
 
   /** Asked for while one is under way: one more after it, which sees what has changed meanwhile; never a queue of them. */
-  function next(): Promise<void> {
+  function beatNext(): Promise<void> {
     if (running === null) {
       running = beat()
         .catch(onError)
@@ -70,7 +70,7 @@ export function createNodeBeat(deps: {
     }
     waiting ??= running.then(() => {
       waiting = null;
-      return next();
+      return beatNext();
     });
     return waiting;
   }
@@ -78,10 +78,10 @@ export function createNodeBeat(deps: {
   return Object.freeze<NodeBeat>({
     start() {
       if (timer !== null) return;
-      timer = setInterval(() => void next(), intervalMs).unref();
-      void next();
+      timer = setInterval(() => void beatNext(), intervalMs).unref();
+      void beatNext();
     },
-    now: async () => (timer === null ? undefined : next()),
+    now: async () => (timer === null ? undefined : beatNext()),
     async stop() {
       if (timer === null) return;
       clearInterval(timer);
