@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { constants, type Stats } from 'node:fs';
-import { link, open, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, link, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { SallyportError } from '../errors.ts';
 import { wipe } from '../secret.ts';
@@ -70,7 +70,7 @@ export async function createKeyringFile(
   // Written whole under another name first: a crash never leaves half a ring under the right one. link() overwrites nothing.
   const draft = `${path}.${randomBytes(6).toString('hex')}.draft`;
   try {
-    await writeDraft(draft, text, null);
+    await writeWhole(await open(draft, 'wx', 0o600), text, null);
     await link(draft, path);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? 'unknown error';
@@ -102,26 +102,25 @@ export async function editKeyringFile(
           fix: 'Its folder has to be writable for the gateway’s user; else edit the ring where it is kept.',
         }),
   );
-  await lock.close();
   try {
     const next = keyringText(work(await readKeyringFile(path)));
     readKeyringText(next, path);
-    await rm(draft);
-    await writeDraft(draft, next, await stat(path));
+    await writeWhole(lock, next, await stat(path));
     await rename(draft, path);
   } catch (error) {
+    // Not once it is renamed: what has the name by then is another edit's.
+    await rm(draft, { force: true });
     if (error instanceof SallyportError) throw error;
     refuse(path, `it cannot be written (${(error as NodeJS.ErrnoException).code ?? 'unknown error'})`);
   } finally {
-    await rm(draft, { force: true });
+    await lock.close();
   }
   await syncFolder(path);
   return readKeyringFile(path);
 }
 
-/** @param like  whose file it replaces: root may edit the ring of the user that the gateway runs as. */
-async function writeDraft(draft: string, text: string, like: Stats | null): Promise<void> {
-  const file = await open(draft, 'wx', 0o600);
+/** Into a new file, which is closed then. @param like  whose file it replaces: root may edit the ring of the user that the gateway runs as. */
+async function writeWhole(file: FileHandle, text: string, like: Stats | null): Promise<void> {
   const bytes = Buffer.from(text, 'utf8');
   try {
     // The umask takes bits from the mode of open(); chmod makes it exact.
