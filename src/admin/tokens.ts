@@ -10,6 +10,7 @@ import type { Caller } from './caller.ts';
 import { found, notFound } from './found.ts';
 import { createOnce, onceOf } from './idempotency.ts';
 import { isUsableBy } from './key-visibility.ts';
+import { demandOwnerFor } from './members.ts';
 import { readMaybeMoment } from './moment.ts';
 import { type List, type Page, placeOf, rowsToRead, toList } from './paging.ts';
 import { can, demand } from './permissions.ts';
@@ -127,7 +128,8 @@ export function createTokens({ store, act, vault, clock }: TokensDeps) {
           );
           if (row.revoked_at !== null) return row;
           // An admin who could take an owner's admin tokens away could lock him out.
-          if (row.kind === 'admin' && row.user_id !== caller.userId) await checkRank(tx, caller, row.user_id);
+          if (row.kind === 'admin' && row.user_id !== caller.userId)
+            await demandOwnerFor(tx, caller, row.user_id);
           return revokeRow(tx, vault, row, new Date(clock()));
         },
       );
@@ -199,18 +201,8 @@ async function checkUser(tx: Tx, caller: Caller, userId: string, kind: 'gateway'
     .where('id', '=', userId)
     .executeTakeFirst();
   found(user, 'user');
-  if (kind === 'admin') await checkRank(tx, caller, userId);
-}
-
-/** An admin token acts as its user: who may not make owners may not act as one. */
-async function checkRank(tx: Tx, caller: Caller, userId: string): Promise<void> {
-  const membership = await tx
-    .selectFrom('memberships')
-    .select('role')
-    .where('workspace_id', '=', caller.workspaceId)
-    .where('user_id', '=', userId)
-    .executeTakeFirst();
-  if (membership?.role === 'owner') demand(caller, 'owners:write');
+  // An admin token acts as its user: who may not make owners may not act as one.
+  if (kind === 'admin') await demandOwnerFor(tx, caller, userId);
 }
 
 /** A token may name only keys that its user could use anyway. */
