@@ -39,6 +39,7 @@ type Doomed = Pick<KeyRow, 'id' | 'user_id' | 'provider' | 'version'>;
 /** An id takes 39 bytes of a record, which has room for 256 KiB. */
 const mostNamed = 5000;
 const mostTries = 5;
+const recordsAtOnce = 500;
 
 /** Deletes many keys as a part of another act, and leaves a record of each. */
 export function createKeyShred({ store, act, journal }: ShredDeps) {
@@ -103,19 +104,22 @@ export function createKeyShred({ store, act, journal }: ShredDeps) {
   /** It is done already: were the journal's refusal told as an error, the caller would do it twice. The intent has the ids. */
   async function record(caller: Caller, gone: readonly Doomed[], receipt: string): Promise<void> {
     const actor = { type: caller.type, id: caller.id };
-    await Promise.allSettled(
-      gone.map(({ id, user_id, provider, version }) =>
-        journal.append('key.shred', {
-          workspaceId: caller.workspaceId,
-          actor,
-          keyId: id,
-          userId: user_id,
-          provider,
-          version,
-          act: receipt,
-        }),
-      ),
-    );
+    // So many at once: the journal's queue is bounded, and what does not fit into it is refused.
+    for (let at = 0; at < gone.length; at += recordsAtOnce) {
+      await Promise.allSettled(
+        gone.slice(at, at + recordsAtOnce).map(({ id, user_id, provider, version }) =>
+          journal.append('key.shred', {
+            workspaceId: caller.workspaceId,
+            actor,
+            keyId: id,
+            userId: user_id,
+            provider,
+            version,
+            act: receipt,
+          }),
+        ),
+      );
+    }
   }
 }
 
