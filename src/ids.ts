@@ -2,7 +2,19 @@ import { randomInt, randomUUID } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 
 /** Prefixes of resource ids (WIRE.md); `act`, `dep` and `node` stay inside, `ik` names an intake key. */
-export type IdPrefix = 'key' | 'tok' | 'usr' | 'ws' | 'call' | 'seal' | 'act' | 'dep' | 'node' | 'ik';
+export type IdPrefix =
+  | 'key'
+  | 'tok'
+  | 'usr'
+  | 'ws'
+  | 'call'
+  | 'seal'
+  | 'alias'
+  | 'price'
+  | 'act'
+  | 'dep'
+  | 'node'
+  | 'ik';
 
 /** `prefix_` + 32 hex digits of a UUIDv7 (RFC 9562, 5.7): ids sort by the time they were made. */
 export function newId(prefix: IdPrefix, now: number = Date.now()): string {

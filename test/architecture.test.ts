@@ -28,6 +28,7 @@ const bottom = new Set([
   'ids.ts',
   'secret.ts',
   'seal-text.ts',
+  'token-policy.ts',
 ]);
 
 /** One owner for each danger: package or builtin → files (by prefix) that may import it. */

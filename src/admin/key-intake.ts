@@ -228,6 +228,8 @@ export function createKeyIntake({ store, act, vault, places, clock }: KeyIntakeD
       value_set_at: now,
       expiry_warned_days: null,
       rotation_reminded_at: null,
+      weight: 1,
+      stream_usage: false,
       created_at: now,
       updated_at: now,
     };

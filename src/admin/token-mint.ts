@@ -1,5 +1,6 @@
 import type { Tx } from '../db/store.ts';
 import { mintToken, newId } from '../ids.ts';
+import { defaultPolicy, policyText, type TokenPolicy } from '../token-policy.ts';
 import { tokenMacFields } from '../vault/row-macs.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { TokenRow } from './token-view.ts';
@@ -15,6 +16,10 @@ export interface Grant {
   readonly keyIds: string[] | null;
   readonly requestsPerMinute: number;
   readonly concurrentCalls: number;
+  readonly endpoints: string[] | null;
+  readonly networks: string[] | null;
+  readonly tags: string[] | null;
+  readonly policy: TokenPolicy;
   readonly expiresAt: Date | null;
 }
 
@@ -24,7 +29,14 @@ export interface Minted {
   readonly text: string;
 }
 
-export const tokenDefaults = { requestsPerMinute: 600, concurrentCalls: 100 } as const;
+export const tokenDefaults = {
+  requestsPerMinute: 600,
+  concurrentCalls: 100,
+  endpoints: null,
+  networks: null,
+  tags: null,
+  policy: defaultPolicy,
+} as const;
 
 /** Makes a token and its row: a keyed verifier in place of the secret, and a MAC over what the row grants. */
 export async function mint(
@@ -46,6 +58,10 @@ export async function mint(
     key_ids: grant.keyIds,
     requests_per_minute: grant.requestsPerMinute,
     concurrent_calls: grant.concurrentCalls,
+    endpoints: grant.endpoints,
+    networks: grant.networks,
+    tags: grant.tags,
+    policy: policyText(grant.policy),
     expires_at: grant.expiresAt,
     revoked_at: null,
     last_used_at: null,

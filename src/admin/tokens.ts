@@ -187,6 +187,7 @@ function grantOf(
     providers: input.providers ?? null,
     models: input.models ?? null,
     keyIds: input.keyIds ?? null,
+    ...tokenDefaults,
     requestsPerMinute: input.requestsPerMinute ?? tokenDefaults.requestsPerMinute,
     concurrentCalls: input.concurrentCalls ?? tokenDefaults.concurrentCalls,
     expiresAt,

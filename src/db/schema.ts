@@ -55,6 +55,14 @@ export interface Schema {
     key_ids: string[] | null;
     requests_per_minute: number;
     concurrent_calls: number;
+    /** Operations that its calls may be, as patterns (`openai.chat`, `anthropic.*`); null: any. */
+    endpoints: string[] | null;
+    /** CIDRs that its calls may come from; null: anywhere. */
+    networks: string[] | null;
+    /** Labels for usage; null: none. */
+    tags: string[] | null;
+    /** JSON of a `TokenPolicy`, as text because the MAC covers it as it stands; null: what holds for all. */
+    policy: string | null;
     expires_at: MaybeTime;
     revoked_at: MaybeTime;
     last_used_at: MaybeTime;
@@ -98,6 +106,10 @@ export interface Schema {
     /** The nearest of 14, 3 and 1 days before the expiry that was warned of. */
     expiry_warned_days: number | null;
     rotation_reminded_at: MaybeTime;
+    /** Its part of the calls among usable keys of the same source and provider; 0: only when no other can. */
+    weight: Generated<number>;
+    /** For `custom`: `stream_options.include_usage` may be asked for. */
+    stream_usage: Generated<boolean>;
     created_at: Time;
     updated_at: Time;
   };
@@ -110,6 +122,29 @@ export interface Schema {
     public_key: Buffer;
     derivation: Json<SealDerivation | null>;
     /** HMAC over what the row says (vault/row-macs.ts). */
+    mac: Buffer;
+    created_at: Time;
+  };
+  /** A workspace's own name for a model. One `*` in `alias` stands for the one in `target`, which is `provider/model` or a bare name. */
+  model_aliases: {
+    id: string;
+    workspace_id: string;
+    alias: string;
+    target: string;
+    created_by: string;
+    mac: Buffer;
+    created_at: Time;
+  };
+  /** A workspace's own prices. `prices`: JSON as text, because the MAC covers it as it stands. */
+  price_overrides: {
+    id: string;
+    workspace_id: string;
+    provider: string;
+    /** A name, or a pattern with `*`. */
+    model: string;
+    prices: string;
+    effective_from: Date;
+    created_by: string;
     mac: Buffer;
     created_at: Time;
   };

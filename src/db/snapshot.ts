@@ -12,6 +12,8 @@ export const foundingTables = [
   'seals',
   'provider_keys',
   'provider_key_versions',
+  'model_aliases',
+  'price_overrides',
 ] as const;
 
 export type FoundingTable = (typeof foundingTables)[number];

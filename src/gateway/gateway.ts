@@ -11,7 +11,7 @@ import type { Callers } from './callers.ts';
 import type { Denials } from './denials.ts';
 import type { Ends } from './ends.ts';
 import type { LastUsed } from './last-used.ts';
-import type { Resolver } from './resolve.ts';
+import type { Resolver } from './model-choice.ts';
 import type { SealGate } from './seal-gate.ts';
 
 export interface GatewayDeps {

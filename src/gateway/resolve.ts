@@ -1,32 +1,9 @@
 import { SallyportError } from '../errors.ts';
-import type { Provider } from '../providers/provider.ts';
-import { scrub } from '../telemetry/scrub.ts';
-import type { BaseUrl, Place } from './base-url.ts';
 import { givenKey } from './given-key.ts';
 import { chooseKey } from './key-choice.ts';
+import { choose, quoted, type Question, type Resolver } from './model-choice.ts';
 import type { CallerSnapshot, KeySnapshot } from './snapshot.ts';
 import type { Target } from './target.ts';
-
-export interface Resolver {
-  readonly providers: ReadonlyMap<string, Provider>;
-  /** The origin in force for a known provider: canonical, or the operator's. */
-  readonly originOf: (provider: string) => string;
-  readonly isOperatorSet: (origin: string) => boolean;
-  readonly now: () => number;
-}
-
-export interface Question {
-  readonly place: Place;
-  readonly method: string;
-  /** As the client wrote it, or null where no body was read or none names one. */
-  readonly model: string | null;
-  /** `x-sallyport-provider`. */
-  readonly providerHint: string | null;
-  /** A body is being streamed through unread: its model is not known. */
-  readonly isOpaque: boolean;
-  /** The call brings its own provider key, which goes before any stored one. */
-  readonly isPassThrough: boolean;
-}
 
 /**
  * Decides where a call goes and whose key pays. Pure.
@@ -82,137 +59,6 @@ export function resolve(resolver: Resolver, caller: CallerSnapshot, question: Qu
     operation: provider.operation(method, upstream),
     upstreamModel: choice.upstreamModel,
   };
-}
-
-interface Choice {
-  readonly provider: Provider;
-  /** The provider's name, or a custom provider's own. */
-  readonly name: string;
-  readonly custom: boolean;
-  readonly model: string | null;
-  readonly upstreamModel: string | null;
-}
-
-function choose(resolver: Resolver, caller: CallerSnapshot, question: Question): Choice {
-  const { base } = question.place;
-  if (base.kind === 'native') return known(resolver, base.provider, question.model, null);
-  if (base.kind === 'custom') return custom(resolver, base.name, question.model, null);
-  if (question.model !== null) return byModel(resolver, caller, question.model, question.place);
-  return withoutModel(resolver, caller, question);
-}
-
-function known(resolver: Resolver, name: string, model: string | null, upstreamModel: string | null): Choice {
-  const provider = resolver.providers.get(name) as Provider;
-  return { provider, name, custom: false, model, upstreamModel };
-}
-
-function custom(
-  resolver: Resolver,
-  name: string,
-  model: string | null,
-  upstreamModel: string | null,
-): Choice {
-  const provider = resolver.providers.get('custom') as Provider;
-  return { provider, name, custom: true, model, upstreamModel };
-}
-
-/** Text before the first `/` is a provider or custom name if such exists, else the whole is a bare name (GATEWAY.md). */
-function byModel(resolver: Resolver, caller: CallerSnapshot, model: string, place: Place): Choice {
-  const slash = model.indexOf('/');
-  const first = slash > 0 ? model.slice(0, slash) : '';
-  const rest = model.slice(slash + 1);
-  if (first !== '' && rest !== '') {
-    if (caller.keys.some((key) => key.provider === 'custom' && key.name === first)) {
-      return custom(resolver, first, model, rest);
-    }
-    if (first !== 'custom' && resolver.providers.has(first))
-      return inDialect(known(resolver, first, model, rest), place.base);
-  }
-  for (const provider of resolver.providers.values()) {
-    if (provider.servesBareModel(model))
-      return inDialect(known(resolver, provider.name, model, null), place.base);
-  }
-  throw unknownModel(resolver, caller, model);
-}
-
-/** Says what this token may ask for on /v1, and nothing of what others may. */
-function unknownModel(resolver: Resolver, caller: CallerSnapshot, model: string): SallyportError {
-  const what = `No provider is known for the model ${quoted(model)}.`;
-  if (caller.models !== null) {
-    const choices = caller.models.join(', ') || 'no model';
-    return new SallyportError('MODEL_UNKNOWN', `${what} This token may use ${choices}.`, {
-      fix: 'Use a model that the token allows, or have the token changed.',
-    });
-  }
-  const isAllowed = (name: string): boolean => caller.providers?.includes(name) ?? true;
-  const customs = caller.keys.filter((key) => key.provider === 'custom').map((key) => key.name);
-  const known = [...resolver.providers.values()]
-    .filter(({ name, dialect }) => name !== 'custom' && dialect === 'openai')
-    .map(({ name }) => name);
-  const choices = [...new Set([...known, ...customs])].filter(isAllowed).map((name) => `${name}/…`);
-  if (choices.length === 0) {
-    return new SallyportError('MODEL_UNKNOWN', `${what} This token may use no provider that /v1 serves.`, {
-      fix: `Use the base URL of a provider that it allows: ${caller.providers?.join(', ') ?? ''}.`,
-    });
-  }
-  const bare = caller.providers === null ? ', or by a bare name such as gpt-4o or grok-4' : '';
-  return new SallyportError('MODEL_UNKNOWN', `${what} On /v1 name it as ${choices.join(', ')}${bare}.`, {
-    fix: 'Name the provider before the model.',
-  });
-}
-
-function inDialect(choice: Choice, base: BaseUrl): Choice {
-  if (choice.provider.dialect === base.dialect) return choice;
-  const url = choice.provider.name === 'google' ? '/google' : `/${choice.provider.name}`;
-  throw new SallyportError(
-    'MODEL_DIALECT',
-    `${quoted(choice.model ?? '')} is served by ${choice.provider.title}, in its own dialect.`,
-    {
-      fix: `Use its SDK with the base URL ${url} on this host.`,
-    },
-  );
-}
-
-function withoutModel(resolver: Resolver, caller: CallerSnapshot, question: Question): Choice {
-  const hint = question.providerHint;
-  if (hint !== null) {
-    if (hint !== 'custom' && resolver.providers.has(hint))
-      return inDialect(known(resolver, hint, null, null), question.place.base);
-    if (caller.keys.some((key) => key.provider === 'custom' && key.name === hint))
-      return custom(resolver, hint, null, null);
-    throw new SallyportError(
-      'REQUEST_INVALID',
-      `x-sallyport-provider names ${quoted(hint)}, which is neither a provider nor a custom name of yours.`,
-    );
-  }
-  if (question.isPassThrough) {
-    throw new SallyportError(
-      'REQUEST_INVALID',
-      'This call brings its own provider key and names no model, so that it does not say whose key that is.',
-      { fix: 'Say which provider in the header x-sallyport-provider, or use that provider’s own base URL.' },
-    );
-  }
-  const names = new Set<string>();
-  for (const key of caller.keys) {
-    if (key.purpose !== 'relay') continue;
-    const name = key.provider === 'custom' ? key.name : key.provider;
-    if (caller.keyIds?.includes(key.id) === false || caller.providers?.includes(name) === false) continue;
-    if (key.provider === 'custom' || resolver.providers.get(name)?.dialect === 'openai') names.add(name);
-  }
-  const [only] = names;
-  const name = names.has('openai') || only === undefined ? 'openai' : names.size === 1 ? only : null;
-  if (name === null) {
-    throw new SallyportError(
-      'REQUEST_INVALID',
-      `This call names no model, and you have keys of several providers: ${[...names].join(', ')}.`,
-      {
-        fix: 'Say which in the header x-sallyport-provider, or use that provider’s own base URL.',
-      },
-    );
-  }
-  return resolver.providers.has(name) && name !== 'custom'
-    ? known(resolver, name, null, null)
-    : custom(resolver, name, null, null);
 }
 
 /** Whoever says whose key it is does not have it sent to another: `openai/gpt-oss-120b` is Groq’s own name of a model too. */
@@ -279,9 +125,4 @@ export function matches(pattern: string, text: string): boolean {
 
 function joined(basePath: string, rest: string): string {
   return basePath === '/' ? rest : basePath + rest;
-}
-
-/** What a client wrote where a name belongs may be a key. */
-function quoted(text: string): string {
-  return JSON.stringify(scrub(text.length > 80 ? `${text.slice(0, 80)}…` : text));
 }

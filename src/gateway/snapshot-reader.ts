@@ -3,9 +3,10 @@ import type { Schema } from '../db/schema.ts';
 import type { Store, Tx } from '../db/store.ts';
 import { SallyportError } from '../errors.ts';
 import type { ParsedToken } from '../ids.ts';
-import { keyMacFields, sealMacFields, tokenMacFields } from '../vault/row-macs.ts';
+import { readPolicy } from '../token-policy.ts';
+import { aliasMacFields, keyMacFields, sealMacFields, tokenMacFields } from '../vault/row-macs.ts';
 import type { SealedKey, Vault } from '../vault/vault.ts';
-import type { CallerSnapshot, KeySnapshot } from './snapshot.ts';
+import type { CallerSnapshot, KeySnapshot, ModelAlias } from './snapshot.ts';
 
 type TokenRow = Selectable<Schema['tokens']>;
 type KeyRow = Selectable<Schema['provider_keys']>;
@@ -49,7 +50,13 @@ export function createSnapshotReader({ store, vault, onForgedRow }: SnapshotRead
       if (isGenuine) keys.push(keySnapshot(vault, row.user_id, key, seal));
       else onForgedRow('provider_keys', key.id);
     }
-    return callerSnapshot(row, keys);
+    const aliases: ModelAlias[] = [];
+    for (const alias of found.aliases) {
+      if (await vault.checkRowMac(alias.workspace_id, 'model_aliases', aliasMacFields(alias), alias.mac))
+        aliases.push({ alias: alias.alias, target: alias.target });
+      else onForgedRow('model_aliases', alias.id);
+    }
+    return callerSnapshot(row, keys, aliases);
   }
 
   /**
@@ -123,7 +130,13 @@ async function readWorkspace(tx: Tx, token: TokenRow) {
     rootKeyId: row.root_key_id,
     record: row.record,
   }));
-  return { workspaceKeys: sealedKeys, keys, seals };
+  const aliases = await tx
+    .selectFrom('model_aliases')
+    .selectAll()
+    .where('workspace_id', '=', token.workspace_id)
+    .orderBy('alias')
+    .execute();
+  return { workspaceKeys: sealedKeys, keys, seals, aliases };
 }
 
 function readSeals(tx: Tx, workspaceId: string, ids: readonly string[]): Promise<SealRow[]> {
@@ -171,6 +184,8 @@ function keySnapshot(
     version: row.version,
     fingerprint: row.fingerprint,
     purpose: row.purpose,
+    weight: row.weight,
+    asksStreamUsage: row.stream_usage,
     isActive: row.is_active,
     expiresAt: row.expires_at?.getTime() ?? null,
     sealed,
@@ -186,7 +201,7 @@ function byAge(a: KeySnapshot, b: KeySnapshot): number {
   return a.source === 'own' ? -isOlder : isOlder;
 }
 
-function callerSnapshot(row: TokenRow, keys: KeySnapshot[]): CallerSnapshot {
+function callerSnapshot(row: TokenRow, keys: KeySnapshot[], aliases: readonly ModelAlias[]): CallerSnapshot {
   return {
     tokenId: row.id,
     prefix: row.prefix,
@@ -197,6 +212,10 @@ function callerSnapshot(row: TokenRow, keys: KeySnapshot[]): CallerSnapshot {
     keyIds: row.key_ids,
     requestsPerMinute: row.requests_per_minute,
     concurrentCalls: row.concurrent_calls,
+    endpoints: row.endpoints,
+    networks: row.networks,
+    policy: readPolicy(row.policy),
+    aliases,
     expiresAt: row.expires_at?.getTime() ?? null,
     keys: keys.toSorted((a, b) => precedence[a.source] - precedence[b.source] || byAge(a, b)),
   };

@@ -1,3 +1,4 @@
+import type { TokenPolicy } from '../token-policy.ts';
 import type { KeySource } from './target.ts';
 import type { PreparedKey, SealedKey } from '../vault/vault.ts';
 
@@ -19,6 +20,10 @@ export interface KeySnapshot {
   readonly fingerprint: string | null;
   /** `usage`: has power over the account, and is never lent out for a call. */
   readonly purpose: 'relay' | 'usage';
+  /** Its part of the calls among usable keys of the same source and provider, 0 to 1000; 0: only when no other can. */
+  readonly weight: number;
+  /** For `custom`: its origin takes `stream_options.include_usage`. */
+  readonly asksStreamUsage: boolean;
   readonly isActive: boolean;
   /** ms since the epoch, or null. */
   readonly expiresAt: number | null;
@@ -30,6 +35,12 @@ export interface KeySnapshot {
    * @throws {SallyportError} SEAL_REQUIRED, SEAL_WRONG, KEY_INVALID, VAULT_SEALED.
    */
   prepare(seal: Uint8Array | null): Promise<PreparedKey>;
+}
+
+/** One `*` in `alias` stands for the one in `target`, which is written as on /v1. */
+export interface ModelAlias {
+  readonly alias: string;
+  readonly target: string;
 }
 
 /**
@@ -46,6 +57,13 @@ export interface CallerSnapshot {
   readonly keyIds: readonly string[] | null;
   readonly requestsPerMinute: number;
   readonly concurrentCalls: number;
+  /** Patterns of operations, or null. */
+  readonly endpoints: readonly string[] | null;
+  /** CIDRs, or null. */
+  readonly networks: readonly string[] | null;
+  readonly policy: TokenPolicy;
+  /** The workspace's own names for models. */
+  readonly aliases: readonly ModelAlias[];
   readonly expiresAt: number | null;
   /**
    * Usable keys: the caller's own first, the newest first of these; then shared, then managed, the oldest first: a new key that

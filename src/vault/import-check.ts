@@ -8,7 +8,7 @@ import { KekError } from './kek-provider.ts';
 import type { KekRing } from './keyring.ts';
 import { isSameMac, macOf, type MacField } from './mac.ts';
 import { kinds, openRecord, VaultError } from './record.ts';
-import { keyMacFields, sealMacFields, tokenMacFields } from './row-macs.ts';
+import { aliasMacFields, keyMacFields, priceMacFields, sealMacFields, tokenMacFields } from './row-macs.ts';
 import { subkey } from './subkey.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -98,6 +98,10 @@ export function createRowChecker(ring: KekRing, deploymentId: string): RowChecke
       checkMac(table, row, tokenMacFields(typed(row) as Parameters<typeof tokenMacFields>[0]));
     if (table === 'seals')
       checkMac(table, row, sealMacFields(typed(row) as Parameters<typeof sealMacFields>[0]));
+    if (table === 'model_aliases')
+      checkMac(table, row, aliasMacFields(typed(row) as Parameters<typeof aliasMacFields>[0]));
+    if (table === 'price_overrides')
+      checkMac(table, row, priceMacFields(typed(row) as Parameters<typeof priceMacFields>[0]));
     if (table === 'provider_keys') {
       checkMac(table, row, keyMacFields(typed(row) as Parameters<typeof keyMacFields>[0]));
       keys.set(textOf(row['id']), {

@@ -10,9 +10,11 @@ import type { MacField } from './mac.ts';
 type Token = Selectable<Schema['tokens']>;
 type Key = Selectable<Schema['provider_keys']>;
 type Seal = Selectable<Schema['seals']>;
+type Alias = Selectable<Schema['model_aliases']>;
+type Price = Selectable<Schema['price_overrides']>;
 
 export function tokenMacFields(
-  row: Omit<Token, 'name' | 'mac' | 'last_used_at' | 'created_at'>,
+  row: Omit<Token, 'name' | 'tags' | 'mac' | 'last_used_at' | 'created_at'>,
 ): readonly MacField[] {
   return [
     row.id,
@@ -28,6 +30,10 @@ export function tokenMacFields(
     row.concurrent_calls,
     time(row.expires_at),
     time(row.revoked_at),
+    // Only where they say something: tokens from before they existed keep their MAC. The word keeps one from passing for another.
+    ...(row.endpoints === null ? [] : ['endpoints', row.endpoints]),
+    ...(row.networks === null ? [] : ['networks', row.networks]),
+    ...(row.policy === null ? [] : ['policy', row.policy]),
   ];
 }
 
@@ -51,6 +57,8 @@ export function keyMacFields(
     | 'shared_with'
     | 'expires_at'
     | 'purpose'
+    | 'weight'
+    | 'stream_usage'
   >,
 ): readonly MacField[] {
   return [
@@ -73,6 +81,9 @@ export function keyMacFields(
     ...(row.provider === 'custom' ? [row.name] : []),
     // Only where it restricts: rows from before there were purposes keep their MAC.
     ...(row.purpose === 'relay' ? [] : [`purpose:${row.purpose}`]),
+    // Likewise: which of several keys pays, and what is spliced into a body.
+    ...(row.weight === 1 ? [] : [`weight:${row.weight}`]),
+    ...(row.stream_usage ? ['stream-usage'] : []),
   ];
 }
 
@@ -93,6 +104,15 @@ export function sealMacFields(row: Omit<Seal, 'name' | 'mac' | 'created_at'>): r
           row.derivation.parallelism,
         ]),
   ];
+}
+
+/** Whoever could exchange the target would have calls answered, and paid, elsewhere. */
+export function aliasMacFields(row: Omit<Alias, 'created_by' | 'mac' | 'created_at'>): readonly MacField[] {
+  return [row.id, row.workspace_id, row.alias, row.target];
+}
+
+export function priceMacFields(row: Omit<Price, 'created_by' | 'mac' | 'created_at'>): readonly MacField[] {
+  return [row.id, row.workspace_id, row.provider, row.model, row.prices, time(row.effective_from)];
 }
 
 /** Milliseconds, as the columns were written; microseconds set by hand in SQL are lost here and matter to nobody. */

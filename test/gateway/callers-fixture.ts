@@ -1,7 +1,8 @@
+import { defaultPolicy } from '../../src/token-policy.ts';
 import { newId } from '../../src/ids.ts';
 import type { CallerSnapshot, KeySnapshot } from '../../src/gateway/snapshot.ts';
 import { providers } from '../../src/providers/catalogue.ts';
-import type { Resolver } from '../../src/gateway/resolve.ts';
+import type { Resolver } from '../../src/gateway/model-choice.ts';
 
 /** Rows as the snapshot reader hands them on, with nothing sealed in them: what decides is pure and opens nothing. */
 export function keyOf(provider: string, more: Partial<KeySnapshot> = {}): KeySnapshot {
@@ -21,6 +22,8 @@ export function keyOf(provider: string, more: Partial<KeySnapshot> = {}): KeySna
     version: 1,
     fingerprint: 'f00d5ea1f00d5ea1',
     purpose: 'relay',
+    weight: 1,
+    asksStreamUsage: false,
     isActive: true,
     expiresAt: null,
     sealed: {
@@ -52,6 +55,10 @@ export function callerOf(keys: readonly KeySnapshot[], more: Partial<CallerSnaps
     keyIds: null,
     requestsPerMinute: 600,
     concurrentCalls: 100,
+    endpoints: null,
+    networks: null,
+    policy: defaultPolicy,
+    aliases: [],
     expiresAt: null,
     keys,
     ...more,

@@ -18,6 +18,9 @@ const token: Parameters<typeof tokenMacFields>[0] = {
   key_ids: null,
   requests_per_minute: 600,
   concurrent_calls: 100,
+  endpoints: null,
+  networks: null,
+  policy: null,
   expires_at: new Date(1_800_000_000_000),
   revoked_at: null,
 };
@@ -39,6 +42,8 @@ const providerKey: Parameters<typeof keyMacFields>[0] = {
   is_active: true,
   shared_with: null,
   purpose: 'relay',
+  weight: 1,
+  stream_usage: false,
   expires_at: null,
 };
 
@@ -56,13 +61,17 @@ t.test('a change of any column that grants something changes a token’s MAC', a
     key_ids: ['key_1'],
     requests_per_minute: 601,
     concurrent_calls: 101,
+    endpoints: [],
+    networks: [],
+    policy: '{}',
     expires_at: null,
     revoked_at: new Date(1),
   };
   for (const [name, value] of Object.entries(changes)) {
     t.notOk(isSameMac(macOf(key, tokenMacFields({ ...token, [name]: value })), mac), name);
   }
-  t.equal(Object.keys(changes).length, tokenMacFields(token).length);
+  // The three that older tokens lack stand in the list only where they say something, each after its name.
+  t.equal(Object.keys(changes).length, tokenMacFields(token).length + 3);
   t.ok(isSameMac(macOf(key, tokenMacFields({ ...token })), mac));
 });
 
@@ -84,13 +93,15 @@ t.test('a change of any column that grants something changes a provider key’s 
     is_active: false,
     shared_with: 'workspace',
     purpose: 'usage',
+    weight: 2,
+    stream_usage: true,
     expires_at: new Date(1),
   };
   for (const [name, value] of Object.entries(changes)) {
     t.notOk(isSameMac(macOf(key, keyMacFields({ ...providerKey, [name]: value })), mac), name);
   }
-  // The purpose is a field only where it is not `relay`.
-  t.equal(Object.keys(changes).length, keyMacFields(providerKey).length + 1);
+  // Purpose, weight and the option for usage are fields only where they differ from what keys had before.
+  t.equal(Object.keys(changes).length, keyMacFields(providerKey).length + 3);
   t.notOk(macOf(key, keyMacFields({ ...providerKey, shared_with: ['usr_2'] })).equals(mac));
 });
 
