@@ -1,7 +1,7 @@
 import { saysApiKeyInvalid } from './failure.ts';
 import { canonicalSegments } from './canonical-path.ts';
+import { customOperation, customUsageReader } from './custom-endpoints.ts';
 import { anyKey } from './key-shape.ts';
-import { openaiOperation, openaiUsageReader } from './openai-endpoints.ts';
 import { defineProvider } from './provider.ts';
 
 /** Names of collections that dialects keep in the account. */
@@ -32,7 +32,8 @@ const collections = new Set([
 
 /**
  * Any HTTP API with a key: vLLM, Ollama, Mistral, DeepSeek. Origin, base path and the header of the credential are the stored
- * key's; what is here holds where that says nothing. Its answers are read as OpenAI's, the dialect that most of them speak.
+ * key's; what is here holds where that says nothing. Its answers are read as OpenAI's, the dialect that most of them speak, unless the
+ * path is another's. Recipes: docs/providers.md.
  */
 export default defineProvider({
   name: 'custom',
@@ -47,10 +48,10 @@ export default defineProvider({
   forwards: ['anthropic-beta', 'anthropic-version', 'openai-beta', 'x-title', 'http-referer'],
   relays: ['openai-', 'anthropic-'],
   probe: { method: 'GET', path: '/v1/models' },
-  operation: openaiOperation,
+  operation: customOperation,
   servesBareModel: () => false,
   knownModels: [],
-  usageReader: openaiUsageReader,
+  usageReader: customUsageReader,
   // Old servers answer 400 to options that they don't know: the stored key's own setting decides.
   splicesStreamUsage: () => false,
   refusesKey: (status, body) => status === 400 && saysApiKeyInvalid(body),

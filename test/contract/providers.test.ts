@@ -9,6 +9,7 @@ import { recordedProviders, recordingsOf } from '../golden/recordings.ts';
 const parts = new Set([
   'canonical-path.ts',
   'catalogue.ts',
+  'custom-endpoints.ts',
   'failure.ts',
   'headers.ts',
   'key-shape.ts',
