@@ -14,7 +14,8 @@ import { requestHeaders } from './forwarded-headers.ts';
 import type { GatewayDeps } from './gateway.ts';
 import { decide, type Dispatch } from './decision.ts';
 import { ownHeaders } from './own-headers.ts';
-import { Relay, type RelayResult } from './relay.ts';
+import { Relay } from './relay.ts';
+import type { RelayResult } from './relay-result.ts';
 import { asRefusal, sendRefusal } from './refusal.ts';
 import { discardRest } from './request-rest.ts';
 import { settle } from './settlement.ts';
@@ -142,13 +143,15 @@ export class Call {
     while (begin !== null) {
       this.#attempt += 1;
       this.#begin = begin;
-      const result = await this.#attemptOnce(dispatch);
-      const repeats = result.isStale && isRepeatable && this.#attempt < maxAttempts && this.#ended === null;
+      let result = await this.#attemptOnce(dispatch);
+      const isStale = result.failure?.kind === 'stale_socket';
+      const repeats = isStale && isRepeatable && this.#attempt < maxAttempts && this.#ended === null;
       const nextStartedAtMs = now();
       // The next begin comes before this end: an attempt is final unless another one is on record.
       const next: Receipt | null = repeats
         ? await this.#beginUse(dispatch, this.#attempt + 1, nextStartedAtMs).catch(() => null)
         : null;
+      if (next === null && result.isHeld) result = (this.#relay as Relay).release();
       if (next === null && result.refusal !== null) this.#refuse(result.refusal);
       settle(this.#deps, {
         identity: dispatch.identity,

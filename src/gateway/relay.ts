@@ -1,12 +1,12 @@
-import type { ServerResponse } from 'node:http';
 import { hasEventFraming, renderStreamError } from '../dialects/error-answer.ts';
-import type { Dialect } from '../dialects/dialect.ts';
 import { createMeter, type Meter, type Reading } from '../dialects/meter.ts';
 import { createUsageHolder, type UsageHolder } from '../dialects/held-usage.ts';
 import type { EgressControl, EgressError, EgressHandler } from '../egress/egress.ts';
 import { SallyportError, type ErrorCode } from '../errors.ts';
+import { failureOfAnswer, failureOfError } from './attempt-failure.ts';
 import { answerHeaders, headerOf } from './forwarded-headers.ts';
-import type { Target } from './target.ts';
+import type { RelayOptions } from './relay-options.ts';
+import type { RelayResult } from './relay-result.ts';
 import { refusedKey, sentence } from './upstream-words.ts';
 import type { EndReason } from './use-record.ts';
 
@@ -14,35 +14,11 @@ const maxErrorBytes = 64 * 1024;
 /** For the error event of a broken stream to leave. */
 const lastWordMs = 2000;
 
-export interface RelayResult {
-  readonly outcome: 'ok' | ErrorCode;
-  readonly endReason: EndReason;
-  readonly upstreamRequestId: string | null;
-  /** ms since the epoch, or null where no byte came. */
-  readonly firstByteAt: number | null;
-  readonly responseBytes: number;
-  readonly reading: Reading | null;
-  /** The attempt failed in a way that may be repeated: a reused socket died before any answer byte, and the client has seen nothing. */
-  readonly isStale: boolean;
-  /** Where nothing has been answered yet: what to tell the client. */
-  readonly refusal: SallyportError | null;
-}
-
-export interface RelayOptions {
-  readonly target: Target;
-  readonly response: ServerResponse;
-  readonly method: string;
-  readonly requestId: string;
-  readonly dialect: Dialect;
-  /** Headers of ours that go with whatever comes, flat. */
-  readonly ownHeaders: () => string[];
-  /** The usage chunk was spliced in by us, and the client had not asked for it. */
-  readonly holdsUsage: boolean;
-  /** Of the body sent upstream: what an estimate goes by. */
-  readonly requestBytes: number;
-  /** How long a client may take nothing of what waits for it. */
-  readonly stalledMs: number;
-  readonly now: () => number;
+/** The provider's own error, whole, of which the client has heard nothing yet. */
+interface HeldAnswer {
+  readonly code: ErrorCode;
+  readonly body: Buffer;
+  readonly result: RelayResult;
 }
 
 /**
@@ -63,6 +39,7 @@ export class Relay implements EgressHandler {
   /** Error answers are read before anything is said, up to a bound: a 401 never reaches the client. */
   #errorBody: Buffer[] | null = null;
   #errorBytes = 0;
+  #held: HeldAnswer | null = null;
   #responseBytes = 0;
   #firstByteAt: number | null = null;
   #isEnded = false;
@@ -133,7 +110,7 @@ export class Relay implements EgressHandler {
     this.#settle({
       outcome: code,
       endReason: reason,
-      isStale: error.stale,
+      failure: failureOfError(error),
       refusal: new SallyportError(code, sentence(code, this.#options.target), { cause: error }),
     });
   }
@@ -202,27 +179,48 @@ export class Relay implements EgressHandler {
     });
   }
 
-  /** The provider's own error: relayed as it is, but for refusals of the stored key, which say nothing of it and are a 502. */
+  /**
+   * The provider's own error: relayed as it is, but for refusals of the stored key, which say nothing of it and are a 502. One after
+   * which another attempt may follow waits for the call's word; one too long to be held does not.
+   */
   #answerError(isWhole: boolean): void {
-    const { target, response } = this.#options;
+    const { target, now } = this.#options;
     const body = Buffer.concat(this.#errorBody ?? [], this.#errorBytes);
     this.#errorBody = null;
-    const code = target.provider.classify(this.#status, body) ?? 'UPSTREAM_REJECTED';
-    if (this.#status === 401 || this.#status === 403 || code === 'UPSTREAM_AUTH') {
-      this.#settle({
-        outcome: 'UPSTREAM_AUTH',
-        endReason: 'complete',
-        refusal: refusedKey(target, this.#status),
-      });
+    const given = target.provider.classify(this.#status, body) ?? 'UPSTREAM_REJECTED';
+    const code = this.#status === 401 || this.#status === 403 ? 'UPSTREAM_AUTH' : given;
+    const failure = failureOfAnswer(code, this.#status, this.#headers, now());
+    if (code === 'UPSTREAM_AUTH') {
+      const refusal = refusedKey(target, this.#status);
+      this.#settle({ outcome: code, endReason: 'complete', failure, refusal });
       this.#control?.abort();
       return;
     }
-    const headers = answerHeaders(target.provider, this.#headers, true);
-    response.writeHead(this.#status, [...headers, ...this.#options.ownHeaders(), 'x-sallyport-code', code]);
-    this.#write(body);
+    if (failure !== null && isWhole) {
+      const result = this.#settle({ outcome: code, endReason: 'complete', failure, isHeld: true });
+      this.#held = { code, body, result };
+      return;
+    }
+    this.#tellError(code, body);
     if (!isWhole) return;
     this.#end();
     this.#settle({ outcome: code, endReason: 'complete' });
+  }
+
+  #tellError(code: ErrorCode, body: Buffer): void {
+    const { target, response, ownHeaders } = this.#options;
+    const headers = answerHeaders(target.provider, this.#headers, true);
+    response.writeHead(this.#status, [...headers, ...ownHeaders(), 'x-sallyport-code', code]);
+    this.#write(body);
+  }
+
+  /** No other attempt follows: the client gets the provider's own error after all. Only after a result that `isHeld`. */
+  release(): RelayResult {
+    const { code, body, result } = this.#held as HeldAnswer;
+    this.#tellError(code, body);
+    this.#end();
+    clearTimeout(this.#stalled);
+    return { ...result, isHeld: false, responseBytes: this.#responseBytes };
   }
 
   /** The call is over with its last byte; whether the client takes it is his affair, for as long as any byte may wait for him. */
@@ -262,18 +260,21 @@ export class Relay implements EgressHandler {
     return this.#options.target.provider.classify(this.#status, Buffer.alloc(0)) ?? 'UPSTREAM_REJECTED';
   }
 
-  #settle(result: Pick<RelayResult, 'outcome' | 'endReason'> & Partial<RelayResult>): void {
+  #settle(result: Pick<RelayResult, 'outcome' | 'endReason'> & Partial<RelayResult>): RelayResult {
     this.#isEnded = true;
     clearTimeout(this.#stalled);
-    this.#finish({
+    const whole: RelayResult = {
       upstreamRequestId: this.#options.target.provider.upstreamRequestId(this.#headers),
       firstByteAt: this.#firstByteAt,
       responseBytes: this.#responseBytes,
       reading: null,
-      isStale: false,
+      failure: null,
+      isHeld: false,
       refusal: null,
       ...result,
-    });
+    };
+    this.#finish(whole);
+    return whole;
   }
 
   get upstreamRequestId(): string | null {

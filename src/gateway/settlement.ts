@@ -1,7 +1,7 @@
 import type { Receipt } from '../journal/journal.ts';
 import type { GatewayDeps } from './gateway.ts';
 import type { Body } from './incoming.ts';
-import type { RelayResult } from './relay.ts';
+import type { RelayResult } from './relay-result.ts';
 import { endFields, type UseIdentity } from './use-record.ts';
 
 export interface Settled {

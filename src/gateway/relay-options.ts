@@ -1,0 +1,21 @@
+import type { ServerResponse } from 'node:http';
+import type { Dialect } from '../dialects/dialect.ts';
+import type { Target } from './target.ts';
+
+/** What one attempt's answer is relayed with. */
+export interface RelayOptions {
+  readonly target: Target;
+  readonly response: ServerResponse;
+  readonly method: string;
+  readonly requestId: string;
+  readonly dialect: Dialect;
+  /** Headers of ours that go with whatever comes, flat. */
+  readonly ownHeaders: () => string[];
+  /** The usage chunk was spliced in by us, and the client had not asked for it. */
+  readonly holdsUsage: boolean;
+  /** Of the body sent upstream: what an estimate goes by. */
+  readonly requestBytes: number;
+  /** How long a client may take nothing of what waits for it. */
+  readonly stalledMs: number;
+  readonly now: () => number;
+}

@@ -1,0 +1,21 @@
+import type { Reading } from '../dialects/meter.ts';
+import type { ErrorCode, SallyportError } from '../errors.ts';
+import type { AttemptFailure } from './attempt-failure.ts';
+import type { EndReason } from './use-record.ts';
+
+/** How one attempt went. */
+export interface RelayResult {
+  readonly outcome: 'ok' | ErrorCode;
+  readonly endReason: EndReason;
+  readonly upstreamRequestId: string | null;
+  /** ms since the epoch, or null where no byte came. */
+  readonly firstByteAt: number | null;
+  readonly responseBytes: number;
+  readonly reading: Reading | null;
+  /** The client has been told nothing, and another attempt may follow; null where none may. */
+  readonly failure: AttemptFailure | null;
+  /** The provider's own error is held back until the call decides: `release` tells it. */
+  readonly isHeld: boolean;
+  /** Where nothing has been answered yet: what to tell the client. */
+  readonly refusal: SallyportError | null;
+}
