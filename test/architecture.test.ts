@@ -23,6 +23,7 @@ const bottom = new Set([
   'config.ts',
   'setting-kinds.ts',
   'setting-table.ts',
+  'name-pattern.ts',
   'near-name.ts',
   'errors.ts',
   'ids.ts',

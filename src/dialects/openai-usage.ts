@@ -31,7 +31,8 @@ export function readOpenaiUsage(usage: JsonObject): Usage | null {
   const output = isApart ? (visible ?? 0) + reasoning : visible;
   return {
     inputTokens: input,
-    cachedInputTokens: countAt(inputParts, 'cached_tokens') ?? countAt(usage, 'prompt_cache_hit_tokens', 'cached_tokens'),
+    cachedInputTokens:
+      countAt(inputParts, 'cached_tokens') ?? countAt(usage, 'prompt_cache_hit_tokens', 'cached_tokens'),
     cacheWriteInputTokens: countAt(inputParts, 'cache_write_tokens'),
     outputTokens: output ?? (total !== null && input !== null && total >= input ? total - input : null),
     reasoningTokens: reasoning,

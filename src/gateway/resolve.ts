@@ -1,4 +1,5 @@
 import { SallyportError } from '../errors.ts';
+import { matches } from '../name-pattern.ts';
 import { givenKey } from './given-key.ts';
 import { chooseKey } from './key-choice.ts';
 import { choose, quoted, type Question, type Resolver } from './model-choice.ts';
@@ -104,23 +105,6 @@ function checkToken(caller: CallerSnapshot, name: string, question: Question, mo
       `This token may use ${caller.models.join(', ') || 'no model'}; the call asked for ${quoted(model)}.`,
     );
   }
-}
-
-/** `*` stands for any run of characters; everything else for itself. Linear: no regular expression is made of a pattern. */
-export function matches(pattern: string, text: string): boolean {
-  const parts = pattern.split('*');
-  const first = parts[0] as string;
-  if (parts.length === 1) return pattern === text;
-  const last = parts.at(-1) as string;
-  if (text.length < first.length + last.length || !text.startsWith(first) || !text.endsWith(last))
-    return false;
-  let at = first.length;
-  for (const part of parts.slice(1, -1)) {
-    const found = text.indexOf(part, at);
-    if (found < 0 || found + part.length > text.length - last.length) return false;
-    at = found + part.length;
-  }
-  return true;
 }
 
 function joined(basePath: string, rest: string): string {

@@ -3,9 +3,10 @@ import t from 'tap';
 import { SallyportError } from '../../src/errors.ts';
 import { readPlace } from '../../src/gateway/base-url.ts';
 import type { Question } from '../../src/gateway/model-choice.ts';
-import { matches, resolve } from '../../src/gateway/resolve.ts';
+import { resolve } from '../../src/gateway/resolve.ts';
 import type { CallerSnapshot } from '../../src/gateway/snapshot.ts';
 import type { Target } from '../../src/gateway/target.ts';
+import { matches } from '../../src/name-pattern.ts';
 import { callerOf, keyOf, now, resolver } from './callers-fixture.ts';
 
 const all = ['openai', 'anthropic', 'google', 'groq', 'xai'].map((name) => keyOf(name));
