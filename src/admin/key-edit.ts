@@ -15,7 +15,14 @@ import {
   type SentProtection,
   withContent,
 } from './key-content.ts';
-import { checkCustomName, checkSamePurpose, checkShape, type Places, purposeOf } from './key-place.ts';
+import {
+  checkCustomName,
+  checkSamePurpose,
+  checkShape,
+  type Places,
+  purposeOf,
+  readStreamUsage,
+} from './key-place.ts';
 import { checkNotIn, demandGenuine, lockKey, macOfKey, shred } from './key-row.ts';
 import { claimCustomName } from './custom-name.ts';
 import { checkSharing, checkSharingIds } from './key-sharing.ts';
@@ -30,6 +37,8 @@ export interface KeyChange extends SentContent, SentProtection {
   readonly isActive?: boolean | undefined;
   readonly expiresAt?: string | null | undefined;
   readonly sharedWith?: Sharing | undefined;
+  readonly weight?: number | undefined;
+  readonly streamUsage?: boolean | undefined;
   readonly rotateAfterDays?: number | null | undefined;
   readonly force?: boolean | undefined;
 }
@@ -113,6 +122,8 @@ export function createKeyEdit({ act, vault, places, clock }: KeyEditDeps) {
       ...(change.sharedWith === undefined ? {} : { sharedWith: change.sharedWith }),
       ...(change.expiresAt === undefined ? {} : { expiresAt: iso(expiresAt) }),
       ...(change.rotateAfterDays === undefined ? {} : { rotateAfterDays: change.rotateAfterDays }),
+      ...(change.weight === undefined ? {} : { weight: change.weight }),
+      ...(change.streamUsage === undefined ? {} : { streamUsage: change.streamUsage }),
     };
     const { value } = await act(caller, 'key.update', fields, async (tx) => {
       const row = await lockKey(tx, caller, seen.id);
@@ -127,6 +138,8 @@ export function createKeyEdit({ act, vault, places, clock }: KeyEditDeps) {
         is_active: change.isActive ?? row.is_active,
         expires_at: change.expiresAt === undefined ? row.expires_at : expiresAt,
         shared_with: change.sharedWith === undefined ? row.shared_with : change.sharedWith,
+        weight: change.weight ?? row.weight,
+        stream_usage: readStreamUsage(row.provider, change.streamUsage ?? row.stream_usage),
         ...remindersOf(row, change, expiresAt),
       };
       const isMoved = edited.protection !== row.protection || edited.seal_id !== row.seal_id;
@@ -198,6 +211,8 @@ export function createKeyEdit({ act, vault, places, clock }: KeyEditDeps) {
         fingerprint: saved.fingerprint,
         auth_failed_at: saved.auth_failed_at,
         last_test: JSON.stringify(saved.last_test),
+        weight: saved.weight,
+        stream_usage: saved.stream_usage,
         rotate_after_days: saved.rotate_after_days,
         value_set_at: saved.value_set_at,
         expiry_warned_days: saved.expiry_warned_days,

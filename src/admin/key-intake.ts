@@ -30,6 +30,7 @@ import {
   purposeOf,
   readPlace,
   readProvider,
+  readStreamUsage,
 } from './key-place.ts';
 import { type KeyRow, type KeyView, type Sharing, viewKey } from './key-view.ts';
 import { invalid, readMaybeMoment } from './moment.ts';
@@ -41,6 +42,10 @@ export interface NewKey extends PlaceInput, SentContent, SentProtection {
   /** Left out: the caller's own user. */
   readonly userId?: string | undefined;
   readonly sharedWith?: Sharing | undefined;
+  /** 0 to 1000, 1 unless told: its part of the calls among keys that could all pay. */
+  readonly weight?: number | undefined;
+  /** For `custom`: its origin takes `stream_options.include_usage`. */
+  readonly streamUsage?: boolean | undefined;
   /** 180 days unless told; null: never. */
   readonly rotateAfterDays?: number | null | undefined;
   /** Stores a value of another shape than the provider's keys have. */
@@ -166,6 +171,8 @@ export function createKeyIntake({ store, act, vault, places, clock }: KeyIntakeD
       origins,
       operatorOrigin: operator_origin,
       sharedWith: draft.shared_with,
+      weight: draft.weight,
+      streamUsage: draft.stream_usage,
       ...(draft.seal_id === null ? {} : { sealId: draft.seal_id }),
       isForced,
       version: 1,
@@ -228,8 +235,8 @@ export function createKeyIntake({ store, act, vault, places, clock }: KeyIntakeD
       value_set_at: now,
       expiry_warned_days: null,
       rotation_reminded_at: null,
-      weight: 1,
-      stream_usage: false,
+      weight: input.weight ?? 1,
+      stream_usage: readStreamUsage(provider, input.streamUsage ?? false),
       created_at: now,
       updated_at: now,
     };

@@ -141,6 +141,12 @@ function readAuth(auth: string): Auth {
   );
 }
 
+/** Of a known provider the catalogue says which endpoints take the option. @throws {SallyportError} REQUEST_INVALID */
+export function readStreamUsage(provider: string, isAsked: boolean): boolean {
+  if (isAsked && provider !== 'custom') throw invalid('/streamUsage', 'is for provider custom only');
+  return isAsked;
+}
+
 /** `/`, or `/segments` without what a router could read otherwise than we do. */
 function readBasePath(path: string): string {
   const bare = path.replace(/\/$/, '');

@@ -47,6 +47,10 @@ export interface KeyView {
   readonly lastTest: KeyTest | null;
   /** `usage`: a key with power over the provider's account. It is kept for reports and never used for a call. */
   readonly purpose: 'relay' | 'usage';
+  /** 0 to 1000: its part of the calls among keys that could all pay; 0: only where no other can. */
+  readonly weight: number;
+  /** For `custom`: usage is asked for at the end of streams there. */
+  readonly streamUsage: boolean;
   /** Days after which a new value is asked for; null: never. */
   readonly rotateAfterDays: number | null;
   readonly rotationDueAt: string | null;
@@ -85,6 +89,8 @@ export function viewKey(
     lastUsedAt: iso(row.last_used_at),
     lastTest: row.last_test as KeyTest | null,
     purpose: row.purpose,
+    weight: row.weight,
+    streamUsage: row.stream_usage,
     rotateAfterDays: row.rotate_after_days,
     rotationDueAt: iso(rotationDueAt(row)),
     duplicates: duplicates.get(row.id) ?? [],

@@ -11,9 +11,11 @@ import { found, notFound } from './found.ts';
 import { createOnce, onceOf } from './idempotency.ts';
 import { isUsableBy } from './key-visibility.ts';
 import { demandOwnerFor } from './members.ts';
-import { readMaybeMoment } from './moment.ts';
+import { invalid, readMaybeMoment } from './moment.ts';
+import { readNetworks } from './network.ts';
 import { type List, type Page, placeOf, rowsToRead, toList } from './paging.ts';
 import { can, demand } from './permissions.ts';
+import { readSentPolicy, type SentPolicy } from './sent-policy.ts';
 import { insertToken, mint, tokenDefaults } from './token-mint.ts';
 import { type TokenRow, type TokenView, viewToken } from './token-view.ts';
 
@@ -28,6 +30,12 @@ export interface NewToken {
   readonly keyIds?: string[] | null | undefined;
   readonly requestsPerMinute?: number | undefined;
   readonly concurrentCalls?: number | undefined;
+  /** Patterns of operations: `openai.chat`, `google.*`. */
+  readonly endpoints?: string[] | null | undefined;
+  /** Addresses and CIDRs. */
+  readonly networks?: string[] | null | undefined;
+  readonly tags?: string[] | null | undefined;
+  readonly policy?: SentPolicy | null | undefined;
 }
 
 export interface TokenFilter extends Page {
@@ -61,7 +69,11 @@ export function createTokens({ store, act, vault, clock }: TokensDeps) {
       if (!isId('usr', userId) || (userId !== caller.userId && !can(caller.role, 'tokens:all')))
         throw notFound('user');
       const kind = input.kind ?? 'gateway';
-      if (kind === 'admin') demand(caller, 'tokens:admin');
+      if (kind === 'admin') {
+        demand(caller, 'tokens:admin');
+        refuseForAdmin(input);
+      }
+      const networks = readNetworks('/networks', input.networks ?? null);
       const expiresAt = readMaybeMoment('/expiresAt', input.expiresAt);
       return createOnce<{ token: TokenView; text: string | null }>(
         store,
@@ -70,7 +82,11 @@ export function createTokens({ store, act, vault, clock }: TokensDeps) {
         clock(),
         {
           create: async (remember) => {
-            const minted = await mint(vault, grantOf(caller, userId, kind, input, expiresAt), clock());
+            const minted = await mint(
+              vault,
+              grantOf(caller, userId, kind, { ...input, networks }, expiresAt),
+              clock(),
+            );
             await act(caller, 'token.create', { tokenId: minted.row.id, userId, kind }, async (tx) => {
               await checkUser(tx, caller, userId, kind);
               await checkKeys(tx, caller, userId, input.keyIds ?? []);
@@ -190,8 +206,20 @@ function grantOf(
     ...tokenDefaults,
     requestsPerMinute: input.requestsPerMinute ?? tokenDefaults.requestsPerMinute,
     concurrentCalls: input.concurrentCalls ?? tokenDefaults.concurrentCalls,
+    endpoints: input.endpoints ?? null,
+    networks: input.networks ?? null,
+    tags: input.tags ?? null,
+    policy: readSentPolicy(input.policy ?? {}),
     expiresAt,
   };
+}
+
+/** They are about calls, and an admin token makes none: what would be ignored is refused. */
+function refuseForAdmin(input: NewToken): void {
+  for (const member of ['endpoints', 'networks', 'policy'] as const) {
+    if (input[member] !== undefined && input[member] !== null)
+      throw invalid(`/${member}`, 'is for gateway tokens only');
+  }
 }
 
 async function checkUser(tx: Tx, caller: Caller, userId: string, kind: 'gateway' | 'admin'): Promise<void> {

@@ -3,6 +3,7 @@ import type { Command } from './command.ts';
 import { exits, usageError } from './failure.ts';
 import { intakeContent } from './key-content.ts';
 import { keyIdOf } from './named-id.ts';
+import { wholeNumber } from './option-values.ts';
 import { given, userId } from './people.ts';
 import { placeInForce, placeOf, sealedContent, sealHeaders } from './sealed-key.ts';
 import { readSecret } from './secret-input.ts';
@@ -34,6 +35,8 @@ const add: Command = {
     'base-path': { value: 'PATH', doc: 'where the OpenAI-like interface begins at that origin, such as /v1' },
     auth: { value: 'HOW', doc: 'bearer, header:NAME or none (no value is read)' },
     seal: { value: 'ID', doc: 'seal it to this seal here, before it leaves this program' },
+    weight: { value: 'N', doc: '0 to 1000: its part of the calls among your keys of one provider' },
+    'stream-usage': { value: null, doc: 'custom: the origin takes stream_options.include_usage' },
     expires: { value: 'TIME', doc: 'RFC 3339: 2027-12-31T23:59:59Z' },
     description: { value: 'TEXT', doc: 'what it is for' },
     force: { value: null, doc: 'store it though it has not the shape of this provider’s keys' },
@@ -72,6 +75,8 @@ const add: Command = {
         ...given('origins', origin === null ? null : [origin]),
         ...given('basePath', context.text('base-path')),
         ...given('auth', auth),
+        ...given('weight', wholeNumber(context, 'weight')),
+        ...given('streamUsage', context.has('stream-usage') ? true : null),
         ...given('expiresAt', context.text('expires')),
         ...given('description', context.text('description')),
         ...given('force', context.has('force') ? true : null),

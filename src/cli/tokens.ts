@@ -1,8 +1,10 @@
 import { isId } from '../ids.ts';
 import type { Command } from './command.ts';
-import { AnsweredError, exits, usageError } from './failure.ts';
+import { AnsweredError, exits } from './failure.ts';
+import { entriesOf, wholeNumber } from './option-values.ts';
 import { given, userId } from './people.ts';
 import { textTable } from './text-table.ts';
+import { policyOf, policyOptions } from './token-policy.ts';
 
 interface Token {
   readonly id: string;
@@ -27,24 +29,15 @@ const create: Command = {
     keys: { value: 'LIST', doc: 'only these key ids, separated by commas' },
     'requests-per-minute': { value: 'N', doc: 'at most so many calls a minute' },
     'concurrent-calls': { value: 'N', doc: 'at most so many calls at once' },
+    endpoints: {
+      value: 'LIST',
+      doc: 'only these operations, such as openai.chat,openai.embeddings or google.*',
+    },
+    networks: { value: 'LIST', doc: 'only from these addresses: 10.0.0.0/8,2001:db8::/32' },
+    tags: { value: 'LIST', doc: 'words to find its usage by' },
+    ...policyOptions,
   },
   async run(context) {
-    const entries = (name: string) =>
-      context
-        .text(name)
-        ?.split(',')
-        .map((entry) => entry.trim())
-        .filter(Boolean) ?? null;
-    const whole = (name: string) => {
-      const text = context.text(name);
-      if (text !== null && !/^\d{1,9}$/.test(text))
-        throw usageError(`--${name} must be a whole number.`, 'Give a number, such as 600.');
-      return text === null ? null : Number(text);
-    };
-    const limits = {
-      ...given('requestsPerMinute', whole('requests-per-minute')),
-      ...given('concurrentCalls', whole('concurrent-calls')),
-    };
     const api = await context.api();
     const user = context.text('user');
     const made = await api.call<{ id: string; token: string }>('POST', '/api/tokens', {
@@ -52,10 +45,15 @@ const create: Command = {
       kind: context.has('admin') ? 'admin' : 'gateway',
       ...given('userId', user === null ? null : await userId(api, user)),
       ...given('expiresAt', context.text('expires')),
-      ...given('providers', entries('providers')),
-      ...given('models', entries('models')),
-      ...given('keyIds', entries('keys')),
-      ...limits,
+      ...given('providers', entriesOf(context, 'providers')),
+      ...given('models', entriesOf(context, 'models')),
+      ...given('keyIds', entriesOf(context, 'keys')),
+      ...given('endpoints', entriesOf(context, 'endpoints')),
+      ...given('networks', entriesOf(context, 'networks')),
+      ...given('tags', entriesOf(context, 'tags')),
+      ...given('requestsPerMinute', wholeNumber(context, 'requests-per-minute')),
+      ...given('concurrentCalls', wholeNumber(context, 'concurrent-calls')),
+      ...given('policy', policyOf(context)),
     });
     context.print(
       { id: made.id, token: made.token },

@@ -3,6 +3,7 @@ import { askStreamUsage, renameModel, type RequestFields } from '../dialects/req
 import { splice } from '../dialects/top-level.ts';
 import { SallyportError } from '../errors.ts';
 import { isAdministrative } from '../providers/catalogue.ts';
+import { splicesOpenaiUsage } from '../providers/openai-endpoints.ts';
 import type { PreparedKey } from '../vault/vault.ts';
 import type { Place } from './base-url.ts';
 import type { BodyShare } from './body-budget.ts';
@@ -113,10 +114,18 @@ function prepareGiven(
 
 /** The body that goes upstream: the same bytes, apart from the model's name and the usage option where they are ours to change. */
 function spliced(body: Buffer, fields: RequestFields, target: Target): Pick<Dispatch, 'body' | 'holdsUsage'> {
-  const { provider, operation, upstreamModel } = target;
-  const asks = fields.isStream && provider.splicesStreamUsage(operation);
+  const { upstreamModel } = target;
+  const asks = fields.isStream && splicesUsage(target);
   const usage = asks ? askStreamUsage(body, fields) : null;
   const edits = usage === null ? [] : [usage];
   if (upstreamModel !== null) edits.push(renameModel(fields, upstreamModel));
   return { body: edits.length === 0 ? body : splice(body, edits), holdsUsage: usage !== null };
+}
+
+/** Old servers answer 400 to options that they don't know: at a custom origin the key that stands for it says whether it takes this one. */
+function splicesUsage({ provider, key, operation }: Target): boolean {
+  return (
+    provider.splicesStreamUsage(operation) ||
+    (provider.name === 'custom' && key.asksStreamUsage && splicesOpenaiUsage(operation))
+  );
 }

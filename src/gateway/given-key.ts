@@ -19,7 +19,7 @@ export function givenKey(provider: Provider, customKey: KeySnapshot | null): Giv
   } as const;
   if (customKey === null) {
     const { header, prefix } = provider.credential;
-    return { ...given, auth: prefix === '' ? `header:${header}` : 'bearer' };
+    return { ...given, auth: prefix === '' ? `header:${header}` : 'bearer', asksStreamUsage: false };
   }
   if (!customKey.isOperatorOrigin) {
     throw new SallyportError(
@@ -33,5 +33,5 @@ export function givenKey(provider: Provider, customKey: KeySnapshot | null): Giv
   if (customKey.auth === 'none') {
     throw new SallyportError('REQUEST_INVALID', `${customKey.name} takes no key: send the call without one.`);
   }
-  return { ...given, auth: customKey.auth };
+  return { ...given, auth: customKey.auth, asksStreamUsage: customKey.asksStreamUsage };
 }

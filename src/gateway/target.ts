@@ -12,6 +12,7 @@ export interface GivenKey {
   readonly protection: 'none';
   readonly isCallersOwn: true;
   readonly auth: 'bearer' | `header:${string}`;
+  readonly asksStreamUsage: boolean;
 }
 
 /** Where one call goes: decided before anything is opened. */

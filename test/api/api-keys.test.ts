@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream';
 import t from 'tap';
 import { SallyportError } from '../../src/errors.ts';
+import { keyMacFields } from '../../src/vault/row-macs.ts';
 import { newKey, startWorld } from './world.ts';
 
 const world = await startWorld(t, { allowOrigins: ['http://10.0.0.7:8000'] });
@@ -544,6 +545,39 @@ t.test(
     );
   },
 );
+
+t.test('a key says how much of the load it takes, and whether its origin is asked for usage', async (t) => {
+  const plain = await store('plain');
+  t.match(plain, { weight: 1, streamUsage: false });
+  const heavy = await store('heavy', { weight: 1000 });
+  t.equal(heavy['weight'], 1000);
+  const url = `/api/api-keys/${heavy.id}`;
+  const edited = await call(owner, 'PATCH', url, { weight: 0 });
+  t.match(edited.json, { weight: 0, version: 1 });
+  t.match((await call(owner, 'PUT', url, { name: 'light' })).json, { weight: 0, name: 'light' });
+  const isGenuine = async (id: string): Promise<boolean> => {
+    const row = await world.store.asSystem((tx) =>
+      tx.selectFrom('provider_keys').selectAll().where('id', '=', id).executeTakeFirstOrThrow(),
+    );
+    return world.vault.checkRowMac(row.workspace_id, 'provider_keys', keyMacFields(row), row.mac);
+  };
+  t.ok(await isGenuine(heavy.id), 'an edit writes the MAC anew');
+  await world.tamper('provider_keys', `update provider_keys set weight = 7 where id = '${heavy.id}'`);
+  t.notOk(await isGenuine(heavy.id), 'who writes weights into the database does not decide who pays');
+
+  const custom = { provider: 'custom', origins: ['http://10.0.0.7:8000'] };
+  const asked = await store('asked', { ...custom, streamUsage: true });
+  t.equal(asked['streamUsage'], true);
+  t.match((await call(owner, 'PATCH', `/api/api-keys/${asked.id}`, { streamUsage: false })).json, {
+    streamUsage: false,
+  });
+  t.ok(await isGenuine(asked.id));
+  const known = { name: 'x', provider: 'openai', value: newKey(), streamUsage: true };
+  t.match((await call(owner, 'POST', '/api/api-keys', known)).json, { code: 'REQUEST_INVALID' });
+  t.equal((await call(owner, 'PATCH', `/api/api-keys/${plain.id}`, { streamUsage: true })).status, 400);
+  for (const weight of [-1, 1001, 0.5, '1', null])
+    t.equal((await call(owner, 'PATCH', `/api/api-keys/${plain.id}`, { weight })).status, 400, `${weight}`);
+});
 
 t.test('faults of the gateway say nothing of themselves', (t) => {
   t.same(world.faults, []);

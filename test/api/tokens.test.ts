@@ -83,9 +83,108 @@ t.test('what a token may be given has bounds', async (t) => {
     { name: '' },
     { name: 'x'.repeat(201) },
     { workspaceId: 'ws_x' },
+    { endpoints: ['openai chat'] },
+    { endpoints: Array.from({ length: 101 }, (_, i) => `e${i}`) },
+    { networks: ['example.com'] },
+    { tags: ['two words'] },
+    { tags: Array.from({ length: 17 }, (_, i) => `t${i}`) },
+    { policy: { maxAttempts: 0 } },
+    { policy: { maxAttempts: 11 } },
+    { policy: { maxattempts: 2 } },
+    { policy: { retryStale: 'no' } },
+    { policy: { fallbackModels: Array.from({ length: 9 }, (_, i) => `m${i}`) } },
+    { policy: { fallbackModels: ['two words'] } },
+    { policy: { timeouts: { connectMs: 0 } } },
+    { policy: { timeouts: { totalMs: -1 } } },
+    { policy: { timeouts: { wholeMs: 5 } } },
+    { policy: { onDisconnect: { type: 'abort', maxSeconds: 5 } } },
+    { policy: { onDisconnect: { type: 'drain', maxSeconds: 601 } } },
+    { policy: { onDisconnect: { type: 'drain', maxBytes: 1e9 } } },
+    { policy: { onDisconnect: 'drain' } },
+    { kind: 'admin', networks: ['10.0.0.0/8'] },
+    { kind: 'admin', policy: {} },
+    { kind: 'admin', endpoints: ['openai.*'] },
   ]) {
     const answer = await call(owner, 'POST', '/api/tokens', { name: 'x', ...more });
     t.equal(answer.status, 400, JSON.stringify(more).slice(0, 60));
+  }
+});
+
+t.test('a token says whole what it may reach and how its calls are carried', async (t) => {
+  const plain = await call(owner, 'POST', '/api/tokens', { name: 'plain', policy: null });
+  const timeouts = {
+    connectMs: null,
+    firstByteMs: null,
+    betweenBytesMs: null,
+    totalMs: null,
+    writeIdleMs: null,
+  };
+  t.match(plain.json, { endpoints: null, networks: null, tags: null });
+  const usual = {
+    fallbackModels: [],
+    maxAttempts: 3,
+    retryStale: true,
+    timeouts,
+    onDisconnect: { type: 'abort' },
+  };
+  t.same(plain.json.policy, usual);
+  const made = await call(owner, 'POST', '/api/tokens', {
+    name: 'whole',
+    endpoints: ['openai.chat', 'google.*'],
+    networks: ['10.0.0.0/8', '192.0.2.7', '2001:DB8:0:0::/32', '2001:db8::/32', '::1'],
+    tags: ['team-a', 'batch'],
+    policy: {
+      maxAttempts: 5,
+      fallbackModels: ['groq/llama', 'fast'],
+      timeouts: { firstByteMs: 250, totalMs: 0, connectMs: null },
+      onDisconnect: { type: 'drain', maxSeconds: 30 },
+    },
+  });
+  t.match(made, {
+    status: 201,
+    json: {
+      endpoints: ['openai.chat', 'google.*'],
+      networks: ['10.0.0.0/8', '192.0.2.7/32', '2001:db8::/32', '::1/128'],
+      tags: ['team-a', 'batch'],
+    },
+  });
+  t.same(made.json.policy, {
+    fallbackModels: ['groq/llama', 'fast'],
+    maxAttempts: 5,
+    retryStale: true,
+    timeouts: { ...timeouts, firstByteMs: 250, totalMs: 0 },
+    onDisconnect: { type: 'drain', maxSeconds: 30, maxBytes: 10_000_000 },
+  });
+  const { token: _, ...rest } = made.json;
+  t.same((await call(owner, 'GET', `/api/tokens/${made.json.id}`)).json, rest);
+});
+
+t.test('a policy that was written round the gateway hides no other token', async (t) => {
+  const { id } = (await call(owner, 'POST', '/api/tokens', { name: 'broken' })).json;
+  await world.tamper('tokens', `update tokens set policy = '{' where id = '${id}'`);
+  t.equal((await call(owner, 'GET', '/api/tokens')).status, 200);
+  t.match((await call(owner, 'GET', `/api/tokens/${id}`)).json, { policy: { maxAttempts: 3 } });
+});
+
+t.test('networks are kept in one form, and what is none is refused by its place', async (t) => {
+  for (const network of [
+    '10.1.2.3/8',
+    '10.0.0.0/33',
+    '10.0.0.0/-1',
+    '10.0.0/8',
+    '010.0.0.0/8',
+    'fe80::1%eth0',
+    '::ffff:10.0.0.1',
+    '::ffff:0a00:1',
+    '2001:db8::1/32',
+    '2001:db8::/129',
+    '10.0.0.0/8/8',
+    ' 10.0.0.0/8',
+    '1.2.3.4@::1',
+  ]) {
+    const answer = await call(owner, 'POST', '/api/tokens', { name: 'x', networks: ['::1', network] });
+    t.equal(answer.status, 400, network);
+    t.match(answer.json.errors[0].path, /^\/networks\/1/, network);
   }
 });
 

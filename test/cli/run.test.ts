@@ -166,6 +166,44 @@ t.test('a key without a credential reads no value, and a custom one needs an ori
     basePath: '/v1',
     auth: 'none',
   });
+  t.match(await run([...argv, ...origin, '--weight', '0', '--stream-usage'], { env }), { exit: 0 });
+  t.match(JSON.parse(seen[1]?.body ?? ''), { weight: 0, streamUsage: true });
+});
+
+t.test('a token’s reach and policy are options with units', async (t) => {
+  const { seen, url } = await gateway(t, { 'POST /api/tokens': [201, { id: tokenId, token: 'spt_x' }] });
+  const env = { SALLYPORT_ADMIN_TOKEN: adminToken, SALLYPORT_URL: url };
+  const create = (more: string) => run(`tokens create --name app ${more}`.split(' '), { env });
+  const reach = '--endpoints openai.chat,google.* --networks 10.0.0.0/8,::1 --tags a,b';
+  const policy =
+    '--fallback-models groq/llama,fast --max-attempts 5 --no-retry-stale --timeouts connect=250ms,first-byte=30s,total=1h --on-disconnect drain:30s,10MiB';
+  t.match(await create(`${reach} ${policy}`), { exit: 0 });
+  t.same(JSON.parse(seen[0]?.body ?? ''), {
+    name: 'app',
+    kind: 'gateway',
+    endpoints: ['openai.chat', 'google.*'],
+    networks: ['10.0.0.0/8', '::1'],
+    tags: ['a', 'b'],
+    policy: {
+      fallbackModels: ['groq/llama', 'fast'],
+      maxAttempts: 5,
+      retryStale: false,
+      timeouts: { connectMs: 250, firstByteMs: 30_000, totalMs: 3_600_000 },
+      onDisconnect: { type: 'drain', maxSeconds: 30, maxBytes: 10_485_760 },
+    },
+  });
+  t.match(await create('--on-disconnect abort'), { exit: 0 });
+  t.same(JSON.parse(seen[1]?.body ?? '').policy, { onDisconnect: { type: 'abort' } });
+  for (const wrong of [
+    '--timeouts connect=5',
+    '--timeouts whole=5s',
+    '--timeouts constructor=5s',
+    '--on-disconnect drain:30s',
+    '--on-disconnect drain:1500ms,10MB',
+    '--on-disconnect keep',
+    '--max-attempts many',
+  ])
+    t.match(await create(wrong), { exit: 2 }, wrong);
 });
 
 t.test('lists are read to their last page and printed whole', async (t) => {

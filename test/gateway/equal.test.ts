@@ -12,7 +12,9 @@ const gateway = await startGateway(t, {
   upstreams: { openai: origin, anthropic: origin, google: origin, groq: origin, xai: origin },
 });
 for (const provider of ['openai', 'anthropic', 'google', 'groq', 'xai']) await gateway.addKey(provider, key);
-await gateway.addKey('custom', key, { name: 'local', origins: [origin], basePath: '/api/v1' });
+const custom = { origins: [origin], basePath: '/api/v1' };
+await gateway.addKey('custom', key, { name: 'local', ...custom });
+await gateway.addKey('custom', key, { name: 'counting', ...custom, streamUsage: true });
 
 /** What is about the answer, and neither about a connection nor about us. */
 const compared = new Set([
@@ -345,6 +347,24 @@ t.test('the usage of a stream is asked for, and what comes of it alone is held b
       t.equal(whole.through.body.toString(), bytes.toString(), 'whoever asks for it gets it');
       t.equal(whole.seen.body.toString(), asks.replace(`${provider}/m`, 'm'));
     }
+  }
+});
+
+t.test('a custom origin is asked for usage where its key says that it knows the option', async (t) => {
+  const events = [
+    '{"choices":[{"index":0,"delta":{"content":"hi"}}]}',
+    '{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}',
+    '[DONE]',
+  ];
+  for (const [name, path, isAsked] of [
+    ['counting', '/chat/completions', true],
+    ['counting', '/responses', false],
+    ['local', '/chat/completions', false],
+  ] as const) {
+    const body = `{"model":"${name}/m","stream":true}`;
+    const { through, seen } = await both('/v1', path, { body }, { events }, `/api/v1${path}`);
+    t.equal(seen.body.toString().includes('"include_usage":true'), isAsked, `${name} ${path}`);
+    t.equal(through.body.toString().includes('"usage"'), !isAsked, 'what came of it alone is held back');
   }
 });
 

@@ -41,6 +41,8 @@ export const KeyShape = Type.Object({
   lastUsedAt: maybe(Type.String()),
   lastTest: maybe(TestShape),
   purpose: Type.Enum(['relay', 'usage']),
+  weight: Type.Integer({ minimum: 0, maximum: 1000 }),
+  streamUsage: Type.Boolean(),
   rotateAfterDays: maybe(Type.Integer({ minimum: 1 })),
   rotationDueAt: maybe(Type.String()),
   duplicates: Type.Array(Type.String()),
@@ -69,6 +71,11 @@ const content = {
   sealId: Type.Optional(maybe(Id)),
 };
 
+/** How several keys share the load, and what may be spliced in. */
+const carrying = {
+  weight: Type.Optional(Type.Integer({ minimum: 0, maximum: 1000 })),
+  streamUsage: Type.Optional(Type.Boolean()),
+};
 const RotateAfterDays = Type.Integer({ minimum: 1, maximum: 3650 });
 
 /** The members of a new key but its value, which is cut out of the body as bytes before any schema sees it. */
@@ -84,6 +91,7 @@ export const NewKeyShape = strict({
   basePath: Type.Optional(Type.String({ maxLength: 300 })),
   auth: Type.Optional(Type.String({ minLength: 1, maxLength: 80 })),
   ...content,
+  ...carrying,
   rotateAfterDays: Type.Optional(maybe(RotateAfterDays)),
   force: Type.Optional(Type.Boolean()),
 });
@@ -95,6 +103,7 @@ export const KeyChangeShape = strict({
   expiresAt: Type.Optional(maybe(Moment)),
   sharedWith: Type.Optional(Sharing),
   ...content,
+  ...carrying,
   rotateAfterDays: Type.Optional(maybe(RotateAfterDays)),
   force: Type.Optional(Type.Boolean()),
 });

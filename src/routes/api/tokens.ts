@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import type { Tokens } from '../../admin/tokens.ts';
 import { idempotencyKeyOf } from './conditions.ts';
+import { Endpoints, Networks, PolicyShape, SentPolicyShape, Tags } from './policy-shapes.ts';
 import { answers, Id, listOf, maybe, Moment, Name, paging, Params, strict } from './shapes.ts';
 
 const Kind = Type.Enum(['gateway', 'admin']);
@@ -23,6 +24,10 @@ const members = {
   keyIds: maybe(Type.Array(Type.String())),
   requestsPerMinute: Type.Integer(),
   concurrentCalls: Type.Integer(),
+  endpoints: maybe(Type.Array(Type.String())),
+  networks: maybe(Type.Array(Type.String())),
+  tags: maybe(Type.Array(Type.String())),
+  policy: PolicyShape,
   status: Status,
   expiresAt: maybe(Type.String()),
   lastUsedAt: maybe(Type.String()),
@@ -44,6 +49,10 @@ const Body = strict({
   keyIds: Type.Optional(maybe(Names(64))),
   requestsPerMinute: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000 })),
   concurrentCalls: Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000 })),
+  endpoints: Type.Optional(maybe(Endpoints)),
+  networks: Type.Optional(maybe(Networks)),
+  tags: Type.Optional(maybe(Tags)),
+  policy: Type.Optional(maybe(SentPolicyShape)),
 });
 
 const Query = strict({ ...paging, userId: Type.Optional(Id), status: Type.Optional(Status) });
