@@ -14,6 +14,7 @@ const segmentsRefused = new Set([
   'client_secrets', // OpenAI's and xAI's ephemeral keys
   'reveal_token', // Anthropic's tunnels
   'rotate_token',
+  'rotate_secret', // OpenAI's webhooks
   'regenerate_signing_secret',
   'rotatesigningsecret',
 ]);
@@ -32,8 +33,12 @@ const refusedAt: Readonly<Record<string, readonly { readonly method?: string; re
     { path: 'projects' }, // roles of users and groups: /v1/projects/{id}/users/{id}/roles
     { path: 'fine_tuning/checkpoints/*/permissions' }, // takes an admin key
     { path: 'dashboard' }, // billing
+    { method: 'POST', path: 'webhook_endpoints' }, // as Google's below
   ],
-  anthropic: [{ path: 'compliance' }],
+  anthropic: [
+    { path: 'compliance' },
+    { path: 'environments/*/work/poll' }, // hands the worker his session's credential
+  ],
   // A new webhook is answered with its signing secret; reading one shows a part.
   google: [{ method: 'POST', path: 'webhooks' }],
 };

@@ -23,6 +23,7 @@ t.test('endpoints that hand out credentials are refused at every provider', asyn
     '/v1/oauth/token',
     '/v1/tunnels/t/reveal_token',
     '/v1beta/webhooks/w:rotateSigningSecret',
+    '/v1/webhook_endpoints/whe_1/rotate_secret',
   ];
   for (const each of providers.values()) {
     for (const path of refused) t.ok(each.isRefusedPath('POST', path), `${each.name} ${path}`);
@@ -40,7 +41,9 @@ t.test('what only one provider has is refused there, and is somebody’s path el
     ['openai', 'GET', '/dashboard/billing/usage'],
     ['openai', 'GET', '/v1/%70rojects/proj_1'],
     ['openai', 'GET', '/v1/files/..//projects/proj_1'],
+    ['openai', 'POST', '/v1/webhook_endpoints'],
     ['anthropic', 'GET', '/v1/compliance/activities'],
+    ['anthropic', 'GET', '/v1/environments/env_1/work/poll'],
     ['google', 'POST', '/v1beta/webhooks'],
   ];
   for (const [name, method, path] of cases) {
@@ -51,6 +54,8 @@ t.test('what only one provider has is refused there, and is somebody’s path el
   t.notOk(provider('openai').isRefusedPath('GET', '/v1/fine_tuning/checkpoints/c'));
   t.notOk(provider('openai').isRefusedPath('POST', '/v1/fine_tuning/jobs'));
   t.notOk(provider('google').isRefusedPath('GET', '/v1beta/webhooks/w'));
+  t.notOk(provider('openai').isRefusedPath('GET', '/v1/webhook_endpoints'));
+  t.notOk(provider('anthropic').isRefusedPath('GET', '/v1/environments/env_1/work/work_1'));
 });
 
 t.test('no spelling of a refused path gets through', async (t) => {
