@@ -87,6 +87,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     maxJsonBytes: config.maxJsonBytes,
     maxUploadBytes: config.maxUploadBytes,
     corsOrigins: config.corsOrigins,
+    upstreamTimeouts: config.upstreamTimeouts,
   });
 
   const isOperator = createIsOperator({ store });

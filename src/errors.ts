@@ -113,6 +113,12 @@ const rows = {
   RATE_LIMITED: row(429, true, 'Too many requests', 'Wait as long as retry-after says.'),
   BUDGET_EXHAUSTED: row(429, false, 'Budget used up', 'Wait for the next window or have the budget raised.'),
   CLIENT_CLOSED: row(499, false, 'The client went away', 'Only in the journal.'),
+  CLIENT_TOO_SLOW: row(
+    499,
+    false,
+    'The client took nothing for too long',
+    'Only in the journal; the limit is writeIdle.',
+  ),
   UPSTREAM_AUTH: row(
     502,
     false,
@@ -139,7 +145,31 @@ const rows = {
     'Check its status page and this host’s way out.',
   ),
   UPSTREAM_ERROR: row(502, true, 'The provider failed', 'Try again; its status page may say more.'),
-  UPSTREAM_TIMEOUT: row(504, true, 'The provider did not answer in time', 'Try again, or stream the answer.'),
+  UPSTREAM_TIMEOUT: row(504, true, 'The provider itself timed out', 'Try again, or stream the answer.'),
+  UPSTREAM_CONNECT_TIMEOUT: row(
+    504,
+    true,
+    'No connection to the provider in time',
+    'Check its status page and this host’s way out.',
+  ),
+  UPSTREAM_FIRST_BYTE_TIMEOUT: row(
+    504,
+    true,
+    'The provider did not begin to answer in time',
+    'Try again, or stream the answer; the limit is firstByte.',
+  ),
+  UPSTREAM_IDLE_TIMEOUT: row(
+    504,
+    true,
+    'The provider stopped in the middle of its answer',
+    'What came so far is not the whole answer; ask again. The limit is betweenBytes.',
+  ),
+  CALL_TIMEOUT: row(
+    504,
+    false,
+    'The call took longer than it may',
+    'Ask for less at once, or have the token’s total limit raised.',
+  ),
   UPSTREAM_STREAM_BROKEN: row(
     502,
     true,

@@ -171,6 +171,34 @@ export function sealSecret(): Kind<string> {
   };
 }
 
+const limitNames = ['connect', 'firstByte', 'betweenBytes', 'total', 'writeIdle'] as const;
+type SetLimits = Partial<Record<`${(typeof limitNames)[number]}Ms`, number>>;
+
+/** By provider and limit, in ms: `openai.firstByte=900s,custom.total=10m`. @param providers whose limits may be set */
+export function timeLimits(providers: readonly string[]): Kind<ReadonlyMap<string, SetLimits>> {
+  const units: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+  return {
+    type: '`provider.limit=time`, several separated by commas',
+    parse(value) {
+      const found = new Map<string, SetLimits>();
+      for (const entry of value.split(',').map((part) => part.trim())) {
+        if (entry === '') continue;
+        const [, provider = '', limit = '', digits = '', unit = ''] =
+          /^(\w+)\.(\w+)=(\d{1,8})(ms|s|m|h)$/.exec(entry) ?? fail('must be like openai.firstByte=900s');
+        const name = limitNames.find((each) => each === limit);
+        const ms = Number(digits) * (units[unit] ?? Number.NaN);
+        if (!providers.includes(provider)) fail(`must begin each limit with one of ${providers.join(', ')}`);
+        if (name === undefined) fail(`must name limits of ${limitNames.join(', ')}`);
+        if (!(ms <= 24 * 3_600_000)) fail('must give times up to 24h; 0s is no limit');
+        const known = found.get(provider) ?? {};
+        if (known[`${name}Ms`] !== undefined) fail('must give each limit once');
+        found.set(provider, { ...known, [`${name}Ms`]: ms });
+      }
+      return found;
+    },
+  };
+}
+
 function fail(reason: string): never {
   throw new Error(reason);
 }

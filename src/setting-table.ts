@@ -16,6 +16,7 @@ import {
   sealSecret,
   size,
   text,
+  timeLimits,
   token,
   whole,
 } from './setting-kinds.ts';
@@ -164,6 +165,12 @@ export const table = {
     size(KiB, 64 * GiB),
     '512MiB',
     'Largest multipart or binary body.',
+  ),
+  upstreamTimeouts: setting(
+    'UPSTREAM_TIMEOUTS',
+    timeLimits(['openai', 'anthropic', 'google', 'groq', 'xai', 'custom']),
+    '',
+    'Time limits in place of the built-in ones, by provider: `connect`, `firstByte`, `betweenBytes`, `total`, `writeIdle`, as in `openai.firstByte=900s,custom.total=10m`; `0s` is none. A token may have its own.',
   ),
   trustedProxies: setting(
     'TRUSTED_PROXIES',

@@ -79,6 +79,14 @@ t.test(
       JOURNAL_MAX_BYTES: ['1', '10GB', '-1'],
       AUTH_STALE_SECONDS: ['1.5', '86401'],
       MAX_JSON_BYTES: ['0', '2GiB'],
+      UPSTREAM_TIMEOUTS: [
+        'groq.firstByte',
+        'openai.first=1s',
+        'mistral.total=1s',
+        'openai.total=1d',
+        'openai.total=25h',
+        'openai.total=1s,openai.total=2s',
+      ],
       TRUSTED_PROXIES: ['10.0.0.0/33', 'proxy.example', '10.0.0.0/8/8', '::1/129', '0.0.0.0/0', '::/0'],
       ALLOW_PLAIN_HTTP: ['yes', '1', 'TRUE'],
       CORS_ORIGINS: ['*', 'null'],
@@ -154,4 +162,15 @@ t.test('a file of root keys that others may read is refused', async (t) => {
     t.match(refusal({ SALLYPORT_KEYRING_FILE: file }), /others may read.*chmod 600/, mode.toString(8));
   }
   t.match(refusal({ SALLYPORT_KEYRING_FILE: join(dir, 'none') }), /cannot be read \(ENOENT\)/);
+});
+
+t.test('time limits are read by provider, in the unit that they are written in', async (t) => {
+  const { upstreamTimeouts } = readConfig({
+    UPSTREAM_TIMEOUTS: 'openai.firstByte=900s, custom.total=10m,openai.connect=250ms,custom.betweenBytes=0s',
+  });
+  t.same(Object.fromEntries(upstreamTimeouts), {
+    openai: { firstByteMs: 900_000, connectMs: 250 },
+    custom: { totalMs: 600_000, betweenBytesMs: 0 },
+  });
+  t.equal(readConfig({}).upstreamTimeouts.size, 0);
 });

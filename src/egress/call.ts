@@ -83,7 +83,7 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
     if (connectMs === 0 || this.#connectTimer !== undefined || this.#isOver) return;
     this.#connectTimer = setTimeout(() => {
       this.fail(
-        new EgressError('UPSTREAM_UNREACHABLE', `No connection to the provider within ${connectMs} ms.`),
+        new EgressError('UPSTREAM_CONNECT_TIMEOUT', `No connection to the provider within ${connectMs} ms.`),
       );
     }, connectMs);
   }

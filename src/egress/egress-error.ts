@@ -2,7 +2,9 @@ import { SallyportError } from '../errors.ts';
 
 export type EgressCode =
   | 'UPSTREAM_UNREACHABLE'
-  | 'UPSTREAM_TIMEOUT'
+  | 'UPSTREAM_CONNECT_TIMEOUT'
+  | 'UPSTREAM_FIRST_BYTE_TIMEOUT'
+  | 'UPSTREAM_IDLE_TIMEOUT'
   | 'UPSTREAM_ERROR'
   | 'EGRESS_REFUSED'
   | 'KEY_ORIGIN'
@@ -35,7 +37,11 @@ export class EgressError extends Error {
 
 /** Of undici and of the socket: the connection went away (GATEWAY.md, "Stale keep-alive sockets"). */
 const lostConnection = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE']);
-const timeouts = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT']);
+const timeouts: Readonly<Record<string, readonly [code: EgressCode, message: string]>> = {
+  UND_ERR_CONNECT_TIMEOUT: ['UPSTREAM_CONNECT_TIMEOUT', 'No connection to the provider in time'],
+  UND_ERR_HEADERS_TIMEOUT: ['UPSTREAM_FIRST_BYTE_TIMEOUT', 'The provider did not begin to answer in time'],
+  UND_ERR_BODY_TIMEOUT: ['UPSTREAM_IDLE_TIMEOUT', 'The provider stopped in the middle of its answer'],
+};
 /** undici would not send it as it is: a bad path, method, header name, header value or length. */
 const unsendable = new Set([
   'UND_ERR_INVALID_ARG',
@@ -71,8 +77,8 @@ export function explain(error: unknown, call: CallState): EgressError {
       lostConnection.has(code),
   };
   const name = code === '' ? '' : ` (${code})`;
-  if (timeouts.has(code))
-    return new EgressError('UPSTREAM_TIMEOUT', `The provider did not answer in time${name}.`, reached, error);
+  const timeout = Object.hasOwn(timeouts, code) ? timeouts[code] : undefined;
+  if (timeout !== undefined) return new EgressError(timeout[0], `${timeout[1]}${name}.`, reached, error);
   if (code === 'UND_ERR_ABORTED') return new EgressError('ABORTED', 'The call was given up.', reached, error);
   if (!call.headWritten && unsendable.has(code))
     return new EgressError('EGRESS_REFUSED', `The request cannot be sent as it is${name}.`, reached, error);

@@ -56,7 +56,7 @@ export function createExchange({ dispatch }: Pick<Egress, 'dispatch'>): Exchange
     let status = 0;
     let bytes = 0;
     const timer = setTimeout(() => {
-      reject(new EgressError('UPSTREAM_TIMEOUT', 'The service did not answer in time.'));
+      reject(new EgressError('UPSTREAM_IDLE_TIMEOUT', 'The service did not answer in time.'));
       control?.abort();
     }, wholeMs);
     dispatch(

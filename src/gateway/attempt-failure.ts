@@ -29,6 +29,7 @@ export function failureOfError(error: EgressError): AttemptFailure | null {
 }
 
 function kindOfError({ code, reachedUpstream }: EgressError): FailureKind | null {
+  if (code === 'UPSTREAM_CONNECT_TIMEOUT') return 'unreachable';
   if (code === 'UPSTREAM_UNREACHABLE') return reachedUpstream ? 'broken' : 'unreachable';
   return code === 'UPSTREAM_ERROR' ? 'broken' : null;
 }

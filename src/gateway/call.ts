@@ -23,8 +23,6 @@ import type { CallerSnapshot } from './snapshot.ts';
 import type { Target } from './target.ts';
 import { beginFields } from './use-record.ts';
 
-/** Reasoning models think for minutes before their first byte; a stream may pause as long between two. */
-const timeouts = { connectMs: 5_000, headersMs: 600_000, bodyMs: 300_000 } as const;
 const maxAttempts = 3;
 
 /** One call, from the request's head to the last byte of its answer. It settles exactly once, whatever happens. */
@@ -179,7 +177,7 @@ export class Call {
     );
   }
 
-  #attemptOnce({ target, prepared, body, holdsUsage }: Dispatch): Promise<RelayResult> {
+  #attemptOnce({ target, limits, prepared, body, holdsUsage }: Dispatch): Promise<RelayResult> {
     const { egress, metrics, now } = this.#deps;
     const { provider } = target;
     const relay = new Relay({
@@ -191,7 +189,7 @@ export class Call {
       ownHeaders: () => this.#ownHeaders(),
       holdsUsage,
       requestBytes: Buffer.isBuffer(body) ? body.length : 0,
-      stalledMs: timeouts.bodyMs,
+      stalledMs: limits.writeIdleMs,
       now,
     });
     this.#relay = relay;
@@ -216,7 +214,11 @@ export class Call {
           }),
           body,
           credential: credentialOf(target, prepared, (ok) => metrics.keyOpened(provider.name, ok)),
-          timeouts,
+          timeouts: {
+            connectMs: limits.connectMs,
+            headersMs: limits.firstByteMs,
+            bodyMs: limits.betweenBytesMs,
+          },
         },
         relay,
       );

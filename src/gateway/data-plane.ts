@@ -20,6 +20,7 @@ import { createLastUsed } from './last-used.ts';
 import { createProbe, type ProbeResult } from './probe.ts';
 import { createSealGate } from './seal-gate.ts';
 import { createSnapshotReader } from './snapshot-reader.ts';
+import { createLimitsOf, type SetLimits } from './time-limits.ts';
 
 type KeyRow = Selectable<Schema['provider_keys']>;
 
@@ -41,6 +42,7 @@ export interface DataPlaneDeps {
   readonly maxJsonBytes: number;
   readonly maxUploadBytes: number;
   readonly corsOrigins: readonly string[];
+  readonly upstreamTimeouts: SetLimits;
 }
 
 /** The data plane as a whole: the gateway and what it keeps going beside the calls. */
@@ -93,6 +95,7 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
     ...deps,
     callers,
     resolver: { providers: deps.providers, originOf, isOperatorSet, now },
+    limitsOf: createLimitsOf(deps.upstreamTimeouts),
     sealGate: createSealGate(deps),
     prepareGiven: (given) => vault.prepareGiven(given),
     ends,

@@ -3,6 +3,7 @@ import { askStreamUsage, renameModel, type RequestFields } from '../dialects/req
 import { splice } from '../dialects/top-level.ts';
 import { SallyportError } from '../errors.ts';
 import { isAdministrative } from '../providers/catalogue.ts';
+import type { TimeLimits } from '../providers/time-limits.ts';
 import { splicesOpenaiUsage } from '../providers/openai-endpoints.ts';
 import type { PreparedKey } from '../vault/vault.ts';
 import type { Place } from './base-url.ts';
@@ -18,6 +19,7 @@ import { identityOf, type UseIdentity } from './use-record.ts';
 /** What goes out, decided and ready: the key's record is unwrapped, its payload closed. */
 export interface Dispatch {
   readonly target: Target;
+  readonly limits: TimeLimits;
   readonly prepared: PreparedKey;
   readonly identity: UseIdentity;
   readonly body: Body;
@@ -44,7 +46,7 @@ export interface Undecided {
 
 type Deps = Pick<
   GatewayDeps,
-  'journal' | 'resolver' | 'maxJsonBytes' | 'maxUploadBytes' | 'sealGate' | 'prepareGiven'
+  'journal' | 'limitsOf' | 'resolver' | 'maxJsonBytes' | 'maxUploadBytes' | 'sealGate' | 'prepareGiven'
 >;
 
 /**
@@ -77,17 +79,18 @@ export async function decide(deps: Deps, undecided: Undecided): Promise<Dispatch
   const sent =
     fields === null || !Buffer.isBuffer(body) ? { body, holdsUsage: false } : spliced(body, fields, target);
   const { key } = target;
+  const limits = deps.limitsOf(target, caller.policy.timeouts);
   if (key.source === 'pass-through') {
     const given = await prepareGiven(deps, target, caller, undecided.providerKey as Buffer);
     const identity = identityOf(id, caller, target, given.fingerprint, model, isStream);
-    return { target, prepared: given, identity, ...sent };
+    return { target, limits, prepared: given, identity, ...sent };
   }
   const { workspaceId, tokenId } = caller;
   const prepared = await (key.protection === 'standard'
     ? key.prepare(null)
     : deps.sealGate.prepare(key, undecided.seal, { workspaceId, tokenId, ip: undecided.clientAddress() }));
   const identity = identityOf(id, caller, target, key.fingerprint, model, isStream);
-  return { target, prepared, identity, ...sent };
+  return { target, limits, prepared, identity, ...sent };
 }
 
 function prepareGiven(

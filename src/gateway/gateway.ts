@@ -13,6 +13,7 @@ import type { Ends } from './ends.ts';
 import type { LastUsed } from './last-used.ts';
 import type { Resolver } from './model-choice.ts';
 import type { SealGate } from './seal-gate.ts';
+import type { LimitsOf } from './time-limits.ts';
 
 export interface GatewayDeps {
   readonly callers: Callers;
@@ -26,6 +27,7 @@ export interface GatewayDeps {
   readonly bodies: Pick<BodyBudget, 'share'>;
   readonly egress: Pick<Egress, 'dispatch' | 'hop'>;
   readonly limits: Limits;
+  readonly limitsOf: LimitsOf;
   readonly metrics: Metrics;
   readonly log: Log;
   readonly lastUsed: Pick<LastUsed, 'note'>;

@@ -99,10 +99,14 @@ export class Relay implements EgressHandler {
 
   onError(error: EgressError): void {
     if (this.#isEnded) return;
-    const reason: EndReason = error.code === 'UPSTREAM_TIMEOUT' ? 'timeout' : 'upstream_broken';
+    const isTimeout = error.code.endsWith('_TIMEOUT');
+    const reason: EndReason = isTimeout ? 'timeout' : 'upstream_broken';
     if (this.#options.response.headersSent) {
       const reading = this.#meter?.finish(false) ?? null;
-      return this.#break(reading, 'UPSTREAM_STREAM_BROKEN', reason, 'The provider’s answer broke off.');
+      const [outcome, message] = isTimeout
+        ? (['UPSTREAM_IDLE_TIMEOUT', sentence('UPSTREAM_IDLE_TIMEOUT', this.#options.target)] as const)
+        : (['UPSTREAM_STREAM_BROKEN', 'The provider’s answer broke off.'] as const);
+      return this.#break(reading, outcome, reason, message);
     }
     // A fault of our own on the way (a body past its bound) is told as what it is.
     if (error.cause instanceof SallyportError) return this.fail(error.cause);

@@ -19,7 +19,9 @@ export function refusedKey({ provider, key }: Target, status: number): Sallyport
 /** What became of the way to the provider, for whoever reads the answer. */
 export function sentence(code: ErrorCode, target: Target): string {
   const where = target.provider.title;
-  if (code === 'UPSTREAM_TIMEOUT') return `${where} did not answer in time.`;
+  if (code === 'UPSTREAM_CONNECT_TIMEOUT') return `No connection to ${where} at ${target.origin} in time.`;
+  if (code === 'UPSTREAM_FIRST_BYTE_TIMEOUT') return `${where} did not begin to answer in time.`;
+  if (code === 'UPSTREAM_IDLE_TIMEOUT') return `${where} stopped in the middle of its answer.`;
   if (code === 'UPSTREAM_UNREACHABLE') return `${where} could not be reached at ${target.origin}.`;
   if (code === 'EGRESS_REFUSED') return `${target.origin} is not an origin that calls may go to.`;
   if (code === 'KEY_ORIGIN') return `The key is not for ${target.origin}.`;

@@ -48,6 +48,7 @@ export default defineProvider({
     'claude-sonnet-4-5',
     'claude-haiku-4-5',
   ],
+  slow: new Set(['anthropic.messages', 'anthropic.complete']),
   usageReader: (name) => (name === 'anthropic.messages' ? anthropicReader : null),
   // Counts come unasked, in message_start and message_delta.
   splicesStreamUsage: () => false,

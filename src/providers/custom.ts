@@ -51,6 +51,8 @@ export default defineProvider({
   operation: customOperation,
   servesBareModel: () => false,
   knownModels: [],
+  // A model of one's own may be read from disk first.
+  slow: 'all',
   usageReader: customUsageReader,
   // Old servers answer 400 to options that they don't know: the stored key's own setting decides.
   splicesStreamUsage: () => false,

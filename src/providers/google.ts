@@ -2,7 +2,7 @@ import { googleReader } from '../dialects/google-usage.ts';
 import { endpointSegments } from './canonical-path.ts';
 import { saysApiKeyInvalid } from './failure.ts';
 import { keyStarting } from './key-shape.ts';
-import { openaiUsageReader, operationOf } from './openai-endpoints.ts';
+import { openaiUsageReader, operationOf, slowOpenaiOperations } from './openai-endpoints.ts';
 import { defineProvider } from './provider.ts';
 
 /** Actions on models (`models/NAME:verb`), lower case as canonical paths are. */
@@ -14,6 +14,14 @@ const actions: Readonly<Record<string, string>> = {
   counttokens: 'google.count_tokens',
   predict: 'google.predict',
 };
+
+/** Image and video models are asked by `predict` too. */
+const slow = new Set([
+  ...slowOpenaiOperations,
+  'google.generate_content',
+  'google.stream_generate_content',
+  'google.predict',
+]);
 
 const collections: Readonly<Record<string, string>> = {
   models: 'google.models',
@@ -70,6 +78,7 @@ export default defineProvider({
     'gemini-embedding-001',
     'text-embedding-004',
   ],
+  slow,
   usageReader: (name) => (metered.has(name) ? googleReader : openaiUsageReader(name)),
   splicesStreamUsage: () => false,
   refusesKey: (status, body) => status === 400 && saysApiKeyInvalid(body),

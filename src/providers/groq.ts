@@ -1,5 +1,10 @@
 import { keyStarting } from './key-shape.ts';
-import { isStatefulOpenaiPath, openaiOperation, openaiUsageReader } from './openai-endpoints.ts';
+import {
+  isStatefulOpenaiPath,
+  openaiOperation,
+  openaiUsageReader,
+  slowOpenaiOperations,
+} from './openai-endpoints.ts';
 import { defineProvider } from './provider.ts';
 
 /** Sources: console.groq.com/docs/openai (paths), /docs/errors and /docs/flex-processing (status 498). */
@@ -34,6 +39,7 @@ export default defineProvider({
     'whisper-large-v3-turbo',
   ],
   usageReader: openaiUsageReader,
+  slow: slowOpenaiOperations,
   // Counts come unasked, under `x_groq` in the last chunk.
   splicesStreamUsage: () => false,
   statuses: { 498: 'UPSTREAM_OVERLOADED' },

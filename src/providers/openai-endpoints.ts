@@ -61,6 +61,17 @@ const metered = new Set([
   'openai.transcriptions',
 ]);
 
+/** Of models that think, draw, or listen to hours of speech. */
+export const slowOpenaiOperations: ReadonlySet<string> = new Set([
+  'openai.chat',
+  'openai.completions',
+  'openai.responses',
+  'openai.images',
+  'openai.speech',
+  'openai.transcriptions',
+  'openai.translations',
+]);
+
 export function openaiOperation(_method: string, path: string): string {
   return operationOf(endpointSegments(path).join('/'));
 }

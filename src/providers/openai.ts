@@ -3,6 +3,7 @@ import {
   isStatefulOpenaiPath,
   openaiOperation,
   openaiUsageReader,
+  slowOpenaiOperations,
   splicesOpenaiUsage,
 } from './openai-endpoints.ts';
 import { defineProvider } from './provider.ts';
@@ -73,6 +74,7 @@ export default defineProvider({
     'dall-e-3',
   ],
   usageReader: openaiUsageReader,
+  slow: slowOpenaiOperations,
   splicesStreamUsage: splicesOpenaiUsage,
   isStatefulPath: isStatefulOpenaiPath,
 });

@@ -5,6 +5,7 @@ import { classifyStatus } from './failure.ts';
 import { isResponseHeader, requestHeaderNames, requestIdOf } from './headers.ts';
 import type { KeyShape } from './key-shape.ts';
 import { refusedPathsOf } from './refused-paths.ts';
+import { plainLimits, thinkingLimits, type TimeLimits } from './time-limits.ts';
 
 /** Everything that the gateway knows of one provider. Pure: nothing here connects, reads a clock or sees a key as text. */
 export interface Provider {
@@ -38,6 +39,8 @@ export interface Provider {
   readonly knownModels: ReadonlySet<string>;
   /** Null where an answer carries no token counts. */
   usageReader(operation: string): UsageReader | null;
+  /** What holds unless the operator or a token says otherwise; the same object for the same operation. */
+  timeLimits(operation: string): TimeLimits;
   /** Is `stream_options.include_usage` known to be accepted here? */
   splicesStreamUsage(operation: string): boolean;
   /** Null: relayed as it is. `body` at most 64 KiB, decoded. */
@@ -59,6 +62,7 @@ type Given =
   | 'isKeyRefusal'
   | 'isRefusedPath'
   | 'upstreamRequestId'
+  | 'timeLimits'
   | 'knownModels'
   | 'administrativeStarts';
 
@@ -71,6 +75,8 @@ export interface ProviderSpec extends Omit<Provider, Given> {
   /** Names or prefixes (ending with `-`) of answer headers besides the common ones. */
   readonly relays: readonly string[];
   readonly administrativeStarts?: readonly string[];
+  /** Operations whose answer may take minutes: of models that think, draw, or listen to hours of speech. */
+  readonly slow: ReadonlySet<string> | 'all';
   /** Statuses that mean something else here than in general. */
   readonly statuses?: Readonly<Record<number, ErrorCode>>;
   /** A refusal of the key that doesn't come as 401 or 403. */
@@ -78,7 +84,7 @@ export interface ProviderSpec extends Omit<Provider, Given> {
 }
 
 export function defineProvider(spec: ProviderSpec): Provider {
-  const { knownModels, forwards, forwardsWithOwnKey, relays, statuses, refusesKey, ...rest } = spec;
+  const { knownModels, forwards, forwardsWithOwnKey, relays, slow, statuses, refusesKey, ...rest } = spec;
   const isKeyRefusal = (status: number, body: Buffer): boolean =>
     status === 401 || status === 403 || (refusesKey?.(status, body) ?? false);
   return Object.freeze({
@@ -88,6 +94,7 @@ export function defineProvider(spec: ProviderSpec): Provider {
     requestHeaders: new Set([...requestHeaderNames, ...forwards]),
     ownKeyHeaders: new Set(forwardsWithOwnKey),
     responseHeaders: (name: string) => isResponseHeader(name, relays),
+    timeLimits: (operation: string) => (slow === 'all' || slow.has(operation) ? thinkingLimits : plainLimits),
     isKeyRefusal,
     classify: (status: number, body: Buffer) =>
       isKeyRefusal(status, body) ? 'UPSTREAM_AUTH' : (statuses?.[status] ?? classifyStatus(status)),

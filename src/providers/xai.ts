@@ -1,6 +1,11 @@
 import { errorObjects } from './failure.ts';
 import { keyStarting } from './key-shape.ts';
-import { isStatefulOpenaiPath, openaiOperation, openaiUsageReader } from './openai-endpoints.ts';
+import {
+  isStatefulOpenaiPath,
+  openaiOperation,
+  openaiUsageReader,
+  slowOpenaiOperations,
+} from './openai-endpoints.ts';
 import { defineProvider } from './provider.ts';
 
 /** Sources: docs.x.ai/developers/rest-api-reference (paths, `stream_options`), /developers/cost-tracking (`cost_in_usd_ticks`). */
@@ -34,6 +39,7 @@ export default defineProvider({
     'grok-2-image-1212',
   ],
   usageReader: openaiUsageReader,
+  slow: slowOpenaiOperations,
   splicesStreamUsage: (operation) => operation === 'openai.chat',
   refusesKey,
   isStatefulPath: isStatefulOpenaiPath,

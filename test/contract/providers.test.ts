@@ -14,6 +14,7 @@ const parts = new Set([
   'headers.ts',
   'key-shape.ts',
   'openai-endpoints.ts',
+  'time-limits.ts',
   'provider.ts',
   'refused-paths.ts',
 ]);

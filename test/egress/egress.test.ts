@@ -283,12 +283,12 @@ t.test('no connection in time, no head in time, no next byte in time', async (t)
     origin: 'http://slow.example.com',
     timeouts: { connectMs: 20, headersMs: 0, bodyMs: 0 },
   });
-  t.match(slow.error, { code: 'UPSTREAM_UNREACHABLE', reachedUpstream: false });
+  t.match(slow.error, { code: 'UPSTREAM_CONNECT_TIMEOUT', reachedUpstream: false });
   const timeouts = { connectMs: 1000, headersMs: 50, bodyMs: 50 };
   const head = await call(egress, { origin: silent.origin, timeouts });
-  t.match(head.error, { code: 'UPSTREAM_TIMEOUT', reachedUpstream: true, stale: false });
+  t.match(head.error, { code: 'UPSTREAM_FIRST_BYTE_TIMEOUT', reachedUpstream: true, stale: false });
   const body = await call(egress, { origin: silent.origin, timeouts });
-  t.match(body.error, { code: 'UPSTREAM_TIMEOUT', reachedUpstream: true, stale: false });
+  t.match(body.error, { code: 'UPSTREAM_IDLE_TIMEOUT', reachedUpstream: true, stale: false });
   t.equal(body.status, 200);
 });
 
