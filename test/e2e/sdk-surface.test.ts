@@ -6,7 +6,7 @@ import { providers } from '../../src/providers/catalogue.ts';
 import type { Provider } from '../../src/providers/provider.ts';
 import { startGateway } from '../support/gateway.ts';
 import { type Answer, scriptUpstream, type SeenRequest } from '../support/upstream.ts';
-import { type Method, surfaceOf } from './sdk-surface.ts';
+import { inTurns, type Method, outcomeOf, surfaceOf } from './sdk-surface.ts';
 
 /** One answer for all: what pages, pollers and parsers look for. */
 const object = {
@@ -43,30 +43,6 @@ function play({ headers, method, path, body }: SeenRequest): Answer {
   }
   const last = { type: 'response.completed', response: event };
   return { events: [JSON.stringify({ type: 'delta', ...event }), JSON.stringify(last), '[DONE]'] };
-}
-
-/** What came of a call, as a program sees it. */
-async function outcomeOf(method: Method, client: object, mark: string): Promise<unknown> {
-  try {
-    const made = await method.call(client, mark, mark.startsWith('stream'));
-    return await plain(made);
-  } catch (error) {
-    const { name, status, message, code, type, param } = error as Record<string, unknown>;
-    return { error: (error as Error).constructor.name, name, status, message, code, type, param };
-  }
-}
-
-async function plain(made: unknown): Promise<unknown> {
-  if (made instanceof Response) return { status: made.status, body: await made.text() };
-  if (typeof made !== 'object' || made === null) return made;
-  if (Symbol.asyncIterator in made && !('data' in made)) {
-    const events: unknown[] = [];
-    for await (const event of made as AsyncIterable<unknown>) events.push(event);
-    return events;
-  }
-  return JSON.parse(
-    JSON.stringify(made, (name, value) => (name === 'options' || name === 'client' ? undefined : value)),
-  );
 }
 
 /** Methods that call others again and again, or nobody: what they send is what those send. */
@@ -201,7 +177,8 @@ async function drive(t: Test, { surface, seen, upstream, gateway, token }: Drive
   await inTurns(runs.entries(), 12, async ([number, { kind, method, client }]) => {
     const what = `${method.name} (${kind})`;
     const mark = `${kind} ${number} ${surface.provider}`;
-    const found = await outcomeOf(method, client as object, `${mark} gateway`);
+    const change = (usual: object) => (kind === 'stream' ? { ...usual, stream: true } : { ...usual });
+    const found = await outcomeOf(() => method.call(client as object, `${mark} gateway`, change));
     const relayed = seen.get(`${mark} gateway`) ?? [];
     if (isRefused(method)) {
       // One takes an array, which is refused before anything is looked up.
@@ -210,7 +187,7 @@ async function drive(t: Test, { surface, seen, upstream, gateway, token }: Drive
       forbidden.push(method.name);
       return;
     }
-    const expected = await outcomeOf(method, direct, `${mark} direct`);
+    const expected = await outcomeOf(() => method.call(direct, `${mark} direct`, change));
     const plain = seen.get(`${mark} direct`) ?? [];
     const key = provider.credential.prefix + surface.key;
     if (plain.length === 0) t.fail(`${what} made no request`);
@@ -263,12 +240,4 @@ function whatOf({ method, path, headers, body }: SeenRequest, { requestHeaders }
     others: pick((name) => !requestHeaders.has(name)),
     body: kind === 'stream' ? text.replace('"stream_options":{"include_usage":true},', '') : text,
   };
-}
-
-async function inTurns<T>(work: Iterable<T>, width: number, run: (one: T) => Promise<void>): Promise<void> {
-  const iterator = work[Symbol.iterator]();
-  const lane = async (): Promise<void> => {
-    for (let next = iterator.next(); next.done !== true; next = iterator.next()) await run(next.value);
-  };
-  await Promise.all(Array.from({ length: width }, lane));
 }

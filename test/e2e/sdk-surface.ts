@@ -6,10 +6,14 @@ export interface Method {
   readonly streams: boolean;
   /** Does it go to the network by itself, rather than through other methods? */
   readonly isRequest: boolean;
-  /** @param mark goes out as the user agent, which the gateway forwards. */
-  call(client: object, mark: string, stream?: boolean): unknown;
+  /**
+   * @param mark goes out as the user agent, which the gateway forwards.
+   * @param change makes other members of body or query of the usual ones.
+   */
+  call(client: object, mark: string, change?: (usual: Members) => Members): unknown;
 }
 
+type Members = Readonly<Record<string, unknown>>;
 type Resource = Readonly<Record<string, unknown>>;
 type Callable = (this: unknown, ...args: readonly unknown[]) => unknown;
 
@@ -19,7 +23,7 @@ type Callable = (this: unknown, ...args: readonly unknown[]) => unknown;
  *
  * @param body members of every body.
  */
-export function surfaceOf(client: object, body: Readonly<Record<string, unknown>>): readonly Method[] {
+export function surfaceOf(client: object, body: Members): readonly Method[] {
   const methods: Method[] = [];
   const seen = new Set<object>();
   const walk = (at: object, path: readonly string[]): void => {
@@ -47,27 +51,22 @@ function methodNames(resource: object): readonly string[] {
   return names;
 }
 
-function methodOf(
-  resource: object,
-  path: readonly string[],
-  name: string,
-  body: Readonly<Record<string, unknown>>,
-): Method {
+function methodOf(resource: object, path: readonly string[], name: string, body: Members): Method {
   const source = String((resource as Resource)[name]);
   const parameters = parametersOf(source);
   return {
     name: [...path, name].join('.'),
     streams: /\bstream: (?:body|params)\.stream \?\? false/.test(source),
     isRequest: /this\._client\.(?:get|post|put|patch|delete|getAPIList)\b/.test(source),
-    call(client, mark, stream = false) {
+    call(client, mark, change = (usual) => usual) {
       const at = path.reduce((from: unknown, part) => (from as Resource)[part], client) as Resource;
       const args = parameters.map((parameter) => {
         if (parameter === 'options') return { headers: { 'user-agent': mark } };
         if (!isObjectLike(parameter, source)) return `${parameter}_1`;
         const own = Object.fromEntries(membersRead(parameter, source).map((one) => [one, valueOf(one)]));
         const isQuery = parameter === 'query' || /\bget(?:APIList)?\(/.test(source);
-        const sent = isQuery ? { limit: 2, order: 'asc' } : body;
-        return { ...sent, ...filesOf(source), ...own, ...(stream ? { stream: true } : {}) };
+        const usual = isQuery ? { limit: 2, order: 'asc' } : { ...body, ...filesOf(source) };
+        return { ...change(usual), ...own };
       });
       return (at[name] as Callable).apply(at, args);
     },
@@ -106,7 +105,43 @@ function valueOf(member: string): unknown {
 }
 
 /** What a form has besides its texts. */
-function filesOf(source: string): Readonly<Record<string, unknown>> {
+function filesOf(source: string): Members {
   if (!/multipartFormRequestOptions/i.test(source)) return {};
   return { file: new File([Buffer.from('RIFF0000WAVEfmt ')], 'sound.wav', { type: 'audio/wav' }) };
+}
+
+/** What came of a call, as a program sees it. */
+export async function outcomeOf(call: () => unknown): Promise<unknown> {
+  try {
+    return await plain(await call());
+  } catch (error) {
+    const { name, status, message, code, type, param } = error as Record<string, unknown>;
+    return { error: (error as Error).constructor.name, name, status, message, code, type, param };
+  }
+}
+
+async function plain(made: unknown): Promise<unknown> {
+  if (made instanceof Response) return { status: made.status, body: await made.text() };
+  if (typeof made !== 'object' || made === null) return made;
+  if (Symbol.asyncIterator in made && !('data' in made)) {
+    const events: unknown[] = [];
+    for await (const event of made as AsyncIterable<unknown>) events.push(event);
+    return events;
+  }
+  return JSON.parse(
+    JSON.stringify(made, (name, value) => (name === 'options' || name === 'client' ? undefined : value)),
+  );
+}
+
+/** Works on several at a time. */
+export async function inTurns<T>(
+  work: Iterable<T>,
+  width: number,
+  run: (one: T) => Promise<void>,
+): Promise<void> {
+  const iterator = work[Symbol.iterator]();
+  const lane = async (): Promise<void> => {
+    for (let next = iterator.next(); next.done !== true; next = iterator.next()) await run(next.value);
+  };
+  await Promise.all(Array.from({ length: width }, lane));
 }
