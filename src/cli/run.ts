@@ -1,5 +1,6 @@
 import type { Config } from '../config.ts';
 import { SallyportError } from '../errors.ts';
+import { aliasCommands } from './aliases.ts';
 import { type Api, createApi } from './api.ts';
 import type { Command, Context, Terminal } from './command.ts';
 import { demoCommand } from './demo/demo.ts';
@@ -24,6 +25,7 @@ export const commands: readonly Command[] = [
   ...keyLifeCommands,
   ...sealCommands,
   ...tokenCommands,
+  ...aliasCommands,
   ...peopleCommands,
   ...keyringCommands,
   ...safekeepingCommands,

@@ -94,7 +94,7 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
   const gateway = createGateway({
     ...deps,
     callers,
-    resolver: { providers: deps.providers, originOf, isOperatorSet, now },
+    resolver: { providers: deps.providers, listed: () => [], originOf, isOperatorSet, now },
     limitsOf: createLimitsOf(deps.upstreamTimeouts),
     sealGate: createSealGate(deps),
     prepareGiven: (given) => vault.prepareGiven(given),

@@ -1,11 +1,12 @@
 import { SallyportError } from '../errors.ts';
 import type { Provider } from '../providers/provider.ts';
-import { scrub } from '../telemetry/scrub.ts';
 import type { BaseUrl, Place } from './base-url.ts';
+import { aliasOf, type Aliased } from './model-alias.ts';
+import { quoted } from './quoted.ts';
 import type { CallerSnapshot } from './snapshot.ts';
+import { type KnownModels, unknownModel } from './unknown-model.ts';
 
-export interface Resolver {
-  readonly providers: ReadonlyMap<string, Provider>;
+export interface Resolver extends KnownModels {
   /** The origin in force for a known provider: canonical, or the operator's. */
   readonly originOf: (provider: string) => string;
   readonly isOperatorSet: (origin: string) => boolean;
@@ -31,8 +32,12 @@ export interface Choice {
   /** The provider's name, or a custom provider's own. */
   readonly name: string;
   readonly custom: boolean;
+  /** As it was asked for. */
   readonly model: string | null;
+  /** What goes upstream in its place. */
   readonly upstreamModel: string | null;
+  /** The workspace's alias that the model was asked for by. */
+  readonly aliased: Aliased | null;
 }
 
 /** @throws {SallyportError} MODEL_UNKNOWN, MODEL_DIALECT, NOT_FOUND, REQUEST_INVALID. */
@@ -46,7 +51,7 @@ export function choose(resolver: Resolver, caller: CallerSnapshot, question: Que
 
 function known(resolver: Resolver, name: string, model: string | null, upstreamModel: string | null): Choice {
   const provider = resolver.providers.get(name) as Provider;
-  return { provider, name, custom: false, model, upstreamModel };
+  return { provider, name, custom: false, model, upstreamModel, aliased: null };
 }
 
 function custom(
@@ -56,11 +61,20 @@ function custom(
   upstreamModel: string | null,
 ): Choice {
   const provider = resolver.providers.get('custom') as Provider;
-  return { provider, name, custom: true, model, upstreamModel };
+  return { provider, name, custom: true, model, upstreamModel, aliased: null };
+}
+
+/** An alias first, then what is named: whose alias it is decides what calls go where, and no name of another's key steps before it. */
+function byModel(resolver: Resolver, caller: CallerSnapshot, model: string, place: Place): Choice {
+  const aliased = aliasOf(caller.aliases, model);
+  if (aliased === null) return byName(resolver, caller, model, place);
+  const { target } = aliased;
+  const choice = byName(resolver, caller, target, place);
+  return { ...choice, model, upstreamModel: choice.upstreamModel ?? target, aliased };
 }
 
 /** Text before the first `/` is a provider or custom name if such exists, else the whole is a bare name (GATEWAY.md). */
-function byModel(resolver: Resolver, caller: CallerSnapshot, model: string, place: Place): Choice {
+function byName(resolver: Resolver, caller: CallerSnapshot, model: string, place: Place): Choice {
   const slash = model.indexOf('/');
   const first = slash > 0 ? model.slice(0, slash) : '';
   const rest = model.slice(slash + 1);
@@ -76,32 +90,6 @@ function byModel(resolver: Resolver, caller: CallerSnapshot, model: string, plac
       return inDialect(known(resolver, provider.name, model, null), place.base);
   }
   throw unknownModel(resolver, caller, model);
-}
-
-/** Says what this token may ask for on /v1, and nothing of what others may. */
-function unknownModel(resolver: Resolver, caller: CallerSnapshot, model: string): SallyportError {
-  const what = `No provider is known for the model ${quoted(model)}.`;
-  if (caller.models !== null) {
-    const choices = caller.models.join(', ') || 'no model';
-    return new SallyportError('MODEL_UNKNOWN', `${what} This token may use ${choices}.`, {
-      fix: 'Use a model that the token allows, or have the token changed.',
-    });
-  }
-  const isAllowed = (name: string): boolean => caller.providers?.includes(name) ?? true;
-  const customs = caller.keys.filter((key) => key.provider === 'custom').map((key) => key.name);
-  const known = [...resolver.providers.values()]
-    .filter(({ name, dialect }) => name !== 'custom' && dialect === 'openai')
-    .map(({ name }) => name);
-  const choices = [...new Set([...known, ...customs])].filter(isAllowed).map((name) => `${name}/…`);
-  if (choices.length === 0) {
-    return new SallyportError('MODEL_UNKNOWN', `${what} This token may use no provider that /v1 serves.`, {
-      fix: `Use the base URL of a provider that it allows: ${caller.providers?.join(', ') ?? ''}.`,
-    });
-  }
-  const bare = caller.providers === null ? ', or by a bare name such as gpt-4o or grok-4' : '';
-  return new SallyportError('MODEL_UNKNOWN', `${what} On /v1 name it as ${choices.join(', ')}${bare}.`, {
-    fix: 'Name the provider before the model.',
-  });
 }
 
 function inDialect(choice: Choice, base: BaseUrl): Choice {
@@ -156,9 +144,4 @@ function withoutModel(resolver: Resolver, caller: CallerSnapshot, question: Ques
   return resolver.providers.has(name) && name !== 'custom'
     ? known(resolver, name, null, null)
     : custom(resolver, name, null, null);
-}
-
-/** What a client wrote where a name belongs may be a key. */
-export function quoted(text: string): string {
-  return JSON.stringify(scrub(text.length > 80 ? `${text.slice(0, 80)}…` : text));
 }

@@ -2,7 +2,8 @@ import { SallyportError } from '../errors.ts';
 import { matches } from '../name-pattern.ts';
 import { givenKey } from './given-key.ts';
 import { chooseKey } from './key-choice.ts';
-import { choose, quoted, type Question, type Resolver } from './model-choice.ts';
+import { choose, type Question, type Resolver } from './model-choice.ts';
+import { quoted } from './quoted.ts';
 import type { CallerSnapshot, KeySnapshot } from './snapshot.ts';
 import type { Target } from './target.ts';
 

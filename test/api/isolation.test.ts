@@ -14,6 +14,7 @@ interface Things {
   token: string;
   user: string;
   seal: string;
+  alias: string;
 }
 
 const [seal, otherSeal] = [newSeal(), newSeal()];
@@ -29,14 +30,16 @@ async function thingsOf(adminToken: string, userId: string): Promise<Things> {
   const { token } = await world.services.tokens.create(owner, { name: 't', userId });
   const made = await world.services.seals.create(owner, { name: 's', publicKey: seal.publicKey });
   await world.services.seals.create(owner, { name: 'o', publicKey: otherSeal.publicKey });
-  return { key: key.id, token: token.id, user: userId, seal: made.id };
+  const named = { alias: `fast-${userId}`, target: 'openai/gpt-4o-mini' };
+  const alias = await world.services.aliases.create(owner, named);
+  return { key: key.id, token: token.id, user: userId, seal: made.id, alias: alias.id };
 }
 
 const ofAlice = await thingsOf(a.adminToken, alice.id);
 const ofOwnerOfB = await thingsOf(b.adminToken, (await world.callerOf(b.adminToken)).userId);
 
 /** Everything that takes an id, in paths and bodies. */
-function requests({ key, token, user, seal }: Things): [string, string, unknown?][] {
+function requests({ key, token, user, seal, alias }: Things): [string, string, unknown?][] {
   return [
     ['GET', `/api/api-keys/${key}`],
     ['PUT', `/api/api-keys/${key}`, { name: 'taken' }],
@@ -51,6 +54,7 @@ function requests({ key, token, user, seal }: Things): [string, string, unknown?
     ['DELETE', `/api/tokens/${token}`],
     ['POST', '/api/tokens', { name: 'n', userId: user }],
     ['POST', '/api/tokens', { name: 'n', keyIds: [key] }],
+    ['DELETE', `/api/aliases/${alias}`],
     ['GET', `/api/users/${user}`],
     ['PATCH', `/api/users/${user}`, { storeKeys: false, confirm: 'shred' }],
     ['PATCH', `/api/users/${user}?dryRun=true`, { storeKeys: false }],
@@ -91,6 +95,7 @@ async function snapshot(): Promise<unknown> {
     keys: await tx.selectFrom('provider_keys').select(['id', 'mac', 'version']).orderBy('id').execute(),
     tokens: await tx.selectFrom('tokens').select(['id', 'mac', 'user_id']).orderBy('id').execute(),
     seals: await tx.selectFrom('seals').select(['id', 'mac']).orderBy('id').execute(),
+    aliases: await tx.selectFrom('model_aliases').select(['id', 'mac']).orderBy('id').execute(),
     users: await tx.selectFrom('users').select(['id', 'name']).orderBy('id').execute(),
     members: await tx.selectFrom('memberships').select(['user_id', 'role']).orderBy('user_id').execute(),
   }));
@@ -124,7 +129,7 @@ t.test('in one workspace a member does not see another’s things', async (t) =>
     if (typeof body === 'object' && body !== null && 'sharedWith' in body) continue;
     if (/seals|seal_/.test(url + JSON.stringify(body))) continue;
     const answer = await call(bob.token, method, url, body);
-    const isBarred = /users|members/.test(url) && answer.json.code === 'FORBIDDEN';
+    const isBarred = /users|members|aliases/.test(url) && answer.json.code === 'FORBIDDEN';
     t.ok(answer.status === 404 || isBarred, `${method} ${url} ${answer.status}`);
   }
   for (const url of filters(ofAlice)) t.same((await call(bob.token, 'GET', url)).json.data, [], url);
@@ -167,6 +172,7 @@ t.test(
         'provider_key_versions',
         'seals',
         'tokens',
+        'model_aliases',
         'users',
         'memberships',
         'acts',

@@ -28,6 +28,9 @@ const allowed: Record<string, string> = {
   'GET /api/tokens': 'owner admin member viewer',
   'GET /api/tokens/:id': 'owner admin member viewer',
   'DELETE /api/tokens/:id': 'owner admin member',
+  'POST /api/aliases': 'owner admin',
+  'GET /api/aliases': all,
+  'DELETE /api/aliases/:id': 'owner admin',
   'POST /api/users': 'owner admin',
   'GET /api/users': all,
   'GET /api/users/:id': all,
@@ -107,6 +110,7 @@ async function subject(pattern: string, token: string, userId: string): Promise<
   }
   if (pattern.includes('tokens'))
     return (await world.services.tokens.create(owner, { name: 't', userId })).token.id;
+  if (pattern.includes('aliases')) return `alias_${'0'.repeat(32)}`;
   if (pattern.includes('calls')) return `call_${'0'.repeat(32)}`;
   t.ok(token);
   return userId;
@@ -131,6 +135,8 @@ function bodyOf(route: string, userId: string): unknown {
       return { name: 'mine', publicKey: seal.publicKey };
     case 'POST /api/seals/:id/reseal':
       return {};
+    case 'POST /api/aliases':
+      return { alias: `a-${userId}`, target: 'openai/gpt-4o' };
     case 'POST /api/tokens':
     case 'POST /api/users':
     case 'POST /api/workspaces':

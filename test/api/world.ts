@@ -4,6 +4,7 @@ import path from 'node:path';
 import fastify, { type FastifyInstance, type LightMyRequestResponse } from 'fastify';
 import type { Test } from 'tap';
 import { createActs } from '../../src/admin/acts.ts';
+import { createAliases } from '../../src/admin/aliases.ts';
 import { createAudit } from '../../src/admin/audit.ts';
 import type { Caller } from '../../src/admin/caller.ts';
 import { createCallers } from '../../src/admin/callers.ts';
@@ -113,6 +114,7 @@ export async function startWorld(
     keyring: desk.keyring,
     seals: createSeals({ store, act, journal, vault, clock, onForgedRow }),
     tokens: createTokens({ store, act, vault, clock }),
+    aliases: createAliases({ store, act, vault, providers, clock, onForgedRow }),
     users: createUsers({ store, act, shredder, isOperator, clock }),
     members: createMembers({ store, act, isOperator, clock }),
     providers: createProviders({ providers, originOf }),

@@ -69,6 +69,7 @@ export const now = Date.UTC(2026, 0, 1);
 
 export const resolver: Resolver = {
   providers,
+  listed: () => [],
   originOf: (name) => providers.get(name)?.origin ?? '',
   isOperatorSet: () => false,
   now: () => now,

@@ -80,6 +80,92 @@ t.test('a model that nobody serves is refused with the names that would do', asy
   );
 });
 
+t.test('an alias goes before everything else, and is followed once', async (t) => {
+  const aliases = [
+    { alias: 'fast', target: 'groq/llama-3.3-70b-versatile' },
+    { alias: 'gpt-4', target: 'gpt-4.1' },
+    { alias: 'gpt-4.1', target: 'xai/grok-4' },
+    { alias: 'team/*', target: 'ollama/*' },
+    { alias: 'team/big-*', target: 'openai/gpt-*' },
+    { alias: '*-latest', target: 'openai/*' },
+    { alias: 'meta-llama/*', target: 'ollama/meta-llama/*' },
+    { alias: 'money/*', target: 'groq/$&$1*' },
+  ];
+  const hijacker = keyOf('custom', {
+    name: 'meta-llama',
+    source: 'shared',
+    origins: ['https://evil.example'],
+  });
+  const caller = callerOf([...all, ollama, hijacker], { aliases });
+  for (const [model, provider, upstreamModel] of [
+    ['fast', 'groq', 'llama-3.3-70b-versatile'],
+    ['gpt-4', 'openai', 'gpt-4.1'],
+    ['team/qwen3:8b', 'custom', 'qwen3:8b'],
+    ['team/a/b', 'custom', 'a/b'],
+    ['team/big-5', 'openai', 'gpt-5'],
+    ['gpt-4o-latest', 'openai', 'gpt-4o'],
+    ['money/x', 'groq', '$&$1x'],
+    ['openai/gpt-latest', 'openai', 'gpt-latest'],
+    ['openai/fast', 'openai', 'fast'],
+  ] as const)
+    t.match(to(chat, model, {}, caller), { provider: { name: provider }, upstreamModel }, model);
+  t.equal(
+    to(chat, 'meta-llama/x', {}, caller).origin,
+    'https://ollama.example',
+    'a key that somebody shares takes over no alias',
+  );
+  for (const model of ['team/', '-latest', 'FAST', 'fast '])
+    t.equal(refusal(() => to(chat, model, {}, caller)).code, 'MODEL_UNKNOWN', model);
+  t.match(to('/openai/v1/chat/completions', 'fast', {}, caller), {
+    provider: { name: 'openai' },
+    upstreamModel: null,
+  });
+});
+
+t.test('a token’s models are names that calls ask by, and an alias leads to no other provider', async (t) => {
+  const aliases = [
+    { alias: 'fast', target: 'openai/gpt-4o-mini' },
+    { alias: 'gpt-4o-cheap', target: 'groq/llama' },
+  ];
+  const narrow = (more: object) => callerOf(all, { aliases, ...more });
+  t.equal(to(chat, 'fast', {}, narrow({ models: ['fast'] })).upstreamModel, 'gpt-4o-mini');
+  for (const [model, more, code] of [
+    ['openai/gpt-4o-mini', { models: ['fast'] }, 'MODEL_FORBIDDEN'],
+    ['fast', { models: ['openai/*'] }, 'MODEL_FORBIDDEN'],
+    ['fast', { models: ['gpt-4o*'] }, 'MODEL_FORBIDDEN'],
+    ['gpt-4o-cheap', { models: ['gpt-4o*'], providers: ['openai'] }, 'FORBIDDEN'],
+  ] as const)
+    t.equal(refusal(() => to(chat, model, {}, narrow(more))).code, code, `${model} ${JSON.stringify(more)}`);
+});
+
+t.test(
+  'an unknown model is told with the name that was probably meant, of those that the token sees',
+  async (t) => {
+    const aliases = [{ alias: 'fast', target: 'openai/gpt-4o-mini' }];
+    const listed = () => ['groq/llama-3.3-70b-versatile', 'ollama/qwen3:8b'];
+    const told = (model: string, more: Partial<CallerSnapshot> = {}): string =>
+      refusal(() =>
+        resolve({ ...resolver, listed }, callerOf(all, { aliases, ...more }), {
+          place: readPlace(chat),
+          method: 'POST',
+          model,
+          providerHint: null,
+          isOpaque: false,
+          isPassThrough: false,
+        }),
+      ).message;
+    t.match(told('llama-3.3-70b-versatile'), /did you mean "groq\/llama-3\.3-70b-versatile"\?/);
+    t.match(told('llama-3.3-70b-versatil'), /did you mean "groq\/llama-3\.3-70b-versatile"\?/);
+    t.match(told('qwen3:8'), /did you mean "ollama\/qwen3:8b"\?/);
+    t.match(told('fsat'), /"fsat"\. /, 'less than half may be wrong');
+    t.match(told('faast'), /did you mean "fast"\?/);
+    t.match(told('opeani/gpt-4o'), /did you mean "openai\/gpt-4o"\?/);
+    t.notMatch(told('faast', { models: ['gpt-*'] }), /mean/, 'what the token may not ask for is not told');
+    t.notMatch(told('opeani/gpt-4o', { providers: ['groq'] }), /mean/);
+    t.notMatch(told('x'.repeat(5000)), /mean/);
+  },
+);
+
 t.test('a model of another dialect is refused with the base URL that serves it', async (t) => {
   for (const [model, url] of [
     ['claude-sonnet-4-5', /\/anthropic/],
