@@ -21,6 +21,7 @@ const layers: Readonly<Record<string, number>> = {
 /** Files directly under src: the bottom, which imports nothing of ours above it, and the top, which knows everyone. */
 const bottom = new Set([
   'config.ts',
+  'content-coding.ts',
   'setting-kinds.ts',
   'setting-table.ts',
   'name-pattern.ts',

@@ -1,11 +1,4 @@
-import {
-  brotliDecompressSync,
-  constants,
-  gunzipSync,
-  inflateRawSync,
-  inflateSync,
-  zstdDecompressSync,
-} from 'node:zlib';
+import { decoded } from '../content-coding.ts';
 
 /** A bounded copy of a compressed answer, for the meter alone; the client gets the bytes as they came. */
 export interface DecodedCopy {
@@ -33,30 +26,10 @@ export function createDecodedCopy(encoding: string, maxBytes: number): DecodedCo
     decode(): Buffer | null {
       if (kept === null) return null;
       try {
-        return decoded(encoding, Buffer.concat(kept));
+        return decoded(encoding, Buffer.concat(kept), maxDecodedBytes);
       } catch {
         return null;
       }
     },
   });
-}
-
-/** @throws when damaged, or longer than `maxDecodedBytes`: zlib stops there, so a bomb costs that much and no more. */
-function decoded(encoding: string, bytes: Buffer): Buffer | null {
-  const bound = { maxOutputLength: maxDecodedBytes };
-  const lenient = { ...bound, finishFlush: constants.Z_SYNC_FLUSH };
-  switch (encoding) {
-    case 'gzip':
-    case 'x-gzip':
-      return gunzipSync(bytes, lenient);
-    case 'deflate':
-      // RFC 9110, 8.4.1.2 means the zlib format; some servers send bare deflate.
-      return ((bytes[0] ?? 0) & 0x0f) === 8 ? inflateSync(bytes, lenient) : inflateRawSync(bytes, lenient);
-    case 'br':
-      return brotliDecompressSync(bytes, { ...bound, finishFlush: constants.BROTLI_OPERATION_FLUSH });
-    case 'zstd':
-      return zstdDecompressSync(bytes, bound);
-    default:
-      return null;
-  }
 }

@@ -1,10 +1,13 @@
 import { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Dispatcher } from 'undici';
+import { AnswerSearch } from './answer-search.ts';
 import { EgressError, explain } from './egress-error.ts';
+import { headerPairs } from './header-pairs.ts';
 import type { Passage } from './injector.ts';
 import { newPlaceholder } from './placeholder.ts';
 import type { EgressControl, EgressHandler, EgressRequest } from './request.ts';
+import { SearchedAnswer } from './searched-answer.ts';
 
 /** The connection under a call, as far as the call needs it. */
 export interface Carrier {
@@ -31,6 +34,9 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
   #isAnswered = false;
   #isBodySent = false;
   #bodyError: unknown = null;
+  /** From the opening of the key until it is known that its answer is not searched, or the call is over. */
+  #search: AnswerSearch | null = null;
+  #answer: SearchedAnswer | null = null;
 
   placeholder: string | null;
 
@@ -50,6 +56,10 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
 
   get credential(): EgressRequest['credential'] {
     return this.#request.credential;
+  }
+
+  get keyEchoes(): number {
+    return this.#search?.found ?? 0;
   }
 
   get isOver(): boolean {
@@ -110,6 +120,10 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
     queueMicrotask(() => this.#handler.onError(error));
   }
 
+  onKey(key: Uint8Array): void {
+    if (this.#request.searchFrom !== null) this.#search = new AnswerSearch(key);
+  }
+
   onHead(): void {
     const socket = this.#carrier?.socket ?? null;
     this.#isHeadWritten = true;
@@ -134,11 +148,29 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
 
   onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
     if (status < 200 || this.#isOver) return;
-    this.#handler.onHeaders(status, pairs(controller.rawHeaders as readonly Buffer[]));
+    const raw = controller.rawHeaders as readonly Buffer[];
+    if (this.#search === null || status < (this.#request.searchFrom ?? 0)) {
+      this.#search?.wipe();
+      this.#handler.onHeaders(status, headerPairs(raw));
+      return;
+    }
+    this.#answer = new SearchedAnswer(this.#search, status, this.#request.method);
+    const headers = this.#answer.headers(raw);
+    if (headers === null)
+      this.fail(
+        new EgressError('UPSTREAM_ERROR', 'The answer is compressed and cannot be searched for the key.', {
+          ...this.#reached(),
+          fault:
+            'it is compressed although the request asked that it be not, and cannot be searched for the key',
+        }),
+      );
+    else this.#handler.onHeaders(status, headers);
   }
 
   onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    if (!this.#isOver) this.#handler.onData(chunk);
+    if (this.#isOver) return;
+    const rest = this.#answer === null ? chunk : this.#answer.push(chunk);
+    if (rest.length > 0) this.#handler.onData(rest);
   }
 
   onResponseEnd(): void {
@@ -149,6 +181,9 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
       this.onResponseError(null, socket.errored);
       return;
     }
+    const held = this.#answer?.end();
+    if (held !== undefined && held.length > 0) this.#handler.onData(held);
+    if (this.#isOver) return;
     // An answer may come before a large body is read: what is left of it would stand before the next call's head.
     this.#end(this.#isBodySent && socket !== null && !socket.destroyed && socket.writableLength === 0);
     this.#handler.onEnd();
@@ -175,6 +210,7 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
   #end(isClean: boolean): void {
     this.#isOver = true;
     this.placeholder = null;
+    this.#search?.wipe();
     clearTimeout(this.#connectTimer);
     const { body } = this.#request;
     // A server's own message is left to the server: destroying it takes the client's socket, and with it the answer that says why.
@@ -183,14 +219,4 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
     this.#carrier?.release(isClean);
     this.#carrier = null;
   }
-}
-
-function pairs(raw: readonly Buffer[]): [string, string][] {
-  const headers: [string, string][] = [];
-  for (let i = 0; i + 1 < raw.length; i += 2)
-    headers.push([
-      (raw[i] as Buffer).toString('latin1').toLowerCase(),
-      (raw[i + 1] as Buffer).toString('latin1'),
-    ]);
-  return headers;
 }

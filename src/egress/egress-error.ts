@@ -16,6 +16,8 @@ export interface Reached {
   readonly reachedUpstream: boolean;
   /** A connection that had served before died before any byte of the answer: the one failure after which a repeat is safe. */
   readonly stale: boolean;
+  /** What about the provider's answer makes that it cannot be relayed: the end of a sentence about it, for whoever called. */
+  readonly fault?: string;
 }
 
 const untouched: Reached = { reachedUpstream: false, stale: false };
@@ -26,12 +28,14 @@ export class EgressError extends Error {
   readonly code: EgressCode;
   readonly reachedUpstream: boolean;
   readonly stale: boolean;
+  readonly fault: string | null;
 
   constructor(code: EgressCode, message: string, reached: Reached = untouched, cause?: unknown) {
     super(message, cause === undefined ? undefined : { cause });
     this.code = code;
     this.reachedUpstream = reached.reachedUpstream;
     this.stale = reached.stale;
+    this.fault = reached.fault ?? null;
   }
 }
 
@@ -63,6 +67,12 @@ function codeOf(error: unknown): string {
   return typeof code === 'string' ? code : '';
 }
 
+function faultOf(code: string): string | null {
+  if (code === 'UND_ERR_HEADERS_OVERFLOW') return 'its head is larger than 16 KiB';
+  // llhttp's reasons: https://github.com/nodejs/llhttp, src/llhttp/constants.ts.
+  return code.startsWith('HPE_') ? `it is not valid HTTP (${code})` : null;
+}
+
 /** What an error of undici, of the socket or of ours means for the call. */
 export function explain(error: unknown, call: CallState): EgressError {
   if (error instanceof EgressError) return error;
@@ -84,7 +94,13 @@ export function explain(error: unknown, call: CallState): EgressError {
     return new EgressError('EGRESS_REFUSED', `The request cannot be sent as it is${name}.`, reached, error);
   if (!call.headWritten)
     return new EgressError('UPSTREAM_UNREACHABLE', `The provider cannot be reached${name}.`, reached, error);
-  return new EgressError('UPSTREAM_ERROR', `The connection to the provider failed${name}.`, reached, error);
+  const fault = faultOf(code);
+  return new EgressError(
+    'UPSTREAM_ERROR',
+    `The connection to the provider failed${name}.`,
+    fault === null ? reached : { ...reached, fault },
+    error,
+  );
 }
 
 /** The credential was not let out: KEY_ORIGIN and KEY_INVALID keep their code and sentence, anything else says nothing of itself. */

@@ -68,6 +68,7 @@ export function createExchange({ dispatch }: Pick<Egress, 'dispatch'>): Exchange
         headers: [...headers, ...(body === null ? [] : ['content-length', String(body.length)])],
         body,
         credential: authorization === undefined ? null : credentialOf(authorization),
+        searchFrom: null,
         timeouts,
       },
       {

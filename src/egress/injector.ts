@@ -10,6 +10,8 @@ export interface Passage {
   readonly credential: Credential | null;
   /** Stands in the dispatched header. Null without a credential, once used, and from the call's end on. */
   placeholder: string | null;
+  /** The key that is about to be sent, printable and not empty; wiped after the write. */
+  onKey(key: Uint8Array): void;
   /** The head is about to be handed to the socket. */
   onHead(): void;
 }
@@ -43,7 +45,7 @@ export function injectInto(socket: Socket, origin: string, current: () => Passag
     at: number,
     placeholder: string,
     credential: Credential,
-  ): { bytes: Buffer; used: number } => {
+  ): { bytes: Buffer; used: number; key: Buffer } => {
     const { header, maxBytes } = credential;
     if (!Number.isInteger(maxBytes) || maxBytes < 1 || maxBytes > maxSecretBytes)
       throw new EgressError('KEY_INVALID', 'The provider key is longer than a header may be.');
@@ -62,7 +64,7 @@ export function injectInto(socket: Socket, origin: string, current: () => Passag
       // After the opening, so that whatever it wrote outside its place is covered or cut off.
       bytes.write(head.slice(0, at), 0, 'latin1');
       bytes.write(tail, at + length, 'latin1');
-      return { bytes, used: at + length + tail.length };
+      return { bytes, used: at + length + tail.length, key: bytes.subarray(at, at + length) };
     } catch (error) {
       wipe(bytes);
       throw error;
@@ -88,7 +90,7 @@ export function injectInto(socket: Socket, origin: string, current: () => Passag
       !isHandshaking(socket);
     if (!isReady) return refuse(new EgressError('UPSTREAM_ERROR', 'The connection was not ready for a key.'));
 
-    let filled: { bytes: Buffer; used: number };
+    let filled: ReturnType<typeof fill>;
     try {
       if (origin !== passage.origin)
         throw new EgressError('KEY_ORIGIN', 'The connection is not to the origin of the request.');
@@ -97,13 +99,14 @@ export function injectInto(socket: Socket, origin: string, current: () => Passag
       credential.onFailed?.(error);
       return refuse(keyRefusal(error));
     }
-    const { bytes, used } = filled;
+    const { bytes, used, key } = filled;
     // A corked write is gathered by the TLS layer into memory that is freed unwiped: go out alone.
     const corked = socket.writableCorked;
     for (let n = 0; n < corked; n += 1) socket.uncork();
     inFlight = bytes;
     let hasRoom = false;
     try {
+      passage.onKey(key);
       passage.onHead();
       // The callback also comes when the write fails; 'close' below covers a socket that dies without one.
       hasRoom = plainWrite(bytes.subarray(0, used), () => {

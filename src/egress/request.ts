@@ -45,6 +45,12 @@ export interface EgressRequest {
   /** A stream is sent by its content-length header, or chunked without one; it is destroyed when the call fails. */
   readonly body: Buffer | Readable | null;
   readonly credential: Credential | null;
+  /**
+   * Answers with this status or a higher one are searched for the key that was sent, head and body, and what is found is replaced
+   * (answer-search.ts). Null: nothing of the answer is told to anybody. Such a request asks for no compression: a compressed error is
+   * decoded or left out, another compressed answer fails the call with UPSTREAM_ERROR.
+   */
+  readonly searchFrom: 0 | 400 | null;
   readonly timeouts: Timeouts;
 }
 
@@ -54,6 +60,8 @@ export interface EgressControl {
   /** No `onData` after the current one until `resume`; the provider feels it by TCP's own back-pressure. */
   pause(): void;
   resume(): void;
+  /** How many times the key was found in the answer so far, and replaced. */
+  readonly keyEchoes: number;
 }
 
 /**

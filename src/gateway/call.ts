@@ -180,6 +180,7 @@ export class Call {
   #attemptOnce({ target, limits, prepared, body, holdsUsage }: Dispatch): Promise<RelayResult> {
     const { egress, metrics, now } = this.#deps;
     const { provider } = target;
+    const isCustom = provider.name === 'custom';
     const relay = new Relay({
       target,
       response: this.#response,
@@ -208,12 +209,13 @@ export class Call {
           method: this.#method,
           path: target.path,
           headers: requestHeaders(provider, this.#request.rawHeaders, {
-            isMetered: provider.usageReader(target.operation) !== null,
+            isRead: isCustom || provider.usageReader(target.operation) !== null,
             isStreamed: body !== null && !Buffer.isBuffer(body),
             isOwnKey: target.key.isCallersOwn,
           }),
           body,
           credential: credentialOf(target, prepared, (ok) => metrics.keyOpened(provider.name, ok)),
+          searchFrom: isCustom ? 0 : 400,
           timeouts: {
             connectMs: limits.connectMs,
             headersMs: limits.firstByteMs,

@@ -10,15 +10,20 @@ import type { Provider } from '../providers/provider.ts';
 export function requestHeaders(
   provider: Provider,
   rawHeaders: readonly string[],
-  options: { isMetered: boolean; isStreamed: boolean; isOwnKey: boolean },
+  options: {
+    /** The answer is metered or searched for the key, and so has to come uncompressed. */
+    isRead: boolean;
+    isStreamed: boolean;
+    isOwnKey: boolean;
+  },
 ): string[] {
   const nominated = nominatedBy(rawHeaders);
   const out: string[] = [];
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = (rawHeaders[i] as string).toLowerCase();
     if (name === 'accept-encoding') {
-      // A metered answer has to be readable; where nothing is read the client's own wish goes through.
-      if (!options.isMetered) out.push(name, rawHeaders[i + 1] as string);
+      // Where nothing is read the client's own wish goes through.
+      if (!options.isRead && nominated?.has(name) !== true) out.push(name, rawHeaders[i + 1] as string);
       continue;
     }
     if (name === 'content-length') {
@@ -30,7 +35,7 @@ export function requestHeaders(
     if (!isAllowed || nominated?.has(name) === true) continue;
     out.push(name, rawHeaders[i + 1] as string);
   }
-  if (options.isMetered) out.push('accept-encoding', 'identity');
+  if (options.isRead) out.push('accept-encoding', 'identity');
   return out;
 }
 

@@ -120,6 +120,7 @@ function answerTo(egress: ProbeDeps['egress'], target: Target, prepared: Prepare
           headers: ['accept', 'application/json'],
           body: null,
           credential: credentialOf(target, prepared),
+          searchFrom: null,
           timeouts,
         },
         {

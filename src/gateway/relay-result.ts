@@ -16,6 +16,8 @@ export interface RelayResult {
   readonly failure: AttemptFailure | null;
   /** The provider's own error is held back until the call decides: `release` tells it. */
   readonly isHeld: boolean;
+  /** How many times the key stood in the answer, and was replaced. */
+  readonly keyEchoes: number;
   /** Where nothing has been answered yet: what to tell the client. */
   readonly refusal: SallyportError | null;
 }

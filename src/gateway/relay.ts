@@ -115,7 +115,7 @@ export class Relay implements EgressHandler {
       outcome: code,
       endReason: reason,
       failure: failureOfError(error),
-      refusal: new SallyportError(code, sentence(code, this.#options.target), { cause: error }),
+      refusal: new SallyportError(code, sentence(code, this.#options.target, error.fault), { cause: error }),
     });
   }
 
@@ -274,6 +274,7 @@ export class Relay implements EgressHandler {
       reading: null,
       failure: null,
       isHeld: false,
+      keyEchoes: this.#control?.keyEchoes ?? 0,
       refusal: null,
       ...result,
     };

@@ -41,8 +41,21 @@ export function settle(
       requestBytes: body === null ? 0 : Buffer.isBuffer(body) ? body.length : body.bytesSeen,
       responseBytes: result.responseBytes,
       reading: result.reading,
+      isKeyEchoed: result.keyEchoes > 0,
     }),
   );
+  if (result.keyEchoes > 0) {
+    metrics.keyEchoed(identity.provider);
+    log.warn('key.echoed', {
+      requestId: identity.callId,
+      workspaceId: identity.workspaceId,
+      keyId: identity.keyId,
+      provider: identity.provider,
+      operation: identity.operation,
+      status: settled.status,
+      count: result.keyEchoes,
+    });
+  }
   lastUsed.note(identity.tokenId, identity.keyId, endedAtMs);
   if (!settled.isFinal) return;
   const { provider, operation, model } = identity;

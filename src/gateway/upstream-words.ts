@@ -17,8 +17,9 @@ export function refusedKey({ provider, key }: Target, status: number): Sallyport
 }
 
 /** What became of the way to the provider, for whoever reads the answer. */
-export function sentence(code: ErrorCode, target: Target): string {
+export function sentence(code: ErrorCode, target: Target, fault: string | null = null): string {
   const where = target.provider.title;
+  if (fault !== null) return `The answer of ${where} cannot be relayed: ${fault}.`;
   if (code === 'UPSTREAM_CONNECT_TIMEOUT') return `No connection to ${where} at ${target.origin} in time.`;
   if (code === 'UPSTREAM_FIRST_BYTE_TIMEOUT') return `${where} did not begin to answer in time.`;
   if (code === 'UPSTREAM_IDLE_TIMEOUT') return `${where} stopped in the middle of its answer.`;

@@ -36,6 +36,8 @@ export interface AttemptEnd {
   readonly requestBytes: number;
   readonly responseBytes: number;
   readonly reading: Reading | null;
+  /** The key stood in the provider's answer; it was replaced. */
+  readonly isKeyEchoed?: boolean;
 }
 
 export function identityOf(
@@ -104,5 +106,6 @@ export function endFields(identity: UseIdentity, attempt: number, begin: Receipt
     providerUsage: (reading?.providerUsage ?? null) as Fields[string],
     costNanoUsd: null,
     priceVersion: null,
+    ...(end.isKeyEchoed === true ? { keyEchoed: true } : {}),
   };
 }

@@ -29,6 +29,9 @@ export function createMetrics({ version, node }: { readonly version: string; rea
   ]);
   const refusals = counter('sallyport_auth_refusals_total', 'Credentials refused', ['code']);
   const opens = counter('sallyport_key_opens_total', 'Provider keys opened', ['provider', 'result']);
+  const echoes = counter('sallyport_keys_echoed_total', 'Answers that held the key sent for them', [
+    'provider',
+  ]);
   const undecryptable = gauge('sallyport_keys_undecryptable', 'Stored keys that do not open', []).cell();
   const keys = gauge('sallyport_keys', 'Stored keys', ['status']);
   const keysExpiring = gauge('sallyport_keys_expiring', 'Active keys that expire within 14 days', []).cell();
@@ -77,6 +80,10 @@ export function createMetrics({ version, node }: { readonly version: string; rea
     /** An attempt is repeated: `stale_socket`, `connect`, `rate_limited`, `overloaded`. */
     retried(provider: string, reason: string) {
       retries.cell(providerLabel(provider), reasons(reason)).value += 1;
+    },
+    /** An answer held the key that was sent for it. */
+    keyEchoed(provider: string) {
+      echoes.cell(providerLabel(provider)).value += 1;
     },
     keyOpened(provider: string, isOk: boolean) {
       opens.cell(providerLabel(provider), isOk ? 'ok' : 'failed').value += 1;

@@ -26,6 +26,7 @@ async function exposition(): Promise<string> {
   });
   metrics.retried('openai', 'stale_socket');
   metrics.keyOpened('openai', true);
+  metrics.keyEchoed('custom');
   metrics.authRefused('AUTH_INVALID');
   metrics.setUndecryptableKeys(0);
   metrics.setKeys({ active: 1 });

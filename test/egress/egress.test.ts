@@ -204,6 +204,7 @@ t.test('a call aborted inside onStart never leaves', async (t) => {
         headers: [],
         body: null,
         credential: null,
+        searchFrom: null,
         timeouts: { connectMs: 0, headersMs: 0, bodyMs: 0 },
       },
       { onStart: (control) => control.abort(), onHeaders() {}, onData() {}, onEnd() {}, onError: resolve },

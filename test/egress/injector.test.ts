@@ -313,6 +313,7 @@ function passageOf(credential: TestCredential | null = credentialOf()): Passage 
     credential,
     placeholder: credential === null ? null : newPlaceholder(),
     heads: 0,
+    onKey() {},
     onHead() {
       this.heads += 1;
     },

@@ -209,7 +209,10 @@ for (const tls of [false, true]) {
 
   t.test(`${scheme}: a timeout on a used connection is not stale`, async (t) => {
     const timeouts = { connectMs: 1000, headersMs: 40, bodyMs: 0 };
-    t.match((await second(t, () => {}, { timeouts })).error, { code: 'UPSTREAM_FIRST_BYTE_TIMEOUT', stale: false });
+    t.match((await second(t, () => {}, { timeouts })).error, {
+      code: 'UPSTREAM_FIRST_BYTE_TIMEOUT',
+      stale: false,
+    });
   });
 
   t.test(`${scheme}: a fresh connection that dies is a failure of the provider, not stale`, async (t) => {

@@ -6,7 +6,7 @@ import type { Provider } from '../../src/providers/provider.ts';
 
 const openai = providers.get('openai') as Provider;
 const anthropic = providers.get('anthropic') as Provider;
-const plain = { isMetered: false, isStreamed: false, isOwnKey: true };
+const plain = { isRead: false, isStreamed: false, isOwnKey: true };
 
 /** Whatever a provider’s list will say one day: none of these may leave or come in. */
 const neverSent = [
@@ -78,10 +78,10 @@ t.test('a header that `connection` nominates ends here', async (t) => {
   t.same(requestHeaders(openai, ['connection', 'keep-alive', 'accept', 'y'], plain), ['accept', 'y']);
 });
 
-t.test('a metered answer is asked for uncoded, any other as the client wished', async (t) => {
+t.test('an answer that is read is asked for uncoded, any other as the client wished', async (t) => {
   const raw = ['accept-encoding', 'br'];
   t.same(requestHeaders(openai, raw, plain), ['accept-encoding', 'br']);
-  t.same(requestHeaders(openai, raw, { ...plain, isMetered: true }), ['accept-encoding', 'identity']);
+  t.same(requestHeaders(openai, raw, { ...plain, isRead: true }), ['accept-encoding', 'identity']);
 });
 
 t.test('whose account pays is chosen with one’s own key only', async (t) => {

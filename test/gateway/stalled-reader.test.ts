@@ -47,6 +47,7 @@ async function stall(
         flow.isPaused = false;
         more();
       },
+      keyEchoes: 0,
     });
     relay.onHeaders(200, [['content-type', 'audio/mpeg']]);
     // What ends there has to be more than the two sockets take.

@@ -24,27 +24,46 @@ function randomText(length: number): string {
   return Array.from({ length }, () => digits[randomInt(digits.length)]).join('');
 }
 
-/** A gateway that two keys were stored for by other processes before it started, and its two providers. */
+/**
+ * A gateway that three keys were stored for by other processes before it started, and its providers. The third is a custom origin, whose
+ * answers are searched for the key: it waits, masked, for as long as they last.
+ */
 async function startStage(t: Test, root?: string) {
   // Two lengths, as they are in use: memory of up to 64 bytes lives elsewhere than longer one.
-  const keys = { openai: `sk-${randomText(48)}`, groq: `gsk_${randomText(160)}` };
-  const upstreams = { openai: await chatUpstream(t, keys.openai), groq: await chatUpstream(t, keys.groq) };
+  const keys = {
+    openai: `sk-${randomText(48)}`,
+    groq: `gsk_${randomText(160)}`,
+    custom: `lab-${randomText(60)}`,
+  };
+  const upstreams = {
+    openai: await chatUpstream(t, keys.openai),
+    groq: await chatUpstream(t, keys.groq),
+    custom: await chatUpstream(t, keys.custom),
+  };
   const product = await installProduct(t, {
     ...(root === undefined ? {} : { root }),
     settings: {
       NODE_EXTRA_CA_CERTS: caFile,
       SALLYPORT_OPENAI_ORIGIN: upstreams.openai.origin,
       SALLYPORT_GROQ_ORIGIN: upstreams.groq.origin,
+      SALLYPORT_ALLOW_ORIGINS: upstreams.custom.origin,
     },
   });
   await product.run(['init']);
-  for (const [provider, key] of Object.entries(keys))
-    await product.run(['keys', 'add', '--provider', provider, '--name', provider], `${key}\n`);
+  for (const [provider, key] of Object.entries(keys)) {
+    const place =
+      provider === 'custom' ? ['--name', 'lab', '--origin', upstreams.custom.origin] : ['--name', provider];
+    await product.run(['keys', 'add', '--provider', provider, ...place], `${key}\n`);
+  }
   const { id: tokenId, token } = await product.run(
     'tokens create --name app --requests-per-minute 1000000 --concurrent-calls 1000'.split(' '),
   );
   const gateway = await product.serve();
-  const target = { origin: gateway.origin, token, models: ['gpt-4o-mini', 'groq/llama-3.1-8b-instant'] };
+  const target = {
+    origin: gateway.origin,
+    token,
+    models: ['gpt-4o-mini', 'groq/llama-3.1-8b-instant', 'lab/llama'],
+  };
   const patterns = Object.entries(keys).flatMap(([provider, key]) => formsOf(provider, key));
   return { product, upstreams, gateway, target, patterns, tokenId: tokenId as string };
 }
@@ -96,19 +115,22 @@ t.test(
     await askMany(target, { calls: 5000, parallel });
     t.comment(`5 000 calls in ${Math.round(performance.now() - startedAt)} ms`);
 
-    const goOn = [upstreams.openai.stall(), upstreams.groq.stall()];
-    const [seenByOpenai, seenByGroq] = [upstreams.openai.requests.length, upstreams.groq.requests.length];
+    const goOn = Object.values(upstreams).map((upstream) => upstream.stall());
+    const seen = Object.values(upstreams).map((upstream) => upstream.requests.length);
     const agent = new Agent({ maxSockets: parallel });
     t.teardown(() => agent.destroy());
     const stalled = Array.from({ length: parallel }, (_, n) =>
       ask(agent, {
         ...target,
-        model: n % 2 === 0 ? marker : 'groq/llama-3.1-8b-instant',
-        isStream: n % 4 < 2,
+        model: [marker, 'groq/llama-3.1-8b-instant', 'lab/llama'][n % 3] as string,
+        isStream: n % 2 === 0,
       }),
     );
-    await upstreams.openai.received(seenByOpenai + parallel / 2);
-    await upstreams.groq.received(seenByGroq + parallel / 2);
+    await Promise.all(
+      Object.values(upstreams).map((upstream, n) =>
+        upstream.received((seen[n] ?? 0) + Math.floor(parallel / 3)),
+      ),
+    );
     const busy = searchMemory(gateway.pid, [...patterns, ...markers]);
     for (const release of goOn) release();
     t.ok((await Promise.all(stalled)).every(({ status }) => status === 200));

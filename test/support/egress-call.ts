@@ -103,6 +103,7 @@ export function startCall(egress: Egress, ask: Ask): RunningCall {
       headers: [],
       body: null,
       credential: null,
+      searchFrom: null,
       timeouts: { connectMs: 5000, headersMs: 10_000, bodyMs: 10_000 },
       ...ask,
     },

@@ -123,6 +123,7 @@ t.test('every metric of the contract is there from the start', async (t) => {
     ['sallyport_usage_unknown_total', 'counter'],
     ['sallyport_auth_refusals_total', 'counter'],
     ['sallyport_key_opens_total', 'counter'],
+    ['sallyport_keys_echoed_total', 'counter'],
     ['sallyport_keys_undecryptable', 'gauge'],
     ['sallyport_keys', 'gauge'],
     ['sallyport_keys_expiring', 'gauge'],
