@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -88,10 +88,12 @@ export async function installProduct(
       await ended;
     }
     // A gateway that was killed leaves its database to the next one: this one only takes it over to end it.
-    const last = start(['serve'], 'ignore');
-    await untilReady(`http://127.0.0.1:${port}/readyz`, last.ended).catch(() => {});
-    last.child.kill('SIGTERM');
-    await last.ended;
+    if (existsSync(path.join(dataDir, 'postgres', 'postmaster.pid'))) {
+      const last = start(['serve'], 'ignore');
+      await untilReady(`http://127.0.0.1:${port}/readyz`, last.ended).catch(() => {});
+      last.child.kill('SIGTERM');
+      await last.ended;
+    }
     rmSync(folder, { recursive: true, force: true });
   });
 
