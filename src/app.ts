@@ -1,10 +1,8 @@
-import type { IncomingMessage } from 'node:http';
 import { type Act, createActs } from './admin/acts.ts';
 import { createAliases } from './admin/aliases.ts';
 import { createAudit } from './admin/audit.ts';
 import type { Caller } from './admin/caller.ts';
 import { createCallers as createAdminCallers } from './admin/callers.ts';
-import { countKeys } from './admin/key-counts.ts';
 import { createKeyShred } from './admin/key-shred.ts';
 import { createKeys, type Keys } from './admin/keys.ts';
 import { createMembers } from './admin/members.ts';
@@ -24,13 +22,16 @@ import { createLimits } from './limits/limits.ts';
 import { isAdministrative, providers } from './providers/catalogue.ts';
 import { createRootKeyDesk, type RootKeyDesk } from './root-key-desk.ts';
 import { apiRoutes } from './routes/api/api.ts';
+import { createArrival } from './routes/arrival.ts';
 import { createClientAddresses, isLoopback } from './routes/client-address.ts';
 import { createEdge, type Edge, type EdgeRequest } from './routes/edge.ts';
 import { createEdgeServer } from './routes/gateway.ts';
 import { healthRoutes } from './routes/health.ts';
 import { isLocalPeer, metricsRoutes } from './routes/metrics.ts';
+import { createTls, type Tls } from './routes/tls.ts';
 import type { Log } from './telemetry/log.ts';
 import type { Metrics } from './telemetry/metrics.ts';
+import { checkHealth, scrape } from './vital-signs.ts';
 
 export interface AppDeps {
   readonly installation: Installation;
@@ -52,6 +53,8 @@ export interface App {
   readonly operator: Edge;
   readonly keys: Keys;
   readonly rootKeys: Pick<RootKeyDesk, 'beat' | 'rewrapped'>;
+  /** Null: plain HTTP. */
+  readonly tls: Pick<Tls, 'refresh'> | null;
   /** The first workspace. @throws {SallyportError} ALREADY_INITIALISED */
   initialise(): Promise<NewWorkspace>;
   operatorCaller(): Promise<Caller>;
@@ -69,6 +72,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
   const originOf = (provider: string): string => origins[provider] ?? '';
   const operatorSet = new Set([...config.operatorSetOrigins].map(originOf));
   const addresses = createClientAddresses(config.trustedProxies);
+  const { isPrivate, checkArrival } = createArrival(config, addresses);
 
   const limits = createLimits({ clock });
   const dataPlane = await createDataPlane({
@@ -83,7 +87,8 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     originOf,
     isOperatorSet: (origin) => operatorSet.has(origin),
     clientAddress: (request) => addresses.of(request),
-    isPrivate: (request) => isPrivate(request),
+    isPrivate,
+    checkArrival,
     staleSeconds: config.authStaleSeconds,
     maxJsonBytes: config.maxJsonBytes,
     maxUploadBytes: config.maxUploadBytes,
@@ -165,7 +170,12 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
   }
 
   const { trustedProxies } = config;
-  const overNetwork = apiRoutes({ ...services, isSecure: (request) => isPrivate(request.raw) });
+  const tls = createTls(config, { log });
+  const overNetwork = apiRoutes({
+    ...services,
+    isSecure: (request) => isPrivate(request.raw),
+    checkArrival: (request) => checkArrival(request.raw),
+  });
   const health = healthRoutes({ version, checks: () => checkHealth(installation, dataPlane) });
   const scraped = { contentType: metrics.contentType, text: () => scrape(installation, metrics) };
   const openMetrics = metricsRoutes({ metrics: scraped, mayRead: async () => true });
@@ -174,7 +184,8 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     mayRead: async (request) => isLocalPeer(request, isLoopback) || isAdmin(request),
   });
   const main = await createEdge({
-    serverOf: (listener) => createEdgeServer(dataPlane.gateway, listener),
+    serverOf: (listener) => createEdgeServer(dataPlane.gateway, listener, tls),
+    tls,
     trustedProxies,
     plugins: [
       { plugin: health },
@@ -186,34 +197,35 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     config.adminPort === null
       ? null
       : await createEdge({
+          tls,
           trustedProxies,
           plugins: [{ plugin: overNetwork, prefix: '/api' }, { plugin: health }],
         });
   const metricsEdge =
     config.metricsPort === null
       ? null
-      : await createEdge({ trustedProxies, plugins: [{ plugin: openMetrics }] });
+      : await createEdge({ tls: null, trustedProxies, plugins: [{ plugin: openMetrics }] });
   const operator = await createEdge({
+    tls: null,
     trustedProxies: [],
     plugins: [
       {
-        plugin: apiRoutes({ ...services, isSecure: () => true, callerOf: () => operatorCaller() }),
+        plugin: apiRoutes({
+          ...services,
+          isSecure: () => true,
+          checkArrival: () => {},
+          callerOf: () => operatorCaller(),
+        }),
         prefix: '/api',
       },
     ],
   });
   dataPlane.start();
 
-  /** May a provider key come in clear over this connection? */
-  function isPrivate(request: IncomingMessage): boolean {
-    if (config.allowPlainHttp) return true;
-    if (addresses.isTrustedPeer(request)) return request.headers['x-forwarded-proto'] === 'https';
-    return isLocalPeer(request, isLoopback);
-  }
-
   async function isAdmin(request: EdgeRequest): Promise<boolean> {
     const bearer = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
     if (bearer === undefined) return false;
+    checkArrival(request.raw);
     const ip = addresses.of(request.raw);
     try {
       // No way round the limit on guesses: each well-formed one asks the database.
@@ -234,6 +246,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     operator,
     keys,
     rootKeys,
+    tls,
     operatorCaller,
     async initialise() {
       const found = await store.asSystem((tx) =>
@@ -252,6 +265,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     },
     async close(graceMs) {
       dataPlane.gateway.drain();
+      tls?.stop();
       const cutter = setTimeout(() => dataPlane.gateway.cutAll(), graceMs);
       await Promise.all([main, admin, metricsEdge, operator].map(async (edge) => edge?.close()));
       clearTimeout(cutter);
@@ -263,30 +277,4 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
       log.debug('closed', { name: 'egress' });
     },
   });
-}
-
-/** Gauges of what nobody counts on the way of a call are read when they are asked for. */
-async function scrape({ store, shipper }: Installation, metrics: Metrics): Promise<string> {
-  metrics.setJournalLag(shipper.lag());
-  // With the database away the last counts stand.
-  await countKeys({ store }, Date.now()).then(metrics.setKeys, () => {});
-  return metrics.text();
-}
-
-async function checkHealth({ store, journal, vault }: Installation, { epoch }: DataPlane) {
-  const isReachable =
-    !epoch.isStale() &&
-    (await store.ping().then(
-      () => true,
-      () => false,
-    ));
-  const vaultState = await vault.check().then(
-    (found) => (found === 'open' ? ('ok' as const) : found),
-    () => 'failed' as const,
-  );
-  return {
-    database: isReachable ? ('ok' as const) : ('failed' as const),
-    journal: journal.isOpen() ? ('ok' as const) : ('failed' as const),
-    vault: vaultState,
-  };
 }

@@ -53,11 +53,7 @@ export function readConfig(env: Environment): Config {
   const { openaiOrigin, anthropicOrigin, googleOrigin, groqOrigin, xaiOrigin, dataDir, ...others } =
     Object.fromEntries(entries) as Values;
   const { awsAccessKeyId, awsSecretAccessKey, awsSessionToken, transitToken, ...values } = others;
-  if (!isLoopback(values.host) && values.trustedProxies.length === 0 && !values.allowPlainHttp) {
-    throw invalid(
-      'HOST is not a loopback address, so tokens and keys would arrive in clear: put a TLS proxy in front and name it in TRUSTED_PROXIES, or set ALLOW_PLAIN_HTTP=true.',
-    );
-  }
+  checkArrival(values);
   return Object.freeze({
     ...values,
     transitToken: () =>
@@ -86,6 +82,33 @@ export function readConfig(env: Environment): Config {
   });
 }
 
+/** Tokens and provider keys travel in headers. */
+function checkArrival(
+  values: Pick<
+    Values,
+    'host' | 'trustedProxies' | 'allowPlainHttp' | 'tlsCertFile' | 'tlsKeyFile' | 'requireTls'
+  >,
+): void {
+  const { host, allowPlainHttp, tlsCertFile, tlsKeyFile, requireTls } = values;
+  if ((tlsCertFile === null) !== (tlsKeyFile === null)) {
+    throw invalid('TLS_CERT_FILE and TLS_KEY_FILE belong together: set both, or neither.');
+  }
+  const isBehindTls = tlsCertFile !== null || values.trustedProxies.length > 0;
+  if (requireTls && allowPlainHttp) {
+    throw invalid('REQUIRE_TLS and ALLOW_PLAIN_HTTP are both true; keep one of them.');
+  }
+  if (requireTls && !isBehindTls) {
+    throw invalid(
+      'REQUIRE_TLS=true would refuse every call: set TLS_CERT_FILE and TLS_KEY_FILE, or name a TLS proxy in TRUSTED_PROXIES.',
+    );
+  }
+  if (!isLoopback(host) && !isBehindTls && !allowPlainHttp) {
+    throw invalid(
+      'HOST is not a loopback address, so tokens and keys would arrive in clear: set TLS_CERT_FILE and TLS_KEY_FILE, or put a TLS proxy in front and name it in TRUSTED_PROXIES, or set ALLOW_PLAIN_HTTP=true.',
+    );
+  }
+}
+
 function readSetting(env: Environment, entry: Setting<unknown>): unknown {
   let value = env[entry.name] ?? '';
   let name = entry.name;
@@ -105,8 +128,13 @@ function readSetting(env: Environment, entry: Setting<unknown>): unknown {
   }
 }
 
-/** Who reads the root keys opens the vault. A group may read them only where this process, as another than the owner, needs it to. */
-function refuseOpenFile(name: string, file: string): void {
+/**
+ * Who reads the root keys opens the vault, and who reads the TLS key can be this host. A group may read them only where this process, as
+ * another than the owner, needs it to.
+ *
+ * @throws {SallyportError} CONFIG_INVALID
+ */
+export function refuseOpenFile(name: string, file: string): void {
   const found = statSync(file, { throwIfNoEntry: false });
   if (found === undefined) return;
   const isOwners = process.getuid?.() === found.uid;

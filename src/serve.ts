@@ -11,6 +11,7 @@ import { keepHouse } from './housekeeping.ts';
 import type { Config } from './config.ts';
 import { SallyportError } from './errors.ts';
 import { openInstallation, type Installation } from './installation.ts';
+import { checkTls } from './routes/tls.ts';
 import { wipe } from './secret.ts';
 import type { Log } from './telemetry/log.ts';
 import type { Metrics } from './telemetry/metrics.ts';
@@ -32,6 +33,7 @@ export async function serve(config: Config, deps: ServeDeps): Promise<number> {
   const { log, metrics } = deps;
   // Before anything is made: a first start that then cannot listen would have minted tokens that nobody has seen.
   for (const [name, port] of portsOf(config)) await checkPort(config.host, port, name);
+  checkTls(config);
   const socketPath = await prepareAdminSocket(config.dataDir);
   const signal = nextSignal();
   const installation = await openInstallation(config, { log, metrics });
@@ -47,7 +49,7 @@ export async function serve(config: Config, deps: ServeDeps): Promise<number> {
     const [imported, baseUrl] = await begin(config, app, deps, isFirst, socketPath).catch(
       (error: unknown) => {
         // The tokens exist, and are shown but once: whatever keeps the gateway from serving must not lose them.
-        give(urlOf(config.host, config.port));
+        give(urlOf(config, config.port));
         throw error;
       },
     );
@@ -68,7 +70,11 @@ export async function serve(config: Config, deps: ServeDeps): Promise<number> {
       log.warn('core-dumps-on', {
         detail: 'A core dump would hold the root keys; set the limit to 0 (ulimit -c 0).',
       });
-    log.info('serving', { host: config.host, port: Number(new URL(baseUrl).port), version: deps.version });
+    log.info('serving', {
+      host: config.host,
+      port: Number(baseUrl.slice(baseUrl.lastIndexOf(':') + 1)),
+      version: deps.version,
+    });
     app.rootKeys.beat.start();
     stopHousekeeping = keepHouse(config, installation, deps);
     log.info('stopping', { signal: await signal.first });
@@ -107,11 +113,11 @@ async function listen(config: Config, app: App, socketPath: string): Promise<str
       throw portTaken(error, name) ?? error;
     }
   }
-  return urlOf(host, main);
+  return urlOf(config, main);
 }
 
-function urlOf(host: string, port: number): string {
-  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+function urlOf({ host, tlsCertFile }: Config, port: number): string {
+  return `${tlsCertFile === null ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
 type PortName = 'PORT' | 'ADMIN_PORT' | 'METRICS_PORT';

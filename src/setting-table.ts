@@ -39,7 +39,7 @@ export const table = {
     'HOST',
     address(),
     '127.0.0.1',
-    'Address to listen on. Anything but loopback needs `TRUSTED_PROXIES` or `ALLOW_PLAIN_HTTP=true`.',
+    'Address to listen on. Anything but loopback needs `TLS_CERT_FILE`, `TRUSTED_PROXIES` or `ALLOW_PLAIN_HTTP=true`.',
   ),
   port: setting(
     'PORT',
@@ -171,6 +171,25 @@ export const table = {
     timeLimits(['openai', 'anthropic', 'google', 'groq', 'xai', 'custom']),
     '',
     'Time limits in place of the built-in ones, by provider: `connect`, `firstByte`, `betweenBytes`, `total`, `writeIdle`, as in `openai.firstByte=900s,custom.total=10m`; `0s` is none. A token may have its own.',
+  ),
+  tlsCertFile: setting(
+    'TLS_CERT_FILE',
+    path(),
+    null,
+    'Certificate in PEM, with those between it and the root: `PORT` and `ADMIN_PORT` speak TLS then. Read again when it changes.',
+  ),
+  tlsKeyFile: setting(
+    'TLS_KEY_FILE',
+    path(),
+    null,
+    'Its private key in PEM, without a passphrase; a file that others may read is refused.',
+  ),
+  tlsMin: setting('TLS_MIN', oneOf('1.2', '1.3'), '1.3', 'The oldest version of TLS that clients may speak.'),
+  requireTls: setting(
+    'REQUIRE_TLS',
+    flag(),
+    'false',
+    'Refuses calls and administration that come neither over our TLS nor over that of a trusted proxy, from this machine too.',
   ),
   trustedProxies: setting(
     'TRUSTED_PROXIES',

@@ -88,6 +88,9 @@ t.test(
         'openai.total=1s,openai.total=2s',
       ],
       TRUSTED_PROXIES: ['10.0.0.0/33', 'proxy.example', '10.0.0.0/8/8', '::1/129', '0.0.0.0/0', '::/0'],
+      TLS_CERT_FILE: ['a\0b'],
+      TLS_MIN: ['1.1', 'TLSv1.3'],
+      REQUIRE_TLS: ['on'],
       ALLOW_PLAIN_HTTP: ['yes', '1', 'TRUE'],
       CORS_ORIGINS: ['*', 'null'],
       SALLYPORT_URL: ['gate.example', 'https://x?y=1'],
@@ -126,13 +129,27 @@ t.test('secrets come from a file too, and only one of the two may be set', async
   t.match(refusal({ SALLYPORT_OPENAI_ORIGIN_FILE: file }), /not a setting/, 'only secrets come from files');
 });
 
-t.test('a host other than loopback needs a trusted proxy or an explicit permission', async (t) => {
+const tls = { TLS_CERT_FILE: '/etc/tls/cert.pem', TLS_KEY_FILE: '/etc/tls/key.pem' };
+
+t.test('a host other than loopback needs TLS, a trusted proxy or an explicit permission', async (t) => {
   for (const HOST of ['0.0.0.0', '::', '192.168.1.5', 'gate.example', '127.evil.example']) {
     t.match(refusal({ HOST }), /^HOST is not a loopback address/, HOST);
     t.equal(refusal({ HOST, ALLOW_PLAIN_HTTP: 'true' }), 'accepted');
     t.equal(refusal({ HOST, TRUSTED_PROXIES: '10.0.0.1' }), 'accepted');
+    t.equal(refusal({ HOST, ...tls }), 'accepted');
   }
   for (const HOST of ['127.0.0.1', '127.8.8.8', '::1', 'localhost']) t.equal(refusal({ HOST }), 'accepted');
+});
+
+t.test('settings of TLS that contradict each other, or would refuse every call, are refused', async (t) => {
+  t.match(readConfig(tls), { tlsCertFile: '/etc/tls/cert.pem', tlsMin: '1.3', requireTls: false });
+  for (const [name, value] of Object.entries(tls))
+    t.match(refusal({ [name]: value }), /set both, or neither/);
+  const REQUIRE_TLS = 'true';
+  t.match(refusal({ REQUIRE_TLS }), /would refuse every call/);
+  t.match(refusal({ REQUIRE_TLS, ...tls, ALLOW_PLAIN_HTTP: 'true' }), /both true/);
+  t.equal(refusal({ REQUIRE_TLS, ...tls }), 'accepted');
+  t.equal(refusal({ REQUIRE_TLS, TRUSTED_PROXIES: '::1' }), 'accepted');
 });
 
 t.test('docs/configuration.md lists the settings as they are', async (t) => {

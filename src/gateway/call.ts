@@ -86,6 +86,7 @@ export class Call {
     const share = bodies.share();
     let release: (() => void) | null = null;
     try {
+      this.#deps.checkArrival(this.#request);
       if (isDraining)
         throw new SallyportError('SHUTTING_DOWN', 'The gateway is shutting down.', { retryAfter: 1 });
       if (this.#request.headers['x-sallyport-hop'] === egress.hop) {

@@ -38,6 +38,8 @@ export interface DataPlaneDeps {
   readonly clientAddress: (request: IncomingMessage) => string;
   /** May a provider key come in clear over this connection? */
   readonly isPrivate: (request: IncomingMessage) => boolean;
+  /** REQUIRE_TLS. @throws {SallyportError} TLS_REQUIRED */
+  readonly checkArrival: (request: IncomingMessage) => void;
   readonly staleSeconds: number;
   readonly maxJsonBytes: number;
   readonly maxUploadBytes: number;

@@ -36,6 +36,8 @@ export interface GatewayDeps {
   readonly clientAddress: (request: IncomingMessage) => string;
   /** May a provider key come in clear over this connection? */
   readonly isPrivate: (request: IncomingMessage) => boolean;
+  /** REQUIRE_TLS. @throws {SallyportError} TLS_REQUIRED */
+  readonly checkArrival: (request: IncomingMessage) => void;
   readonly maxJsonBytes: number;
   readonly maxUploadBytes: number;
   readonly corsOrigins: readonly string[];

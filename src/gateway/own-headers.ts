@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import type { TLSSocket } from 'node:tls';
 import type { Dialect } from '../dialects/dialect.ts';
 import type { Receipt } from '../journal/journal.ts';
 import { corsHeaders } from './cors.ts';
@@ -15,8 +16,8 @@ export interface Told {
   readonly overheadMs: number | null;
 }
 
-/** On every answer of ours: a page that a provider sent, opened in a browser, must be nobody's page on this host. */
-export const guards = [
+/** A page that a provider sent, opened in a browser, must be nobody's page on this host. */
+const guards: readonly string[] = [
   'x-content-type-options',
   'nosniff',
   'referrer-policy',
@@ -25,11 +26,22 @@ export const guards = [
   'DENY',
   'content-security-policy',
   "default-src 'none'",
-] as const;
+];
+const guardsOverTls: readonly string[] = [...guards, 'strict-transport-security', 'max-age=31536000'];
+
+/** Did it come over our own TLS? */
+export function isOverTls({ socket }: Pick<IncomingMessage, 'socket'>): boolean {
+  return (socket as Partial<TLSSocket>).encrypted === true;
+}
+
+/** On every answer of ours, flat. */
+export function guardsOf(request: Pick<IncomingMessage, 'socket'>): readonly string[] {
+  return isOverTls(request) ? guardsOverTls : guards;
+}
 
 /** The headers that the gateway adds to every answer of the data plane (WIRE.md), flat. */
 export function ownHeaders(request: IncomingMessage, corsOrigins: readonly string[], told: Told): string[] {
-  const headers = ['x-request-id', told.callId, ...guards];
+  const headers = ['x-request-id', told.callId, ...guardsOf(request)];
   if (told.dialect === 'anthropic') headers.push('request-id', told.callId);
   if (told.target !== null) {
     const { provider, key } = told.target;

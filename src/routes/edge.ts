@@ -2,18 +2,24 @@ import Fastify, { type FastifyInstance, type FastifyPluginAsync, type FastifyReq
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, RequestListener, Server } from 'node:http';
 import type { Socket } from 'node:net';
+import { Server as TlsServer } from 'node:tls';
 import { renderError } from '../dialects/error-answer.ts';
 import { SallyportError } from '../errors.ts';
 import { baseUrls } from '../gateway/base-url.ts';
-import { guards } from '../gateway/own-headers.ts';
+import { guardsOf } from '../gateway/own-headers.ts';
 import { wipe } from '../secret.ts';
+import { refuseUnparsed } from './flaw.ts';
+import { createListener } from './listener.ts';
 import { requestBufferWiper } from './request-buffer.ts';
+import type { Tls } from './tls.ts';
 
 export type EdgeRequest = FastifyRequest;
 
 export interface EdgeOptions {
-  /** Makes the HTTP server; a plain one of fastify's own where it is left out. */
+  /** Makes the server where it serves more than fastify. */
   readonly serverOf?: (listener: RequestListener) => Server;
+  /** Null: plain HTTP. */
+  readonly tls: Tls | null;
   /** Peers whose forwarding headers are believed. */
   readonly trustedProxies: readonly string[];
   readonly plugins: readonly { readonly plugin: FastifyPluginAsync; readonly prefix?: string }[];
@@ -37,16 +43,26 @@ export interface Edge {
 }
 
 /** One listener: fastify with the given plugins, without its own logging (the request line would hold `?key=`). */
-export async function createEdge({ serverOf, trustedProxies, plugins }: EdgeOptions): Promise<Edge> {
+export async function createEdge({ serverOf, tls, trustedProxies, plugins }: EdgeOptions): Promise<Edge> {
+  const alone = (handler: RequestListener): Server =>
+    createListener({
+      tls,
+      serve(request, response, expectsContinue) {
+        if (expectsContinue) response.writeContinue();
+        handler(request, response);
+      },
+    });
   const app = Fastify({
     logger: false,
     genReqId: () => `req_${randomUUID()}`,
     bodyLimit: 1024 * 1024,
     trustProxy: trustedProxies.length > 0 ? [...trustedProxies] : false,
     forceCloseConnections: false,
-    ...(serverOf === undefined ? {} : { serverFactory: (handler: RequestListener) => serverOf(handler) }),
+    clientErrorHandler: refuseUnparsed,
+    serverFactory: (handler: RequestListener) => (serverOf ?? alone)(handler),
   });
-  app.addHook('onRequest', async (_request, reply) => {
+  app.addHook('onRequest', async (request, reply) => {
+    const guards = guardsOf(request.raw);
     for (let i = 0; i < guards.length; i += 2) reply.header(guards[i] as string, guards[i + 1]);
   });
   if (serverOf !== undefined) {
@@ -68,12 +84,14 @@ export async function createEdge({ serverOf, trustedProxies, plugins }: EdgeOpti
   // A listener of administration alone, where keys come in: Node reads requests into one buffer of the process that keeps the last of
   // them; with a listener for 'data' each piece comes in memory of its own, which is wiped once it has been parsed.
   if (serverOf === undefined) {
-    app.server.on('connection', (socket) => socket.on('data', (piece: Buffer) => wipe(piece)));
+    const arrival = tls === null ? 'connection' : 'secureConnection';
+    app.server.on(arrival, (socket: Socket) => socket.on('data', (piece: Buffer) => wipe(piece)));
   }
   const silent = silentConnections(app.server);
   return Object.freeze<Edge>({
     app,
     async listen(where) {
+      if ('port' in where) tls?.start();
       await app.listen(where);
       const address = app.server.address();
       return typeof address === 'object' && address !== null ? address.port : 0;
@@ -102,17 +120,34 @@ export async function createEdge({ serverOf, trustedProxies, plugins }: EdgeOpti
   });
 }
 
-/** Connections on which no request has come yet: Node does not count them among the idle ones. */
+/** Connections on which no request has come yet, or no handshake has ended: Node does not count them among the idle ones. */
 function silentConnections(server: Server): ReadonlySet<Socket> {
   const silent = new Set<Socket>();
+  /** Under TLS a request comes on another socket than the connection, with the same other end. */
+  const handshakes = new Map<string, Socket>();
+  const add = (socket: Socket): void => {
+    silent.add(socket);
+    socket.once('close', () => silent.delete(socket));
+  };
   const speak = ({ socket }: IncomingMessage): void => void silent.delete(socket);
-  server
-    .on('connection', (socket: Socket) => {
-      silent.add(socket);
-      socket.once('close', () => silent.delete(socket));
-    })
-    .prependListener('request', speak);
+  server.on('connection', add).prependListener('request', speak);
+  if (server instanceof TlsServer) {
+    server.on('connection', (socket: Socket) => {
+      const end = otherEnd(socket);
+      handshakes.set(end, socket);
+      socket.once('close', () => handshakes.delete(end));
+    });
+    server.on('secureConnection', (socket) => {
+      const below = handshakes.get(otherEnd(socket));
+      if (below !== undefined) silent.delete(below);
+      add(socket);
+    });
+  }
   // Whoever listens for this event answers it.
   if (server.listenerCount('checkContinue') > 0) server.prependListener('checkContinue', speak);
   return silent;
+}
+
+function otherEnd({ remoteAddress, remotePort }: Socket): string {
+  return `${remoteAddress} ${remotePort}`;
 }

@@ -1,5 +1,6 @@
 import type { Server } from 'node:http';
 import { connect } from 'node:net';
+import { connect as connectTls, Server as TlsServer } from 'node:tls';
 
 /** Node's own size of the buffer (node_http_parser.cc, kAllocBufferSize). */
 const bufferBytes = 64 * 1024;
@@ -26,10 +27,16 @@ export function requestBufferWiper(server: Server): () => void {
     isUnderWay = true;
     const host = place.address === '::' ? '::1' : place.address === '0.0.0.0' ? '127.0.0.1' : place.address;
     const head = `POST /healthz HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${bufferBytes}\r\nconnection: close\r\n\r\n`;
-    const socket = connect({ host, port: place.port }, () => {
-      // In one write, so that one read of the server takes all of it.
+    const onConnect = (): void => {
+      // In one write, so that one read of the server takes all of it. TLS brings it in pieces of 16 KiB, as it brought what is overwritten.
       socket.write(head.padEnd(head.length + bufferBytes));
-    });
+    };
+    const target = { host, port: place.port };
+    const socket =
+      server instanceof TlsServer
+        ? // Blanks go out, and nothing of the answer is believed: it does not matter who takes them, or whose name is on the certificate.
+          connectTls({ ...target, rejectUnauthorized: false }, onConnect)
+        : connect(target, onConnect);
     socket
       .setTimeout(giveUpMs, () => socket.destroy())
       .on('error', () => {})

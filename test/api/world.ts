@@ -147,6 +147,7 @@ export async function startWorld(
         ...services,
         ...who,
         isSecure: () => secure.isSecure,
+        checkArrival: () => {},
         version: '0.0.0',
         limits: {
           mutationsPerMinute: options.mutationsPerMinute ?? 10_000,

@@ -12,6 +12,8 @@ import { createMetrics } from '../../src/telemetry/metrics.ts';
 import type { Vault } from '../../src/vault/vault.ts';
 import { createCanary } from './canary.ts';
 import { testDatabase, type TestDatabase } from './database.ts';
+import { ask } from './http-client.ts';
+import { testCa } from './upstream.ts';
 
 export interface TestGatewayOptions {
   /** Origins of known providers, as the operator would set them: a scripted upstream's. */
@@ -40,7 +42,7 @@ export interface ApiAnswer {
 }
 
 export interface TestGateway {
-  /** `http://127.0.0.1:PORT` */
+  /** `http://127.0.0.1:PORT`, or `https://…` where the settings name a certificate. */
   readonly origin: string;
   readonly token: string;
   readonly adminToken: string;
@@ -105,7 +107,8 @@ export async function startGateway(t: Test, options: TestGatewayOptions = {}): P
   const canary = createCanary();
   for (const secret of [adminToken, token]) canary.watch(secret);
   canary.tap(app.main.app.server);
-  const origin = `http://127.0.0.1:${await app.main.listen({ host: '127.0.0.1', port: 0 })}`;
+  const port = await app.main.listen({ host: '127.0.0.1', port: 0 });
+  const origin = `${app.tls === null ? 'http' : 'https'}://127.0.0.1:${port}`;
 
   let isStopped = false;
   async function stop(): Promise<void> {
@@ -131,14 +134,12 @@ export async function startGateway(t: Test, options: TestGatewayOptions = {}): P
 
   async function api(method: string, path: string, body?: unknown, bearer = adminToken): Promise<ApiAnswer> {
     canary.watch((body as { value?: unknown } | undefined)?.value);
-    const response = await fetch(`${origin}/api${path}`, {
-      method,
-      headers: {
-        authorization: `Bearer ${bearer}`,
-        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-      },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    });
+    const headers = {
+      authorization: `Bearer ${bearer}`,
+      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+    };
+    const content = body === undefined ? {} : { body: JSON.stringify(body) };
+    const response = await send(`${origin}/api${path}`, { method, headers, ...content });
     const text = await response.text();
     const answer = text === '' ? null : JSON.parse(text);
     for (const secret of [answer?.token, answer?.adminToken]) canary.watch(secret);
@@ -168,7 +169,18 @@ export async function startGateway(t: Test, options: TestGatewayOptions = {}): P
       await app.dataPlane.settled();
       await installation.shipper.flush();
     },
-    metrics: async () => (await fetch(`${origin}/metrics`)).text(),
+    metrics: async () => (await send(`${origin}/metrics`, {})).text(),
     stop,
   });
+}
+
+/** fetch, which takes no certificate of ours. */
+async function send(
+  url: string,
+  init: { method?: string; headers?: Record<string, string>; body?: string },
+): Promise<Response> {
+  if (url.startsWith('http:')) return fetch(url, init);
+  const answer = await ask(url, { ...init, tls: { ca: testCa } });
+  const body = answer.body.length === 0 ? null : new Uint8Array(answer.body);
+  return new Response(body, { status: answer.status, headers: answer.headers.map(([n, v]) => [n, v]) });
 }

@@ -1,6 +1,8 @@
 import { once } from 'node:events';
 import * as http from 'node:http';
+import * as https from 'node:https';
 import { connect, type Socket } from 'node:net';
+import { connect as connectTls, type ConnectionOptions } from 'node:tls';
 
 /** An answer as it came over the wire. */
 export interface Answered {
@@ -22,6 +24,8 @@ export interface Asked {
   readonly headers?: Readonly<Record<string, string | readonly string[]>>;
   readonly body?: string | Buffer | object;
   readonly agent?: http.Agent;
+  /** For https; certificates of our own kind are trusted by `ca`. */
+  readonly tls?: ConnectionOptions;
   /** Told of the head as soon as it is there. */
   readonly onHead?: (answer: http.IncomingMessage) => void;
   readonly onData?: (chunk: Buffer) => void;
@@ -32,7 +36,8 @@ export async function ask(url: string, asked: Asked = {}): Promise<Answered> {
   const { body } = asked;
   const isObject = typeof body === 'object' && !Buffer.isBuffer(body);
   const bytes = body === undefined ? null : isObject ? JSON.stringify(body) : body;
-  const request = http.request(url, {
+  const request = (url.startsWith('https:') ? https : http).request(url, {
+    ...asked.tls,
     method: asked.method ?? (body === undefined ? 'GET' : 'POST'),
     agent: asked.agent ?? false,
     headers: {
@@ -91,9 +96,14 @@ export interface RawConnection {
   closed(): Promise<string>;
 }
 
-export async function rawConnection(origin: string, first: string | Buffer = ''): Promise<RawConnection> {
-  const { hostname, port } = new URL(origin);
-  const socket = connect({ host: hostname, port: Number(port), noDelay: true });
+export async function rawConnection(
+  origin: string,
+  first: string | Buffer = '',
+  tls: ConnectionOptions = {},
+): Promise<RawConnection> {
+  const { protocol, hostname, port } = new URL(origin);
+  const place = { host: hostname, port: Number(port), noDelay: true };
+  const socket = protocol === 'https:' ? connectTls({ ...tls, ...place }) : connect(place);
   let text = '';
   let isClosed = false;
   const waiting = new Set<() => void>();
@@ -109,7 +119,7 @@ export async function rawConnection(origin: string, first: string | Buffer = '')
     isClosed = true;
     wake();
   });
-  await once(socket, 'connect');
+  await once(socket, protocol === 'https:' ? 'secureConnect' : 'connect');
   if (first.length > 0) socket.write(first);
   const until = (isThere: () => boolean): Promise<string> =>
     new Promise((resolve, reject) => {
@@ -131,8 +141,12 @@ export async function rawConnection(origin: string, first: string | Buffer = '')
 }
 
 /** Writes raw bytes, reads until the gateway closes (the request should ask for that). */
-export async function rawExchange(origin: string, bytes: string | Buffer): Promise<string> {
-  const connection = await rawConnection(origin, bytes);
+export async function rawExchange(
+  origin: string,
+  bytes: string | Buffer,
+  tls: ConnectionOptions = {},
+): Promise<string> {
+  const connection = await rawConnection(origin, bytes, tls);
   try {
     return await connection.closed();
   } finally {

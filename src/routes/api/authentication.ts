@@ -22,6 +22,8 @@ export interface AuthenticationDeps {
   /** Another way to know a caller (the admin socket), in place of a token. */
   readonly callerOf?: ((request: FastifyRequest) => Promise<Caller> | Caller) | undefined;
   readonly isSecure: (request: FastifyRequest) => boolean;
+  /** REQUIRE_TLS: before the token is looked at. @throws {SallyportError} TLS_REQUIRED */
+  readonly checkArrival: (request: FastifyRequest) => void;
   readonly limits?:
     | { readonly authFailuresPerMinute?: number; readonly mutationsPerMinute?: number }
     | undefined;
@@ -42,6 +44,7 @@ export function addAuthentication(app: FastifyInstance, deps: AuthenticationDeps
 
   app.decorateRequest('caller');
   app.addHook('onRequest', async (request) => {
+    deps.checkArrival(request);
     request.caller = await callerOf(request);
     const { needs, takesValue } = request.routeOptions.config;
     if (needs === undefined) throw new Error('a route of /api without an entry in the table of permissions');
