@@ -10,17 +10,19 @@ t.setTimeout(120_000);
 
 const chunk = (content: string): string => JSON.stringify({ choices: [{ index: 0, delta: { content } }] });
 
+const key = `sk-${randomBytes(24).toString('hex')}`;
+let goOn = Promise.withResolvers<void>();
+const upstream = await scriptUpstream(t, {
+  key,
+  script: () => ({ events: [chunk('one'), goOn.promise, chunk('two'), '[DONE]'] }),
+});
+const product = await installProduct(t, { settings: { SALLYPORT_OPENAI_ORIGIN: upstream.origin } });
+const { token } = await product.run(['init']);
+await product.run(['keys', 'add', '--provider', 'openai', '--name', 'main'], `${key}\n`);
+
 /** A gateway with one streamed answer under way, of which the client has the first event. */
-async function streamUnderWay(t: Test) {
-  const goOn = Promise.withResolvers<void>();
-  const key = `sk-${randomBytes(24).toString('hex')}`;
-  const upstream = await scriptUpstream(t, {
-    key,
-    script: [{ events: [chunk('one'), goOn.promise, chunk('two'), '[DONE]'] }],
-  });
-  const product = await installProduct(t, { settings: { SALLYPORT_OPENAI_ORIGIN: upstream.origin } });
-  const { token } = await product.run(['init']);
-  await product.run(['keys', 'add', '--provider', 'openai', '--name', 'main'], `${key}\n`);
+async function streamUnderWay() {
+  goOn = Promise.withResolvers<void>();
   const gateway = await product.serve();
   const database = readPidFile(path.join(product.dataDir, 'postgres'))?.pid ?? 0;
   const call = () =>
@@ -42,12 +44,12 @@ async function streamUnderWay(t: Test) {
       text += decoder.decode(part.value, { stream: true });
     }
   };
-  return { product, gateway, database, goOn: goOn.resolve, rest };
+  return { gateway, database, goOn: goOn.resolve, rest };
 }
 
 type Stage = Awaited<ReturnType<typeof streamUnderWay>>;
 
-async function endsClean(t: Test, { product, gateway, database }: Stage): Promise<void> {
+async function endsClean(t: Test, { gateway, database }: Stage): Promise<void> {
   t.equal(await gateway.ended, 0, 'it exits with 0');
   t.throws(() => process.kill(gateway.pid, 0), { code: 'ESRCH' });
   t.throws(() => process.kill(database, 0), { code: 'ESRCH' }, 'and its database with it');
@@ -57,7 +59,7 @@ async function endsClean(t: Test, { product, gateway, database }: Stage): Promis
 
 for (const name of ['SIGINT', 'SIGTERM'] as const)
   t.test(`after ${name} an answer that is under way may end by itself`, async (t) => {
-    const stage = await streamUnderWay(t);
+    const stage = await streamUnderWay();
     stage.gateway.signal(name);
     await untilRefused(stage.gateway.origin);
     stage.goOn();
@@ -69,7 +71,7 @@ for (const name of ['SIGINT', 'SIGTERM'] as const)
   });
 
 t.test('after a second signal answers under way are ended by an error event, at once', async (t) => {
-  const stage = await streamUnderWay(t);
+  const stage = await streamUnderWay();
   const startedAt = performance.now();
   stage.gateway.signal('SIGINT');
   await untilRefused(stage.gateway.origin);
@@ -83,7 +85,7 @@ t.test('after a second signal answers under way are ended by an error event, at 
 });
 
 t.test('after one signal an answer that never ends is ended by an error event, in seconds', async (t) => {
-  const stage = await streamUnderWay(t);
+  const stage = await streamUnderWay();
   const startedAt = performance.now();
   stage.gateway.signal('SIGTERM');
   const text = await stage.rest();
