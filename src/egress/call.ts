@@ -9,6 +9,9 @@ import { newPlaceholder } from './placeholder.ts';
 import type { EgressControl, EgressHandler, EgressRequest } from './request.ts';
 import { SearchedAnswer } from './searched-answer.ts';
 
+/** Informational answers before the final one: some servers say that they are at work. */
+const maxInformational = 64;
+
 /** The connection under a call, as far as the call needs it. */
 export interface Carrier {
   readonly socket: Socket | null;
@@ -37,6 +40,7 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
   /** From the opening of the key until it is known that its answer is not searched, or the call is over. */
   #search: AnswerSearch | null = null;
   #answer: SearchedAnswer | null = null;
+  #informational = 0;
 
   placeholder: string | null;
 
@@ -64,6 +68,10 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
 
   get isOver(): boolean {
     return this.#isOver;
+  }
+
+  get isAnswered(): boolean {
+    return this.#isAnswered;
   }
 
   /** Gives the call to a connection; `options` are undici's. */
@@ -147,7 +155,8 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
   }
 
   onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
-    if (status < 200 || this.#isOver) return;
+    if (this.#isOver) return;
+    if (status < 200) return this.#passOver();
     const raw = controller.rawHeaders as readonly Buffer[];
     if (this.#search === null || status < (this.#request.searchFrom ?? 0)) {
       this.#search?.wipe();
@@ -201,6 +210,18 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
             isRepeatable: this.#request.body === null || Buffer.isBuffer(this.#request.body),
           });
     this.fail(failure);
+  }
+
+  /** Each one begins the time for the head anew. */
+  #passOver(): void {
+    this.#informational += 1;
+    if (this.#informational > maxInformational)
+      this.fail(
+        new EgressError('UPSTREAM_ERROR', 'The provider did not come to an answer.', {
+          ...this.#reached(),
+          fault: 'it is announced again and again, and does not come',
+        }),
+      );
   }
 
   #reached(): { reachedUpstream: boolean; stale: boolean } {

@@ -4,6 +4,7 @@ import type { Call, Carrier } from './call.ts';
 import { EgressError } from './egress-error.ts';
 import type { Connector } from './guard.ts';
 import { injectInto } from './injector.ts';
+import { skipContinue } from './skip-continue.ts';
 
 /** How long an idle connection is kept; the server's own shorter hint counts (`keep-alive: timeout=`). */
 const keepAliveMs = 60_000;
@@ -93,6 +94,7 @@ export class Connection implements Carrier {
     this.#socket = socket;
     this.#served = 0;
     injectInto(socket, origin, () => this.#call);
+    skipContinue(socket, () => this.#call);
     socket.once('close', () => {
       if (this.#socket !== socket) return;
       this.#socket = null;

@@ -1,18 +1,21 @@
-import { hasEventFraming, renderStreamError } from '../dialects/error-answer.ts';
-import { createMeter, type Meter, type Reading } from '../dialects/meter.ts';
-import { createUsageHolder, type UsageHolder } from '../dialects/held-usage.ts';
+import { renderStreamError } from '../dialects/error-answer.ts';
+import type { Reading } from '../dialects/meter.ts';
 import type { EgressControl, EgressError, EgressHandler } from '../egress/egress.ts';
 import { SallyportError, type ErrorCode } from '../errors.ts';
 import { failureOfAnswer, failureOfError } from './attempt-failure.ts';
-import { answerHeaders, headerOf } from './forwarded-headers.ts';
+import { createAnswerBody, type AnswerBody } from './answer-body.ts';
+import { hasForeignCoding, isForeignPage } from './answer-form.ts';
+import { AnswerWriter } from './answer-writer.ts';
+import { startDrain, type Drain, type DrainBounds } from './drain.ts';
+import { answerHeaders } from './forwarded-headers.ts';
 import type { RelayOptions } from './relay-options.ts';
 import type { RelayResult } from './relay-result.ts';
-import { refusedKey, sentence } from './upstream-words.ts';
+import { foreignAnswer, refusedKey, sentence } from './upstream-words.ts';
 import type { EndReason } from './use-record.ts';
 
 const maxErrorBytes = 64 * 1024;
-/** For the error event of a broken stream to leave. */
-const lastWordMs = 2000;
+const clientGone = 'The client went away.';
+const broken = { outcome: 'UPSTREAM_STREAM_BROKEN', endReason: 'upstream_broken' } as const;
 
 /** The provider's own error, whole, of which the client has heard nothing yet. */
 interface HeldAnswer {
@@ -33,21 +36,27 @@ export class Relay implements EgressHandler {
   #control: EgressControl | null = null;
   #status = 0;
   #headers: readonly [string, string][] = [];
-  #isEvents = false;
-  #meter: Meter | null = null;
-  #holder: UsageHolder | null = null;
+  readonly #writer: AnswerWriter;
+  readonly #write = (part: Buffer): void => this.#writer.write(part);
+  #body: AnswerBody | null = null;
   /** Error answers are read before anything is said, up to a bound: a 401 never reaches the client. */
   #errorBody: Buffer[] | null = null;
   #errorBytes = 0;
   #held: HeldAnswer | null = null;
-  #responseBytes = 0;
   #firstByteAt: number | null = null;
+  /** The client has left, and the answer is read on: nothing is written any more. */
+  #drain: Drain | null = null;
   #isEnded = false;
-  #waitsForDrain = false;
-  #stalled: NodeJS.Timeout | undefined;
 
   constructor(options: RelayOptions) {
     this.#options = options;
+    this.#writer = new AnswerWriter({
+      response: options.response,
+      writeIdleMs: options.stalledMs,
+      onFull: () => this.#control?.pause(),
+      onTaken: () => this.#control?.resume(),
+      onStalled: () => this.cut('CLIENT_TOO_SLOW', 'client_closed', 'The client took nothing for too long.'),
+    });
     this.done = new Promise((resolve) => {
       this.#finish = resolve;
     });
@@ -63,12 +72,22 @@ export class Relay implements EgressHandler {
     this.#status = status;
     this.#headers = headers;
     this.#firstByteAt = this.#options.now();
+    const { target } = this.#options;
+    if (hasForeignCoding(headers))
+      return this.#refuseAnswer('it has a transfer-encoding that nobody asked for');
+    if (status < 300 && isForeignPage(target.operation, headers))
+      return this.#refuseAnswer('it is a web page');
     if (status >= 400) this.#errorBody = [];
     else this.#begin();
   }
 
   onData(chunk: Buffer): void {
     if (this.#isEnded) return;
+    if (this.#drain !== null) {
+      this.#body?.read(chunk);
+      this.#drain.take(chunk.length);
+      return;
+    }
     if (this.#errorBody === null) return this.#pass(chunk);
     this.#errorBody.push(chunk);
     this.#errorBytes += chunk.length;
@@ -77,18 +96,13 @@ export class Relay implements EgressHandler {
 
   onEnd(): void {
     if (this.#isEnded) return;
+    if (this.#drain !== null) return this.#leave(true);
     if (this.#errorBody !== null) return this.#answerError(true);
-    const reading = this.#meter?.finish(true) ?? null;
-    if (reading !== null && reading.isComplete === false && this.#breaksWhenIncomplete()) {
-      return this.#break(
-        reading,
-        'UPSTREAM_STREAM_BROKEN',
-        'upstream_broken',
-        'The provider ended the stream before it was whole.',
-      );
-    }
-    for (const chunk of this.#holder?.end() ?? []) this.#write(chunk);
-    this.#end();
+    const reading = this.#body?.finish(true) ?? null;
+    if (this.#body?.isCutOff(reading) === true)
+      return this.#break(reading, broken, 'The provider ended the stream before it was whole.');
+    for (const chunk of this.#body?.rest() ?? []) this.#writer.write(chunk);
+    this.#writer.end();
     const failed = reading?.errorInBand ?? null;
     this.#settle({
       outcome: failed === null ? this.#outcomeOfStatus() : 'UPSTREAM_ERROR',
@@ -99,14 +113,14 @@ export class Relay implements EgressHandler {
 
   onError(error: EgressError): void {
     if (this.#isEnded) return;
+    if (this.#drain !== null) return this.#leave(false);
     const isTimeout = error.code.endsWith('_TIMEOUT');
     const reason: EndReason = isTimeout ? 'timeout' : 'upstream_broken';
     if (this.#options.response.headersSent) {
-      const reading = this.#meter?.finish(false) ?? null;
-      const [outcome, message] = isTimeout
-        ? (['UPSTREAM_IDLE_TIMEOUT', sentence('UPSTREAM_IDLE_TIMEOUT', this.#options.target)] as const)
-        : (['UPSTREAM_STREAM_BROKEN', 'The provider’s answer broke off.'] as const);
-      return this.#break(reading, outcome, reason, message);
+      const reading = this.#body?.finish(false) ?? null;
+      if (!isTimeout) return this.#break(reading, broken, 'The provider’s answer broke off.');
+      const outcome = 'UPSTREAM_IDLE_TIMEOUT';
+      return this.#break(reading, { outcome, endReason: reason }, sentence(outcome, this.#options.target));
     }
     // A fault of our own on the way (a body past its bound) is told as what it is.
     if (error.cause instanceof SallyportError) return this.fail(error.cause);
@@ -128,59 +142,55 @@ export class Relay implements EgressHandler {
   /** The client is gone, or the call was revoked: the upstream is aborted at once, whatever its state. */
   cut(outcome: ErrorCode, endReason: EndReason, message: string): void {
     if (this.#isEnded) return;
-    const reading = this.#meter?.finish(false) ?? null;
+    if (this.#drain !== null) {
+      this.#leave(false);
+      this.#control?.abort();
+      return;
+    }
+    const reading = this.#body?.finish(false) ?? null;
     if (endReason !== 'client_closed' && this.#options.response.headersSent) {
-      return this.#break(reading, outcome, endReason, message);
+      return this.#break(reading, { outcome, endReason }, message);
     }
     this.#settle({ outcome, endReason, reading, refusal: new SallyportError(outcome, message) });
     this.#control?.abort();
   }
 
+  /** The client is gone, and the answer is read on within bounds. @returns false: there is nothing to read */
+  drain(bounds: DrainBounds): boolean {
+    if (this.#isEnded || this.#control === null || this.#drain !== null) return false;
+    this.#drain = startDrain(bounds, () => this.cut('CLIENT_CLOSED', 'client_closed', clientGone));
+    this.#writer.release();
+    this.#control.resume();
+    return true;
+  }
+
+  /** The end of a drain; `isWhole`: its counts are the provider's own. */
+  #leave(isWhole: boolean): void {
+    const reading = this.#body?.finish(isWhole) ?? null;
+    const refusal = new SallyportError('CLIENT_CLOSED', clientGone);
+    this.#settle({ outcome: 'CLIENT_CLOSED', endReason: 'client_closed', reading, refusal });
+  }
+
   #begin(): void {
-    const { target, response, method } = this.#options;
-    this.#isEvents = hasEventFraming(headerOf(this.#headers, 'content-type'));
-    const reader = this.#status < 300 ? target.provider.usageReader(target.operation) : null;
-    if (reader !== null && method !== 'HEAD') {
-      this.#meter = createMeter(reader, {
-        isStream: this.#isEvents,
-        contentEncoding: headerOf(this.#headers, 'content-encoding'),
-        requestBytes: this.#options.requestBytes,
-      });
-    }
-    if (this.#options.holdsUsage && this.#isEvents) this.#holder = createUsageHolder();
-    response.writeHead(this.#status, [
-      ...answerHeaders(target.provider, this.#headers, this.#holder === null),
-      ...this.#options.ownHeaders(),
-    ]);
-    // Most answers come whole in one read: their head and body are one write then. A head that comes alone goes on alone.
-    process.nextTick(() => {
-      if (this.#responseBytes === 0 && !response.writableEnded && !response.destroyed)
-        response.flushHeaders();
-    });
+    const { target, ownHeaders } = this.#options;
+    this.#body = createAnswerBody(this.#status, this.#headers, this.#options);
+    if (this.#drain !== null) return;
+    const headers = answerHeaders(target.provider, this.#headers, !this.#body.isHeldBack);
+    this.#writer.writeHead(this.#status, [...headers, ...ownHeaders()]);
   }
 
   #pass(chunk: Buffer): void {
-    this.#meter?.push(chunk);
-    if (this.#holder === null) return this.#write(chunk);
-    for (const part of this.#holder.push(chunk)) this.#write(part);
+    // What follows an error too long to be held has no body of its own.
+    if (this.#body === null) return this.#writer.write(chunk);
+    if (this.#body.push(chunk, this.#write)) return;
+    this.#break(this.#body.finish(false), broken, 'The provider sent something else than events.');
   }
 
-  #write(chunk: Buffer): void {
-    const { response } = this.#options;
-    this.#responseBytes += chunk.length;
-    if (response.write(chunk) || this.#waitsForDrain) return;
-    this.#waitsForDrain = true;
-    this.#control?.pause();
-    // A client that has stopped reading would hold his place, the provider's and these bytes for as long as he likes.
-    this.#stalled = setTimeout(() => {
-      this.cut('CLIENT_CLOSED', 'client_closed', 'The client took nothing for too long.');
-      response.destroy();
-    }, this.#options.stalledMs);
-    response.once('drain', () => {
-      clearTimeout(this.#stalled);
-      this.#waitsForDrain = false;
-      this.#control?.resume();
-    });
+  /** Before anything was said: what comes is no answer of a provider's. */
+  #refuseAnswer(fault: string): void {
+    const refusal = foreignAnswer(this.#options.target, fault);
+    this.#settle({ outcome: refusal.code, endReason: 'upstream_broken', refusal });
+    this.#control?.abort();
   }
 
   /**
@@ -207,56 +217,36 @@ export class Relay implements EgressHandler {
     }
     this.#tellError(code, body);
     if (!isWhole) return;
-    this.#end();
+    this.#writer.end();
     this.#settle({ outcome: code, endReason: 'complete' });
   }
 
   #tellError(code: ErrorCode, body: Buffer): void {
-    const { target, response, ownHeaders } = this.#options;
+    const { target, ownHeaders } = this.#options;
     const headers = answerHeaders(target.provider, this.#headers, true);
-    response.writeHead(this.#status, [...headers, ...ownHeaders(), 'x-sallyport-code', code]);
-    this.#write(body);
+    this.#writer.writeHead(this.#status, [...headers, ...ownHeaders(), 'x-sallyport-code', code]);
+    this.#writer.write(body);
   }
 
   /** No other attempt follows: the client gets the provider's own error after all. Only after a result that `isHeld`. */
   release(): RelayResult {
     const { code, body, result } = this.#held as HeldAnswer;
     this.#tellError(code, body);
-    this.#end();
-    clearTimeout(this.#stalled);
-    return { ...result, isHeld: false, responseBytes: this.#responseBytes };
+    this.#writer.end();
+    this.#writer.release();
+    return { ...result, isHeld: false, responseBytes: this.#writer.bytes };
   }
 
-  /** The call is over with its last byte; whether the client takes it is his affair, for as long as any byte may wait for him. */
-  #end(): void {
-    const { response, stalledMs } = this.#options;
-    response.end();
-    if ((response.socket?.writableLength ?? 0) === 0) return;
-    const late = setTimeout(() => response.destroy(), stalledMs).unref();
-    response.once('close', () => clearTimeout(late));
-  }
-
-  #break(reading: Reading | null, outcome: ErrorCode, endReason: EndReason, message: string): void {
-    const { response, dialect, requestId } = this.#options;
-    this.#settle({ outcome, endReason, reading });
+  #break(
+    reading: Reading | null,
+    how: Pick<RelayResult, 'outcome' | 'endReason'> & { readonly outcome: ErrorCode },
+    message: string,
+  ): void {
+    const { dialect, requestId } = this.#options;
+    this.#settle({ ...how, reading });
     this.#control?.abort();
-    if (!this.#isEvents || response.destroyed) {
-      response.destroy();
-      return;
-    }
-    // Whoever does not read does not get to keep a cut stream's socket.
-    const late = setTimeout(() => response.destroy(), lastWordMs);
-    response.once('close', () => clearTimeout(late));
-    response.write(renderStreamError(dialect, outcome, message, requestId), () => response.destroy());
-  }
-
-  /** A custom upstream may end its streams as it likes; the known ones have an end that can be missed. */
-  #breaksWhenIncomplete(): boolean {
-    return (
-      this.#isEvents &&
-      this.#options.target.provider.name !== 'custom' &&
-      headerOf(this.#headers, 'content-encoding') === null
-    );
+    const isEvents = this.#body?.isEvents === true;
+    this.#writer.breakOff(isEvents ? renderStreamError(dialect, how.outcome, message, requestId) : null);
   }
 
   #outcomeOfStatus(): 'ok' | ErrorCode {
@@ -266,11 +256,12 @@ export class Relay implements EgressHandler {
 
   #settle(result: Pick<RelayResult, 'outcome' | 'endReason'> & Partial<RelayResult>): RelayResult {
     this.#isEnded = true;
-    clearTimeout(this.#stalled);
+    this.#writer.release();
+    this.#drain?.stop();
     const whole: RelayResult = {
       upstreamRequestId: this.#options.target.provider.upstreamRequestId(this.#headers),
       firstByteAt: this.#firstByteAt,
-      responseBytes: this.#responseBytes,
+      responseBytes: this.#writer.bytes,
       reading: null,
       failure: null,
       isHeld: false,

@@ -16,6 +16,13 @@ export function refusedKey({ provider, key }: Target, status: number): Sallyport
   );
 }
 
+/** An answer that is none of the provider's. @param fault as in `sentence` */
+export function foreignAnswer(target: Target, fault: string): SallyportError {
+  return new SallyportError('UPSTREAM_ERROR', sentence('UPSTREAM_ERROR', target, fault), {
+    fix: `Look for a proxy on the way to ${target.origin}, or a wrong origin or base path of the key.`,
+  });
+}
+
 /** What became of the way to the provider, for whoever reads the answer. */
 export function sentence(code: ErrorCode, target: Target, fault: string | null = null): string {
   const where = target.provider.title;

@@ -77,7 +77,7 @@ async function stall(
 
 t.test('a client that takes nothing for too long is left, and its provider’s call is aborted', async (t) => {
   const { result, isAborted, isDestroyed } = await stall(false);
-  t.match(result, { outcome: 'CLIENT_CLOSED', endReason: 'client_closed' });
+  t.match(result, { outcome: 'CLIENT_TOO_SLOW', endReason: 'client_closed' });
   t.ok(isAborted && isDestroyed);
 });
 

@@ -1,0 +1,74 @@
+/** Looks at the bytes of an event stream on their way: are they events at all, and is there an end to their lines? Keeps none of them. */
+export interface EventFraming {
+  /** False: what comes is no event stream, and nothing of this chunk should go on. Once false, always false. */
+  push(chunk: Buffer): boolean;
+  /** The last byte stands in the middle of a line. */
+  endsInLine(): boolean;
+}
+
+const LF = 0x0a;
+const CR = 0x0d;
+const lessThan = 0x3c;
+/** Of a line that is not data: by the standard it is passed over, so that no honest one is long. */
+const maxLineBytes = 1024 * 1024;
+/**
+ * Of a line of data. Pictures come as one: OpenAI's `partial_image` and `response.completed`, Gemini's `inlineData`, some 27 MB for one
+ * of 4K. Nothing here keeps it, but whoever reads events does.
+ */
+const maxDataBytes = 64 * 1024 * 1024;
+
+/** Only for `text/event-stream` without a content-encoding. */
+export function createEventFraming(): EventFraming {
+  let isEvents = true;
+  let hasBegun = false;
+  let lineBytes = 0;
+  /** The first bytes of the line that is not at its end, as latin1. */
+  let lineStart = '';
+
+  /** A page, which a proxy on the way put in the place of events. */
+  function isPage(chunk: Buffer): boolean {
+    if (hasBegun) return false;
+    const at = chunk.findIndex((byte) => byte !== LF && byte !== CR && byte !== 0x20 && byte !== 0x09);
+    hasBegun = at >= 0;
+    return chunk[at] === lessThan;
+  }
+
+  function isTooLong(chunk: Buffer): boolean {
+    const end = lastLineEnd(chunk);
+    if (end >= 0) {
+      // Only a line that began before this chunk can be longer than one read.
+      const first = lineBytes === 0 ? 0 : firstLineEnd(chunk);
+      if (lineBytes + first > boundOf(lineStart)) return true;
+      lineBytes = chunk.length - end - 1;
+      lineStart = chunk.toString('latin1', end + 1, end + 6);
+      return false;
+    }
+    if (lineStart.length < 5) lineStart += chunk.toString('latin1', 0, 5 - lineStart.length);
+    lineBytes += chunk.length;
+    return lineBytes > boundOf(lineStart);
+  }
+
+  return Object.freeze({
+    push(chunk: Buffer): boolean {
+      // JSON has no NUL, and a text that is UTF-16 or no text at all has many.
+      if (isEvents && (chunk.includes(0) || isPage(chunk) || isTooLong(chunk))) isEvents = false;
+      return isEvents;
+    },
+    endsInLine: () => lineBytes > 0,
+  });
+}
+
+function boundOf(lineStart: string): number {
+  return lineStart === 'data:' ? maxDataBytes : maxLineBytes;
+}
+
+function firstLineEnd(chunk: Buffer): number {
+  const lf = chunk.indexOf(LF);
+  return lf >= 0 ? lf : chunk.indexOf(CR);
+}
+
+/** Almost every stream uses \n alone: then one search is enough. */
+function lastLineEnd(chunk: Buffer): number {
+  const lf = chunk.lastIndexOf(LF);
+  return lf >= 0 ? lf : chunk.lastIndexOf(CR);
+}
