@@ -1,11 +1,20 @@
 import {
   brotliDecompressSync,
   constants,
+  createBrotliDecompress,
+  createGunzip,
+  createInflate,
+  createInflateRaw,
+  createZstdDecompress,
   gunzipSync,
   inflateRawSync,
   inflateSync,
   zstdDecompressSync,
 } from 'node:zlib';
+import type { Transform } from 'node:stream';
+
+/** RFC 9659: windows up to 8 MiB. By itself zstd takes 128 MiB for a frame of a few bytes that asks for them. */
+const zstdParams = { params: { [constants.ZSTD_d_windowLogMax]: 23 } };
 
 /**
  * Takes a content coding off bytes in memory, as far as they go: a stream that was cut gives what came of it.
@@ -27,7 +36,27 @@ export function decoded(coding: string, bytes: Buffer, maxBytes: number): Buffer
     case 'br':
       return brotliDecompressSync(bytes, { ...bound, finishFlush: constants.BROTLI_OPERATION_FLUSH });
     case 'zstd':
-      return zstdDecompressSync(bytes, bound);
+      return zstdDecompressSync(bytes, { ...bound, ...zstdParams });
+    default:
+      return null;
+  }
+}
+
+/** Pieces of what is unpacked: larger than zlib's own 16 KiB, so that 64 MiB are a thousand of them. */
+const chunkSize = 65_536;
+
+/** The same away from the event loop; it fails at the end of what is not whole. @param first the first of the coded bytes */
+export function createDecoder(coding: string, first: Buffer): Transform | null {
+  switch (coding) {
+    case 'gzip':
+    case 'x-gzip':
+      return createGunzip({ chunkSize });
+    case 'deflate':
+      return isZlib(first) ? createInflate({ chunkSize }) : createInflateRaw({ chunkSize });
+    case 'br':
+      return createBrotliDecompress({ chunkSize });
+    case 'zstd':
+      return createZstdDecompress({ chunkSize, ...zstdParams });
     default:
       return null;
   }

@@ -178,7 +178,7 @@ export class Call {
     );
   }
 
-  #attemptOnce({ target, limits, prepared, body, holdsUsage }: Dispatch): Promise<RelayResult> {
+  #attemptOnce({ target, limits, prepared, body, isUnpacked, holdsUsage }: Dispatch): Promise<RelayResult> {
     const { egress, metrics, now } = this.#deps;
     const { provider } = target;
     const isCustom = provider.name === 'custom';
@@ -212,6 +212,7 @@ export class Call {
           headers: requestHeaders(provider, this.#request.rawHeaders, {
             isRead: isCustom || provider.usageReader(target.operation) !== null,
             isStreamed: body !== null && !Buffer.isBuffer(body),
+            isUnpacked,
             isOwnKey: target.key.isCallersOwn,
           }),
           body,

@@ -23,6 +23,8 @@ export interface Dispatch {
   readonly prepared: PreparedKey;
   readonly identity: UseIdentity;
   readonly body: Body;
+  /** It came compressed and goes out unpacked. */
+  readonly isUnpacked: boolean;
   /** We asked for the usage chunk, the client did not. */
   readonly holdsUsage: boolean;
 }
@@ -56,7 +58,9 @@ type Deps = Pick<
  */
 export async function decide(deps: Deps, undecided: Undecided): Promise<Dispatch> {
   const { id, request, held, place, onTarget, share, goOn } = undecided;
-  const { body, fields, model, isStream } = await readIncoming(request, place, { ...deps, share }, goOn);
+  const restrictsModels = held.current().models !== null;
+  const bounds = { ...deps, restrictsModels, share };
+  const { body, isUnpacked, fields, model, isStream } = await readIncoming(request, place, bounds, goOn);
   // Asked anew after the body: what was revoked while it came is not used.
   const caller = held.current();
   const hint = request.headers['x-sallyport-provider'];
@@ -83,14 +87,14 @@ export async function decide(deps: Deps, undecided: Undecided): Promise<Dispatch
   if (key.source === 'pass-through') {
     const given = await prepareGiven(deps, target, caller, undecided.providerKey as Buffer);
     const identity = identityOf(id, caller, target, given.fingerprint, model, isStream);
-    return { target, limits, prepared: given, identity, ...sent };
+    return { target, limits, prepared: given, identity, isUnpacked, ...sent };
   }
   const { workspaceId, tokenId } = caller;
   const prepared = await (key.protection === 'standard'
     ? key.prepare(null)
     : deps.sealGate.prepare(key, undecided.seal, { workspaceId, tokenId, ip: undecided.clientAddress() }));
   const identity = identityOf(id, caller, target, key.fingerprint, model, isStream);
-  return { target, limits, prepared, identity, ...sent };
+  return { target, limits, prepared, identity, isUnpacked, ...sent };
 }
 
 function prepareGiven(

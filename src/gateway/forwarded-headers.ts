@@ -14,6 +14,8 @@ export function requestHeaders(
     /** The answer is metered or searched for the key, and so has to come uncompressed. */
     isRead: boolean;
     isStreamed: boolean;
+    /** The body came compressed and goes out unpacked. */
+    isUnpacked: boolean;
     isOwnKey: boolean;
   },
 ): string[] {
@@ -30,6 +32,7 @@ export function requestHeaders(
       if (options.isStreamed) out.push(name, rawHeaders[i + 1] as string);
       continue;
     }
+    if (name === 'content-encoding' && options.isUnpacked) continue;
     const isAllowed =
       provider.requestHeaders.has(name) || (options.isOwnKey && provider.ownKeyHeaders.has(name));
     if (!isAllowed || nominated?.has(name) === true) continue;

@@ -4,6 +4,7 @@ import { readRequestFields, type RequestFields } from '../dialects/request-field
 import { SallyportError } from '../errors.ts';
 import type { Place } from './base-url.ts';
 import type { BodyShare } from './body-budget.ts';
+import { unpacked } from './encoded-body.ts';
 import { bodyKind, boundedUpload, checkLength, readBody } from './request-body.ts';
 
 /** A body in memory may be sent again; one that streams through may not. */
@@ -11,6 +12,8 @@ export type Body = Buffer | (Readable & { readonly bytesSeen: number }) | null;
 
 export interface Incoming {
   readonly body: Body;
+  /** It came compressed and was unpacked: its content-encoding is not its own any more. */
+  readonly isUnpacked: boolean;
   /** The few members that the gateway acts on, or null where no JSON object came. */
   readonly fields: RequestFields | null;
   /** As the client asked for it, in the body or in Gemini's path. */
@@ -21,6 +24,8 @@ export interface Incoming {
 export interface Bounds {
   readonly maxJsonBytes: number;
   readonly maxUploadBytes: number;
+  /** The token restricts models, so that none may go by unread. */
+  readonly restrictsModels: boolean;
   readonly share: Pick<BodyShare, 'take'>;
 }
 
@@ -37,9 +42,10 @@ export async function readIncoming(
   goOn: () => void,
 ): Promise<Incoming> {
   refuseUnofferedHeaders(request);
-  const { body, fields } = await readBodyAndFields(request, place, bounds, goOn);
+  const { body, isUnpacked, fields } = await readBodyAndFields(request, place, bounds, goOn);
   return {
     body,
+    isUnpacked,
     fields,
     // The path goes first: it decides what runs at Google, whatever a `model` in the body says.
     model: isGoogle(place)
@@ -54,18 +60,23 @@ async function readBodyAndFields(
   place: Place,
   bounds: Bounds,
   goOn: () => void,
-): Promise<Pick<Incoming, 'body' | 'fields'>> {
+): Promise<Pick<Incoming, 'body' | 'isUnpacked' | 'fields'>> {
   const kind = bodyKind(request);
-  if (kind === 'none') return { body: null, fields: null };
-  const maxBytes = kind === 'json' ? bounds.maxJsonBytes : bounds.maxUploadBytes;
+  if (kind === 'none') return { body: null, isUnpacked: false, fields: null };
+  const isUnified = place.base.kind === 'unified';
+  const isRead = kind === 'json' || (kind === 'coded' && (isUnified || bounds.restrictsModels));
+  const maxBytes = isRead ? bounds.maxJsonBytes : bounds.maxUploadBytes;
   checkLength(request, maxBytes);
-  if (kind === 'opaque' && place.base.kind === 'unified') refuseUnreadable(request);
+  if (!isRead && isUnified) refuseUnreadable(request);
   goOn();
-  if (kind === 'opaque') return { body: boundedUpload(request, maxBytes), fields: null };
-  const body = await readBody(request, maxBytes, bounds.share);
+  if (!isRead) return { body: boundedUpload(request, maxBytes), isUnpacked: false, fields: null };
+  const sent = await readBody(request, maxBytes, bounds.share);
+  const isUnpacked = kind === 'coded';
+  const coding = request.headers['content-encoding'] ?? '';
+  const body = isUnpacked ? await unpacked(sent, coding, maxBytes, bounds.share) : sent;
   // What an API of somebody's own takes as JSON is not ours to judge, unless it is an object, whose model a token may restrict.
-  if (place.base.kind === 'custom' && body[0] !== 0x7b) return { body, fields: null };
-  return { body, fields: readRequestFields(body) };
+  const isJudged = place.base.kind !== 'custom' || body[0] === 0x7b;
+  return { body, isUnpacked, fields: isJudged ? readRequestFields(body) : null };
 }
 
 /** Gemini names the model in the path, before its verb: `/v1beta/models/gemini-2.5-flash:generateContent`, `/v1beta/tunedModels/mine:…`. */

@@ -3,18 +3,17 @@ import { Transform, type Readable } from 'node:stream';
 import { SallyportError } from '../errors.ts';
 import type { BodyShare } from './body-budget.ts';
 
-/** `json` is read whole, because its model decides; `opaque` (multipart, binary, compressed) streams through unread. */
-export type BodyKind = 'none' | 'json' | 'opaque';
+/** `json` is read whole, because its model decides; `coded` is the same compressed; `opaque` (multipart, binary) streams through unread. */
+export type BodyKind = 'none' | 'json' | 'coded' | 'opaque';
 
 export function bodyKind(request: IncomingMessage): BodyKind {
   const { headers } = request;
   const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
   if (!hasBody) return 'none';
-  const encoding = headers['content-encoding'];
-  if (encoding !== undefined && encoding !== 'identity') return 'opaque';
   const type = headers['content-type'];
-  if (type === undefined) return 'json';
-  return /^application\/(?:[\w.-]+\+)?json\b/i.test(type) ? 'json' : 'opaque';
+  if (type !== undefined && !/^application\/(?:[\w.-]+\+)?json\b/i.test(type)) return 'opaque';
+  const coding = headers['content-encoding'];
+  return coding === undefined || /^(?:identity)?$/i.test(coding) ? 'json' : 'coded';
 }
 
 /** @throws {SallyportError} BODY_TOO_LARGE, by the announced length. */

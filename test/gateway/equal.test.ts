@@ -260,6 +260,8 @@ for (const [base, path] of [
 ] as const) {
   t.test(`${base}: every kind of request and answer is the same as straight`, async (t) => {
     for (const [name, asked, answer] of shapes) {
+      // A custom origin is asked not to compress, because its answers are searched for the key (key-echo.test.ts).
+      if (base === '/custom/local' && name.startsWith('a gzip')) continue;
       const headers = { 'x-sallyport-provider': 'openai', ...asked.headers };
       const directPath = base === '/v1' ? `/v1${path}` : path;
       const { direct, through, seen, seenDirect } = await both(

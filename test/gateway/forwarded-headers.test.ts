@@ -6,7 +6,7 @@ import type { Provider } from '../../src/providers/provider.ts';
 
 const openai = providers.get('openai') as Provider;
 const anthropic = providers.get('anthropic') as Provider;
-const plain = { isRead: false, isStreamed: false, isOwnKey: true };
+const plain = { isRead: false, isStreamed: false, isUnpacked: false, isOwnKey: true };
 
 /** Whatever a provider’s list will say one day: none of these may leave or come in. */
 const neverSent = [
