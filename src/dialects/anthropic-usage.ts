@@ -1,4 +1,5 @@
-import { isObject, type JsonObject, objectAt } from './dialect.ts';
+import { type Billed, termsOf } from './billed.ts';
+import { isObject, type JsonObject, objectAt, objectsAt } from './dialect.ts';
 import { countAt, errorWord, sum, type Usage, word } from './usage.ts';
 import { type Findings, nothingFound, type StreamEvent, type UsageReader } from './usage-reader.ts';
 
@@ -22,6 +23,30 @@ export function readAnthropicUsage(usage: JsonObject): Usage | null {
     cacheWriteInputTokens: written,
     outputTokens: output,
     reasoningTokens: countAt(objectAt(usage, 'output_tokens_details'), 'thinking_tokens'),
+  };
+}
+
+/** Terms that the list's prices are for; `not_available` is what models from before regions say. */
+const listTerms: ReadonlySet<string> = new Set(['standard', 'global', 'not_available']);
+
+function readAnthropicBilled(usage: JsonObject): Billed {
+  const term = (name: string, prefix = ''): string | null => {
+    const said = word(usage[name], 16)?.toLowerCase() ?? null;
+    return said === null || listTerms.has(said) ? null : prefix + said;
+  };
+  const long = countAt(objectAt(usage, 'cache_creation'), 'ephemeral_1h_input_tokens');
+  const searches = countAt(objectAt(usage, 'server_tool_use'), 'web_search_requests');
+  return {
+    ...(long === null ? {} : { cacheWrite1hTokens: long }),
+    ...(searches === null ? {} : { webSearches: searches }),
+    ...termsOf([
+      term('service_tier'),
+      term('inference_geo', 'geo:'),
+      term('speed'),
+      // Steps that other models took, and compactions, are charged for and not in the counts above them ("iterations").
+      objectsAt(usage, 'iterations').some(({ type }) => type !== 'message') ? 'iterations' : null,
+      isObject(usage['fallback_credit']) ? 'fallback-credit' : null,
+    ]),
   };
 }
 
@@ -49,7 +74,8 @@ function fromStream(first: StreamEvent | null, last: readonly StreamEvent[]): Fi
     }
   }
   const usage = merged === null ? null : readAnthropicUsage(merged);
-  return { ...found, usage, providerUsage: merged, isFinal: found.isFinal && usage !== null };
+  const billed = merged === null ? {} : readAnthropicBilled(merged);
+  return { ...found, usage, billed, providerUsage: merged, isFinal: found.isFinal && usage !== null };
 }
 
 function fromBody(body: JsonObject): Findings {
@@ -58,6 +84,7 @@ function fromBody(body: JsonObject): Findings {
   const isError = body['type'] === 'error' || isObject(body['error']);
   return {
     usage,
+    billed: raw === null ? {} : readAnthropicBilled(raw),
     isFinal: usage !== null,
     providerUsage: raw,
     errorInBand: isError ? (errorWord(objectAt(body, 'error')['type']) ?? 'error') : null,

@@ -1,4 +1,5 @@
 import { isObject, type JsonObject, objectAt, objectsAt } from './dialect.ts';
+import { readGoogleBilled } from './google-billed.ts';
 import { countAt, errorWord, sum, type Usage, word } from './usage.ts';
 import { type Findings, nothingFound, type StreamEvent, type UsageReader } from './usage-reader.ts';
 
@@ -34,6 +35,7 @@ function fromStream(_first: StreamEvent | null, last: readonly StreamEvent[]): F
     const isLast = here.errorInBand !== null || isEnd(json);
     found = {
       usage: here.usage ?? found.usage,
+      billed: { ...found.billed, ...here.billed },
       providerUsage: here.providerUsage ?? found.providerUsage,
       // Every chunk carries the counts so far; the chunk with a finish reason has the last ones.
       isFinal: here.usage === null ? found.isFinal : isLast || found.isComplete,
@@ -51,6 +53,7 @@ function fromBody(body: JsonObject): Findings {
   const error = body['error'];
   return {
     usage,
+    billed: readGoogleBilled(body, raw),
     isFinal: usage !== null,
     providerUsage: raw,
     errorInBand: isObject(error) ? (errorWord(error['status']) ?? 'error') : null,

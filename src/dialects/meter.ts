@@ -1,3 +1,4 @@
+import type { Billed } from './billed.ts';
 import { createDecodedCopy } from './decoded-copy.ts';
 import { isObject, type JsonObject, parseJson } from './dialect.ts';
 import { estimateUsage } from './estimate.ts';
@@ -9,6 +10,8 @@ import { type Findings, nothingFound, type StreamEvent, type UsageReader } from 
 
 export interface Reading {
   readonly usage: Usage | null;
+  /** What is charged for besides, and what has a price of its own. */
+  readonly billed: Billed;
   /** `provider`: its last word. `estimated`: from what was relayed before the stream broke off. */
   readonly usageSource: 'provider' | 'estimated' | 'unknown';
   /** The provider's own object (`recordable`). */
@@ -66,6 +69,7 @@ export function createMeter(reader: UsageReader, options: MeterOptions): Meter {
 
 const unknownReading: Reading = Object.freeze({
   usage: null,
+  billed: {},
   usageSource: 'unknown',
   providerUsage: null,
   errorInBand: null,
@@ -167,7 +171,7 @@ function createJsonMeter(reader: UsageReader, requestBytes: number | null): Mete
       const events = answer.objects.map((json) => ({ name: null, json, isDone: false }));
       const found = reader.fromStream(events[0] ?? null, events);
       // The closing bracket says what `[DONE]` says elsewhere.
-      return toReading(reader, { ...found, isFinal: found.usage !== null }, complete, relayed);
+      return toReading(reader, { ...found, isFinal: found.providerUsage !== null }, complete, relayed);
     },
   };
 }
@@ -178,18 +182,24 @@ function toReading(
   isComplete: boolean | null,
   relayed: Parameters<typeof estimateUsage>[2],
 ): Reading {
-  const isFinal = found.isFinal && found.usage !== null;
+  const isFinal = found.isFinal && (found.usage !== null || isCounted(found.billed));
   // A whole answer without counts is unknown; one that broke off, or failed on the way, has cost something.
   const isBroken = isComplete !== true || found.errorInBand !== null;
   const usage = isFinal ? found.usage : isBroken ? estimateUsage(reader, found.usage, relayed) : null;
   return {
     usage,
+    billed: found.billed,
     usageSource: isFinal ? 'provider' : usage === null ? 'unknown' : 'estimated',
     providerUsage: recordable(found.providerUsage),
     errorInBand: found.errorInBand,
     model: found.model,
     isComplete,
   };
+}
+
+/** Whisper is paid by the second and pictures by the piece: counts that are no tokens. */
+function isCounted(billed: Billed): boolean {
+  return Object.values(billed).some((value) => typeof value === 'number' && value > 0);
 }
 
 function streamEvent({ name, data }: SseEvent): StreamEvent {

@@ -1,4 +1,5 @@
 import { isObject, type JsonObject, objectAt, objectsAt } from './dialect.ts';
+import { readOpenaiBilled, serviceTierOf } from './openai-billed.ts';
 import { countAt, errorWord, type Usage, word } from './usage.ts';
 import { type Findings, nothingFound, type StreamEvent, type UsageReader } from './usage-reader.ts';
 
@@ -44,23 +45,33 @@ export const openaiReader: UsageReader = Object.freeze({ fromStream, fromBody, t
 
 function fromStream(first: StreamEvent | null, last: readonly StreamEvent[]): Findings {
   let found: Findings = { ...nothingFound, model: modelOf(first?.json ?? {}) };
+  let tier: string | null = null;
   for (const { name, json, isDone } of last) {
     if (isDone) {
-      found = { ...found, isComplete: true, isFinal: found.usage !== null };
+      found = { ...found, isComplete: true, isFinal: found.providerUsage !== null };
       continue;
     }
     if (json === null) continue;
     const error = errorOf(name, json);
     const raw = usageOf(json);
     const usage = raw === null ? null : readOpenaiUsage(raw);
+    const answer = isObject(json['response']) ? json['response'] : json;
+    // The first events repeat what was asked for, later ones say what was done.
+    if (answer['service_tier'] !== undefined) tier = serviceTierOf(answer);
+    const billed = readOpenaiBilled(answer, raw, tier);
     const isLast = error !== null || (typeof json['type'] === 'string' && lastTypes.has(json['type']));
     found = {
       model: modelOf(json) ?? found.model,
       errorInBand: error ?? found.errorInBand,
       isComplete: found.isComplete || isLast,
-      ...(usage === null
-        ? { usage: found.usage, providerUsage: found.providerUsage, isFinal: found.isFinal }
-        : { usage, providerUsage: raw, isFinal: isLast || isLastChunk(json) }),
+      ...(raw === null
+        ? {
+            usage: found.usage,
+            billed: { ...found.billed, ...billed },
+            providerUsage: found.providerUsage,
+            isFinal: found.isFinal,
+          }
+        : { usage, billed, providerUsage: raw, isFinal: isLast || isLastChunk(json) }),
     };
   }
   return found;
@@ -71,7 +82,8 @@ function fromBody(body: JsonObject): Findings {
   const usage = raw === null ? null : readOpenaiUsage(raw);
   return {
     usage,
-    isFinal: usage !== null,
+    billed: readOpenaiBilled(body, raw, serviceTierOf(body)),
+    isFinal: true,
     providerUsage: raw,
     errorInBand: errorOf(null, body),
     model: modelOf(body),

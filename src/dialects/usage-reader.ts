@@ -1,3 +1,4 @@
+import type { Billed } from './billed.ts';
 import type { JsonObject } from './dialect.ts';
 import type { Usage } from './usage.ts';
 
@@ -11,6 +12,7 @@ export interface StreamEvent {
 
 export interface Findings {
   readonly usage: Usage | null;
+  readonly billed: Billed;
   /** The counts are the provider's last word, not a state in mid-stream. */
   readonly isFinal: boolean;
   readonly providerUsage: JsonObject | null;
@@ -32,6 +34,7 @@ export interface UsageReader {
 
 export const nothingFound: Findings = {
   usage: null,
+  billed: {},
   isFinal: false,
   providerUsage: null,
   errorInBand: null,

@@ -154,6 +154,7 @@ export class Call {
       if (next === null && result.refusal !== null) this.#refuse(result.refusal);
       settle(this.#deps, {
         identity: dispatch.identity,
+        pricing: dispatch.pricing,
         begin,
         attempt: this.#attempt,
         isFinal: next === null,

@@ -6,6 +6,8 @@ import type { Egress } from '../egress/egress.ts';
 import { SallyportError } from '../errors.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Limits } from '../limits/limits.ts';
+import { createPriceBook } from '../providers/price.ts';
+import { priceTable } from '../providers/price-table.ts';
 import type { Provider } from '../providers/provider.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
@@ -93,6 +95,7 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
   });
   const denials = createDenials({ append: (event, fields) => journal.append(event, fields) });
   const lastUsed = createLastUsed({ store });
+  const prices = createPriceBook(priceTable);
   const gateway = createGateway({
     ...deps,
     callers,
@@ -104,11 +107,12 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
     denials,
     bodies: createBodyBudget(bodyBudgetBytes(deps.maxJsonBytes)),
     lastUsed,
+    prices,
     hashIp: (ip) => vault.hashIp(ip),
     now,
   });
   let expiries: NodeJS.Timeout | null = null;
-  const probe = createProbe({ journal, ends, egress, originOf, isOperatorSet, now });
+  const probe = createProbe({ journal, ends, egress, prices, originOf, isOperatorSet, now });
 
   return Object.freeze<DataPlane>({
     gateway,

@@ -1,11 +1,13 @@
 import type { IncomingMessage } from 'node:http';
 import { askStreamUsage, renameModel, type RequestFields } from '../dialects/request-fields.ts';
+import { spokenCharacters } from '../dialects/spoken-text.ts';
 import { splice } from '../dialects/top-level.ts';
 import { SallyportError } from '../errors.ts';
 import { isAdministrative } from '../providers/catalogue.ts';
 import type { TimeLimits } from '../providers/time-limits.ts';
 import { splicesOpenaiUsage } from '../providers/openai-endpoints.ts';
 import type { PreparedKey } from '../vault/vault.ts';
+import type { Pricing } from './attempt-cost.ts';
 import type { Place } from './base-url.ts';
 import type { BodyShare } from './body-budget.ts';
 import type { HeldCaller } from './callers.ts';
@@ -22,6 +24,7 @@ export interface Dispatch {
   readonly limits: TimeLimits;
   readonly prepared: PreparedKey;
   readonly identity: UseIdentity;
+  readonly pricing: Pricing;
   readonly body: Body;
   /** It came compressed and goes out unpacked. */
   readonly isUnpacked: boolean;
@@ -82,19 +85,28 @@ export async function decide(deps: Deps, undecided: Undecided): Promise<Dispatch
   }
   const sent =
     fields === null || !Buffer.isBuffer(body) ? { body, holdsUsage: false } : spliced(body, fields, target);
+  const pricing: Pricing = {
+    method: request.method ?? 'GET',
+    target,
+    characters:
+      target.operation === 'openai.speech' && fields !== null && Buffer.isBuffer(body)
+        ? spokenCharacters(body)
+        : null,
+    overrides: caller.prices,
+  };
   const { key } = target;
   const limits = deps.limitsOf(target, caller.policy.timeouts);
   if (key.source === 'pass-through') {
     const given = await prepareGiven(deps, target, caller, undecided.providerKey as Buffer);
     const identity = identityOf(id, caller, target, given.fingerprint, model, isStream);
-    return { target, limits, prepared: given, identity, isUnpacked, ...sent };
+    return { target, limits, prepared: given, identity, pricing, isUnpacked, ...sent };
   }
   const { workspaceId, tokenId } = caller;
   const prepared = await (key.protection === 'standard'
     ? key.prepare(null)
     : deps.sealGate.prepare(key, undecided.seal, { workspaceId, tokenId, ip: undecided.clientAddress() }));
   const identity = identityOf(id, caller, target, key.fingerprint, model, isStream);
-  return { target, limits, prepared, identity, isUnpacked, ...sent };
+  return { target, limits, prepared, identity, pricing, isUnpacked, ...sent };
 }
 
 function prepareGiven(

@@ -3,6 +3,7 @@ import type { Egress } from '../egress/egress.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Limits } from '../limits/limits.ts';
 import type { Log } from '../telemetry/log.ts';
+import type { PriceBook } from '../providers/price.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { BodyBudget } from './body-budget.ts';
@@ -31,6 +32,7 @@ export interface GatewayDeps {
   readonly metrics: Metrics;
   readonly log: Log;
   readonly lastUsed: Pick<LastUsed, 'note'>;
+  readonly prices: PriceBook;
   readonly hashIp: (ip: string) => string;
   /** The peer, or what trusted proxies say of it. */
   readonly clientAddress: (request: IncomingMessage) => string;

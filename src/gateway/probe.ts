@@ -2,6 +2,7 @@ import type { Egress, EgressError } from '../egress/egress.ts';
 import { errorTable, SallyportError, type ErrorCode } from '../errors.ts';
 import { newId } from '../ids.ts';
 import type { Journal } from '../journal/journal.ts';
+import type { PriceBook } from '../providers/price.ts';
 import type { Provider } from '../providers/provider.ts';
 import { credentialOf } from './credential.ts';
 import type { Ends } from './ends.ts';
@@ -14,6 +15,7 @@ export interface ProbeDeps {
   readonly journal: Pick<Journal, 'append'>;
   readonly ends: Pick<Ends, 'write'>;
   readonly egress: Pick<Egress, 'dispatch'>;
+  readonly prices: Pick<PriceBook, 'version'>;
   readonly originOf: (provider: string) => string;
   readonly isOperatorSet: (origin: string) => boolean;
   readonly now: () => number;
@@ -35,7 +37,7 @@ const maxBodyBytes = 64 * 1024;
  * One cheap authenticated request of our own that shows whether a provider takes a key. It is a use like any other: recorded before the
  * key is opened, through the same injector. The provider's body is never told: providers echo parts of a key.
  */
-export function createProbe({ journal, ends, egress, originOf, isOperatorSet, now }: ProbeDeps) {
+export function createProbe({ journal, ends, egress, prices, originOf, isOperatorSet, now }: ProbeDeps) {
   return async function probe(
     provider: Provider,
     key: KeySnapshot,
@@ -48,6 +50,7 @@ export function createProbe({ journal, ends, egress, originOf, isOperatorSet, no
       provider.name === 'custom' ? `${key.basePath === '/' ? '' : key.basePath}/models` : provider.probe.path;
     const target: Target = {
       provider,
+      providerName: provider.name === 'custom' ? key.name : provider.name,
       key,
       origin,
       reach: isOperator ? 'operator' : 'public',
@@ -84,6 +87,9 @@ export function createProbe({ journal, ends, egress, originOf, isOperatorSet, no
           requestBytes: 0,
           responseBytes: answer.body.length,
           reading: null,
+          billed: {},
+          // The cheapest request that needs a key is one that costs nothing.
+          cost: { nanoUsd: 0n, version: prices.version },
         }),
       );
       const message =

@@ -8,6 +8,10 @@ export interface RelayResult {
   readonly outcome: 'ok' | ErrorCode;
   readonly endReason: EndReason;
   readonly upstreamRequestId: string | null;
+  /** Of the provider's answer, or null where none came. */
+  readonly upstreamStatus: number | null;
+  /** Nothing of the request left: it cost nothing. */
+  readonly isUnsent: boolean;
   /** ms since the epoch, or null where no byte came. */
   readonly firstByteAt: number | null;
   readonly responseBytes: number;

@@ -123,20 +123,21 @@ export class Relay implements EgressHandler {
       return this.#break(reading, { outcome, endReason: reason }, sentence(outcome, this.#options.target));
     }
     // A fault of our own on the way (a body past its bound) is told as what it is.
-    if (error.cause instanceof SallyportError) return this.fail(error.cause);
+    if (error.cause instanceof SallyportError) return this.fail(error.cause, !error.reachedUpstream);
     const code: ErrorCode = error.code === 'ABORTED' ? 'CLIENT_CLOSED' : error.code;
     this.#settle({
       outcome: code,
       endReason: reason,
       failure: failureOfError(error),
+      isUnsent: !error.reachedUpstream,
       refusal: new SallyportError(code, sentence(code, this.#options.target, error.fault), { cause: error }),
     });
   }
 
   /** The attempt could not be made or went on no further, for a reason of our own. */
-  fail(refusal: SallyportError): void {
+  fail(refusal: SallyportError, isUnsent = true): void {
     if (this.#isEnded) return;
-    this.#settle({ outcome: refusal.code, endReason: 'upstream_broken', refusal });
+    this.#settle({ outcome: refusal.code, endReason: 'upstream_broken', refusal, isUnsent });
   }
 
   /** The client is gone, or the call was revoked: the upstream is aborted at once, whatever its state. */
@@ -262,6 +263,8 @@ export class Relay implements EgressHandler {
       upstreamRequestId: this.#options.target.provider.upstreamRequestId(this.#headers),
       firstByteAt: this.#firstByteAt,
       responseBytes: this.#writer.bytes,
+      upstreamStatus: this.#status === 0 ? null : this.#status,
+      isUnsent: this.#control === null,
       reading: null,
       failure: null,
       isHeld: false,

@@ -54,6 +54,7 @@ export function resolve(resolver: Resolver, caller: CallerSnapshot, question: Qu
   const isOperator = customKey?.isOperatorOrigin ?? resolver.isOperatorSet(origin);
   return {
     provider,
+    providerName: choice.name,
     key,
     origin,
     reach: isOperator ? 'operator' : 'public',

@@ -1,4 +1,5 @@
 import type { Receipt } from '../journal/journal.ts';
+import { attemptCost, billedOf, type Pricing } from './attempt-cost.ts';
 import type { GatewayDeps } from './gateway.ts';
 import type { Body } from './incoming.ts';
 import type { RelayResult } from './relay-result.ts';
@@ -6,6 +7,7 @@ import { endFields, type UseIdentity } from './use-record.ts';
 
 export interface Settled {
   readonly identity: UseIdentity;
+  readonly pricing: Pricing;
   readonly begin: Receipt;
   readonly attempt: number;
   readonly isFinal: boolean;
@@ -22,12 +24,21 @@ export interface Settled {
 
 /** The end of an attempt: its record, and with the last one the call's metrics and its one log line. After the last byte, never before. */
 export function settle(
-  { ends, metrics, log, lastUsed, now }: Pick<GatewayDeps, 'ends' | 'metrics' | 'log' | 'lastUsed' | 'now'>,
+  {
+    ends,
+    metrics,
+    log,
+    lastUsed,
+    prices,
+    now,
+  }: Pick<GatewayDeps, 'ends' | 'metrics' | 'log' | 'lastUsed' | 'prices' | 'now'>,
   settled: Settled,
 ): void {
-  const { identity, result, body, startedAtMs } = settled;
+  const { identity, pricing, result, body, startedAtMs } = settled;
   const endedAtMs = now();
   const firstByteMs = result.firstByteAt === null ? null : result.firstByteAt - startedAtMs;
+  const billed = billedOf(pricing, result);
+  const cost = attemptCost(prices, pricing, identity, result, billed, startedAtMs);
   ends.write(
     endFields(identity, settled.attempt, settled.begin, {
       final: settled.isFinal,
@@ -42,6 +53,8 @@ export function settle(
       responseBytes: result.responseBytes,
       reading: result.reading,
       isKeyEchoed: result.keyEchoes > 0,
+      billed,
+      cost,
     }),
   );
   if (result.keyEchoes > 0) {
@@ -69,7 +82,7 @@ export function settle(
     overheadSeconds: settled.overheadMs / 1000,
     usage: result.reading?.usage ?? null,
     isUsageUnknown: result.outcome === 'ok' && result.reading?.usageSource === 'unknown',
-    costNanoUsd: null,
+    costNanoUsd: cost.nanoUsd === null ? null : String(cost.nanoUsd),
   });
   log.info('call.end', {
     requestId: identity.callId,

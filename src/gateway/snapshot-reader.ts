@@ -4,7 +4,14 @@ import type { Store, Tx } from '../db/store.ts';
 import { SallyportError } from '../errors.ts';
 import type { ParsedToken } from '../ids.ts';
 import { readPolicy } from '../token-policy.ts';
-import { aliasMacFields, keyMacFields, sealMacFields, tokenMacFields } from '../vault/row-macs.ts';
+import { ownPrice, type PriceOverride } from '../providers/price-override.ts';
+import {
+  aliasMacFields,
+  keyMacFields,
+  priceMacFields,
+  sealMacFields,
+  tokenMacFields,
+} from '../vault/row-macs.ts';
 import type { SealedKey, Vault } from '../vault/vault.ts';
 import type { CallerSnapshot, KeySnapshot, ModelAlias } from './snapshot.ts';
 
@@ -56,7 +63,13 @@ export function createSnapshotReader({ store, vault, onForgedRow }: SnapshotRead
         aliases.push({ alias: alias.alias, target: alias.target });
       else onForgedRow('model_aliases', alias.id);
     }
-    return callerSnapshot(row, keys, aliases);
+    const prices: PriceOverride[] = [];
+    for (const price of found.prices) {
+      if (await vault.checkRowMac(price.workspace_id, 'price_overrides', priceMacFields(price), price.mac))
+        prices.push(priceOverride(price));
+      else onForgedRow('price_overrides', price.id);
+    }
+    return callerSnapshot(row, keys, aliases, prices);
   }
 
   /**
@@ -136,7 +149,13 @@ async function readWorkspace(tx: Tx, token: TokenRow) {
     .where('workspace_id', '=', token.workspace_id)
     .orderBy('alias')
     .execute();
-  return { workspaceKeys: sealedKeys, keys, seals, aliases };
+  const prices = await tx
+    .selectFrom('price_overrides')
+    .selectAll()
+    .where('workspace_id', '=', token.workspace_id)
+    .orderBy('id')
+    .execute();
+  return { workspaceKeys: sealedKeys, keys, seals, aliases, prices };
 }
 
 function readSeals(tx: Tx, workspaceId: string, ids: readonly string[]): Promise<SealRow[]> {
@@ -201,7 +220,22 @@ function byAge(a: KeySnapshot, b: KeySnapshot): number {
   return a.source === 'own' ? -isOlder : isOlder;
 }
 
-function callerSnapshot(row: TokenRow, keys: KeySnapshot[], aliases: readonly ModelAlias[]): CallerSnapshot {
+/** Of a row whose MAC was checked, so that its prices are what was checked when they were set. */
+function priceOverride(row: Selectable<Schema['price_overrides']>): PriceOverride {
+  return {
+    provider: row.provider,
+    model: row.model,
+    effectiveFrom: row.effective_from.getTime(),
+    price: ownPrice(JSON.parse(row.prices) as Readonly<Record<string, string>>, row.id),
+  };
+}
+
+function callerSnapshot(
+  row: TokenRow,
+  keys: KeySnapshot[],
+  aliases: readonly ModelAlias[],
+  prices: readonly PriceOverride[],
+): CallerSnapshot {
   return {
     tokenId: row.id,
     prefix: row.prefix,
@@ -216,6 +250,7 @@ function callerSnapshot(row: TokenRow, keys: KeySnapshot[], aliases: readonly Mo
     networks: row.networks,
     policy: readPolicy(row.policy),
     aliases,
+    prices,
     expiresAt: row.expires_at?.getTime() ?? null,
     keys: keys.toSorted((a, b) => precedence[a.source] - precedence[b.source] || byAge(a, b)),
   };

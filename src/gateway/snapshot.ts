@@ -1,4 +1,5 @@
 import type { TokenPolicy } from '../token-policy.ts';
+import type { PriceOverride } from '../providers/price-override.ts';
 import type { KeySource } from './target.ts';
 import type { PreparedKey, SealedKey } from '../vault/vault.ts';
 
@@ -64,6 +65,8 @@ export interface CallerSnapshot {
   readonly policy: TokenPolicy;
   /** The workspace's own names for models. */
   readonly aliases: readonly ModelAlias[];
+  /** The workspace's own prices. */
+  readonly prices: readonly PriceOverride[];
   readonly expiresAt: number | null;
   /**
    * Usable keys: the caller's own first, the newest first of these; then shared, then managed, the oldest first: a new key that

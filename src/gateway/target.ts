@@ -18,6 +18,8 @@ export interface GivenKey {
 /** Where one call goes: decided before anything is opened. */
 export interface Target {
   readonly provider: Provider;
+  /** The provider's name, or a custom provider's own. */
+  readonly providerName: string;
   readonly key: KeySnapshot | GivenKey;
   readonly origin: string;
   readonly reach: 'public' | 'operator';

@@ -1,5 +1,7 @@
+import { type Billed, recordableBilled } from '../dialects/billed.ts';
 import type { Reading } from '../dialects/meter.ts';
 import type { Fields, Receipt } from '../journal/journal.ts';
+import type { Cost } from '../providers/cost.ts';
 import type { CallerSnapshot } from './snapshot.ts';
 import type { Target } from './target.ts';
 
@@ -19,6 +21,8 @@ export interface UseIdentity {
   readonly provider: string;
   readonly operation: string;
   readonly model: string | null;
+  /** As sent to the provider, where `model` is as it was asked for. */
+  readonly upstreamModel: string | null;
   readonly isStream: boolean;
 }
 
@@ -38,6 +42,8 @@ export interface AttemptEnd {
   readonly reading: Reading | null;
   /** The key stood in the provider's answer; it was replaced. */
   readonly isKeyEchoed?: boolean;
+  readonly billed: Billed;
+  readonly cost: Cost;
 }
 
 export function identityOf(
@@ -60,6 +66,7 @@ export function identityOf(
     provider: target.provider.name,
     operation: target.operation,
     model,
+    upstreamModel: target.upstreamModel ?? model,
     isStream,
   };
 }
@@ -104,8 +111,9 @@ export function endFields(identity: UseIdentity, attempt: number, begin: Receipt
     usage: (reading?.usage ?? null) as Fields[string],
     usageSource: reading?.usageSource ?? 'unknown',
     providerUsage: (reading?.providerUsage ?? null) as Fields[string],
-    costNanoUsd: null,
-    priceVersion: null,
+    billed: recordableBilled(end.billed),
+    costNanoUsd: end.cost.nanoUsd === null ? null : String(end.cost.nanoUsd),
+    priceVersion: end.cost.version,
     ...(end.isKeyEchoed === true ? { keyEchoed: true } : {}),
   };
 }

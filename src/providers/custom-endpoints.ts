@@ -1,4 +1,5 @@
 import { anthropicReader } from '../dialects/anthropic-usage.ts';
+import { cohereReader } from '../dialects/cohere-usage.ts';
 import type { UsageReader } from '../dialects/usage-reader.ts';
 import { endpointSegments } from './canonical-path.ts';
 import { openaiUsageReader, operationOf } from './openai-endpoints.ts';
@@ -12,11 +13,20 @@ const anthropicOperations: Readonly<Record<string, string>> = {
   'messages/count_tokens': 'anthropic.count_tokens',
 };
 
-export function customOperation(_method: string, path: string): string {
+/** Cohere's own endpoints, and reranking wherever it is offered. */
+const cohereOperations: Readonly<Record<string, string>> = {
+  chat: 'custom.chat',
+  embed: 'custom.embed',
+  rerank: 'custom.rerank',
+};
+
+export function customOperation(method: string, path: string): string {
   const endpoint = endpointSegments(path).join('/').replace(azureDeployment, '');
-  return anthropicOperations[endpoint] ?? operationOf(endpoint);
+  const own = anthropicOperations[endpoint] ?? cohereOperations[endpoint];
+  return own ?? operationOf(method, endpoint);
 }
 
 export function customUsageReader(operation: string): UsageReader | null {
-  return operation === 'anthropic.messages' ? anthropicReader : openaiUsageReader(operation);
+  if (operation === 'anthropic.messages') return anthropicReader;
+  return operation.startsWith('custom.') ? cohereReader : openaiUsageReader(operation);
 }

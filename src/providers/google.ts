@@ -85,10 +85,10 @@ export default defineProvider({
   isStatefulPath,
 });
 
-function operation(_method: string, path: string): string {
+function operation(method: string, path: string): string {
   const [first = '', second = '', ...more] = endpointSegments(path);
   // Its OpenAI-compatible endpoints (ai.google.dev/gemini-api/docs/openai) answer in that dialect.
-  if (first === 'openai') return operationOf([second, ...more].join('/'));
+  if (first === 'openai') return operationOf(method, [second, ...more].join('/'));
   const verb = (more.at(-1) ?? second).split(':')[1];
   if (verb !== undefined) return actions[verb] ?? 'google.other';
   return collections[first] ?? 'google.other';

@@ -6,6 +6,7 @@ import { endpointSegments } from './canonical-path.ts';
 const operations: readonly (readonly [path: string, operation: string])[] = [
   ['chat/completions', 'openai.chat'],
   ['completions', 'openai.completions'],
+  ['responses/input_tokens', 'openai.input_tokens'],
   ['responses', 'openai.responses'],
   ['embeddings', 'openai.embeddings'],
   ['images', 'openai.images'],
@@ -59,6 +60,7 @@ const metered = new Set([
   'openai.images',
   'openai.speech',
   'openai.transcriptions',
+  'openai.translations',
 ]);
 
 /** Of models that think, draw, or listen to hours of speech. */
@@ -66,22 +68,29 @@ export const slowOpenaiOperations: ReadonlySet<string> = new Set([
   'openai.chat',
   'openai.completions',
   'openai.responses',
+  'openai.stored_responses',
   'openai.images',
   'openai.speech',
   'openai.transcriptions',
   'openai.translations',
 ]);
 
-export function openaiOperation(_method: string, path: string): string {
-  return operationOf(endpointSegments(path).join('/'));
+/** Answers that are made now, by POST, and nowhere below; what else stands there is about answers that were made and metered before. */
+const making: Readonly<Record<string, { readonly made: readonly string[]; readonly stored: string }>> = {
+  'openai.chat': { made: ['chat/completions'], stored: 'openai.stored_chat' },
+  'openai.responses': { made: ['responses', 'responses/compact'], stored: 'openai.stored_responses' },
+};
+
+export function openaiOperation(method: string, path: string): string {
+  return operationOf(method, endpointSegments(path).join('/'));
 }
 
 /** As `openaiOperation`, for what follows the version or base path. */
-export function operationOf(endpoint: string): string {
-  return (
-    operations.find(([start]) => endpoint === start || endpoint.startsWith(`${start}/`))?.[1] ??
-    'openai.other'
-  );
+export function operationOf(method: string, endpoint: string): string {
+  const found = operations.find(([start]) => endpoint === start || endpoint.startsWith(`${start}/`))?.[1];
+  if (found === undefined) return 'openai.other';
+  const { made, stored } = making[found] ?? { made: [], stored: found };
+  return method === 'POST' && made.includes(endpoint) ? found : stored;
 }
 
 export function openaiUsageReader(operation: string): UsageReader | null {

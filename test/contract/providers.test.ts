@@ -9,12 +9,21 @@ import { recordedProviders, recordingsOf } from '../golden/recordings.ts';
 const parts = new Set([
   'canonical-path.ts',
   'catalogue.ts',
+  'charge.ts',
+  'cost.ts',
   'custom-endpoints.ts',
   'failure.ts',
   'headers.ts',
   'key-shape.ts',
   'openai-endpoints.ts',
   'time-limits.ts',
+  'own-figure.ts',
+  'price-lists.ts',
+  'price-override.ts',
+  'price-table.json',
+  'price-table.ts',
+  'price-units.ts',
+  'price.ts',
   'provider.ts',
   'refused-paths.ts',
 ]);
@@ -144,7 +153,8 @@ for (const file of files) {
         t.not(reading.usage?.outputTokens, 0, recording.file);
       } else {
         t.same(reading.usage, recording.usage, recording.file);
-        t.equal(reading.usageSource, recording.usage === null ? 'unknown' : 'provider', recording.file);
+        const isTold = recording.usage !== null || recording.counted === true;
+        t.equal(reading.usageSource, isTold ? 'provider' : 'unknown', recording.file);
       }
     }
   });

@@ -40,8 +40,9 @@ for (const recording of metered) {
         // A failure that the provider reports itself ends a stream before its end marker.
         if (closed.isComplete !== isWhole && closed.errorInBand === null)
           t.fail(`complete is ${closed.isComplete} at ${at}`);
-        for (const { usage, usageSource } of [cut, closed]) {
-          if ((usage === null) !== (usageSource === 'unknown')) t.fail(`${usageSource} at ${at}`);
+        for (const { usage, usageSource, billed } of [cut, closed]) {
+          const isCounted = usage !== null || Object.values(billed).some(Number);
+          if (isCounted === (usageSource === 'unknown')) t.fail(`${usageSource} at ${at}`);
           if (usageSource === 'provider' && JSON.stringify(usage) !== JSON.stringify(recording.usage)) {
             t.fail(`wrong counts claimed for the provider at ${at}`);
           }

@@ -59,6 +59,7 @@ export function callerOf(keys: readonly KeySnapshot[], more: Partial<CallerSnaps
     networks: null,
     policy: defaultPolicy,
     aliases: [],
+    prices: [],
     expiresAt: null,
     keys,
     ...more,

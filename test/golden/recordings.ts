@@ -11,7 +11,21 @@ export interface Recording {
   readonly method?: string;
   readonly path?: string;
   readonly operation?: string;
-  /** Null: whole, but without counts. */
+  /** The model that was asked for, where the answer names none. */
+  readonly asked?: string;
+  /** Where the answer comes from, for a custom provider. */
+  readonly origin?: string;
+  /** The provider's page that it was written after. */
+  readonly page?: string;
+  /** What is charged for besides `usage`: what is not 0. */
+  readonly billed?: Readonly<Record<string, number | string>>;
+  /** No tokens, but counts of another kind. */
+  readonly counted?: true;
+  /** How its cost was worked out by hand: counts times dollars for a million of them, in all divided by a million. */
+  readonly work?: string | null;
+  /** In dollars, as at the first of November 2026, rounded to a nano-dollar. Null: not known. */
+  readonly cost?: string | null;
+  /** Null: whole, but without token counts. */
   readonly usage?: Usage | null;
   /** It broke inside of a 200: counts are only estimated. */
   readonly estimated?: true;

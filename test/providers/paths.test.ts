@@ -116,7 +116,10 @@ t.test('operations are named by method and path, wherever the API stands', async
     ['openai', '/v1/chat/completions', 'openai.chat'],
     ['openai', '/v1/chat/completions?x=1', 'openai.chat'],
     ['openai', '/v1/responses', 'openai.responses'],
-    ['openai', '/v1/responses/resp_1', 'openai.responses'],
+    ['openai', '/v1/responses/compact', 'openai.responses'],
+    ['openai', '/v1/responses/input_tokens', 'openai.input_tokens'],
+    ['openai', '/v1/responses/resp_1/cancel', 'openai.stored_responses'],
+    ['openai', '/v1/chat/completions/chatcmpl-1', 'openai.stored_chat'],
     ['openai', '/v1/embeddings', 'openai.embeddings'],
     ['openai', '/v1/images/generations', 'openai.images'],
     ['openai', '/v1/audio/transcriptions', 'openai.transcriptions'],
@@ -128,6 +131,8 @@ t.test('operations are named by method and path, wherever the API stands', async
     ['custom', '/chat/completions', 'openai.chat'],
     ['custom', '/api/v3/chat/completions', 'openai.chat'],
     ['custom', '/api/chat', 'openai.other'],
+    ['custom', '/v2/chat', 'custom.chat'],
+    ['custom', '/v2/rerank', 'custom.rerank'],
     ['anthropic', '/v1/messages', 'anthropic.messages'],
     ['anthropic', '/v1/messages/count_tokens', 'anthropic.count_tokens'],
     ['anthropic', '/v1/messages/batches/b/results', 'anthropic.batches'],
@@ -146,6 +151,10 @@ t.test('operations are named by method and path, wherever the API stands', async
   for (const [name, path, operation] of cases) {
     t.equal(provider(name).operation('POST', path), operation, `${name} ${path}`);
   }
+  // Whoever reads an answer again is not charged for it again.
+  t.equal(provider('openai').operation('GET', '/v1/responses/resp_1'), 'openai.stored_responses');
+  t.equal(provider('openai').operation('GET', '/v1/chat/completions'), 'openai.stored_chat');
+  t.equal(provider('openai').usageReader('openai.stored_responses'), null);
 });
 
 t.test('objects that stay in the account are told from calls that leave nothing', async (t) => {

@@ -1,0 +1,49 @@
+/**
+ * What an attempt is charged for besides the counts of `Usage`, and which parts of these have prices of their own. Left out where the
+ * answer does not say; 0 where it says so.
+ */
+export interface Billed {
+  /** The part of the cache-written input that is kept for an hour. */
+  readonly cacheWrite1hTokens?: number;
+  /** Parts of the input, cached ones included. */
+  readonly audioInputTokens?: number;
+  readonly imageInputTokens?: number;
+  readonly videoInputTokens?: number;
+  /** Parts of the cached input. */
+  readonly cachedAudioInputTokens?: number;
+  readonly cachedImageInputTokens?: number;
+  readonly cachedVideoInputTokens?: number;
+  /** Parts of the output. */
+  readonly audioOutputTokens?: number;
+  readonly imageOutputTokens?: number;
+  readonly videoOutputTokens?: number;
+  /** Audio that was listened to. */
+  readonly audioMs?: number;
+  /** Code points of a text that was spoken. */
+  readonly characters?: number;
+  readonly images?: number;
+  /** Searches that the provider made on the way. */
+  readonly webSearches?: number;
+  readonly fileSearches?: number;
+  readonly rerankSearches?: number;
+  /**
+   * Why the list's price is not the price: the service tier (`batch`, `flex`), a region, a tool that is charged for and not counted.
+   * At most 64 characters of a closed form.
+   */
+  readonly terms?: string;
+}
+
+/** As it goes into the journal: what is not 0; null when nothing is left. */
+export function recordableBilled(billed: Billed): Readonly<Record<string, number | string>> | null {
+  const entries = Object.entries(billed as Record<string, number | string>).filter(
+    ([, value]) => value !== 0,
+  );
+  return entries.length === 0 ? null : Object.fromEntries(entries);
+}
+
+/** Words for `terms`, in one order, without those that mean the list's price. */
+export function termsOf(words: readonly (string | null)[]): Pick<Billed, 'terms'> {
+  const said = words.filter((word): word is string => word !== null && /^[a-z0-9:_-]{1,24}$/.test(word));
+  const terms = [...new Set(said)].toSorted((a, b) => (a < b ? -1 : 1)).join('+');
+  return terms === '' ? {} : { terms: terms.slice(0, 64) };
+}
