@@ -65,7 +65,8 @@ export async function createEdge({ serverOf, tls, trustedProxies, plugins }: Edg
     const guards = guardsOf(request.raw);
     for (let i = 0; i < guards.length; i += 2) reply.header(guards[i] as string, guards[i + 1]);
   });
-  if (serverOf !== undefined) {
+  // Under TLS the last piece stays where Node decrypts, too.
+  if (serverOf !== undefined || tls !== null) {
     const wipeRequestBuffer = requestBufferWiper(app.server);
     app.addHook('onResponse', async (request) => {
       if (request.routeOptions.config.takesValue === true) wipeRequestBuffer();

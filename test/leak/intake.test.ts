@@ -4,11 +4,14 @@ import { createServer, type AddressInfo } from 'node:net';
 import t, { type Test } from 'tap';
 import { encodeContext } from '../../src/vault/context.ts';
 import { createHpke } from '../../src/vault/hpke.ts';
+import { ask } from '../support/http-client.ts';
 import { installProduct, type Product, type Serving } from '../support/product.ts';
+import { tlsFolder } from '../support/tls-files.ts';
+import { testCa } from '../support/upstream.ts';
 import { formsOf } from './forms.ts';
 import { cannotReadMemory, searchMemory } from './memory-search.ts';
 
-t.setTimeout(180_000);
+t.setTimeout(240_000);
 
 const digits = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
 const randomText = (length: number): string =>
@@ -22,12 +25,15 @@ interface Stage {
 }
 
 /** A gateway that listens for administration on a port of its own too. */
-async function startStage(t: Test, hasAdminPort: boolean): Promise<Stage> {
+async function startStage(t: Test, hasAdminPort: boolean, hasTls = false): Promise<Stage> {
   const probe = createServer().listen(0, '127.0.0.1');
   await once(probe, 'listening');
   const { port } = probe.address() as AddressInfo;
   probe.close();
-  const settings = hasAdminPort ? { ADMIN_PORT: String(port) } : {};
+  const settings = {
+    ...(hasAdminPort ? { ADMIN_PORT: String(port) } : {}),
+    ...(hasTls ? tlsFolder(t).settings : {}),
+  };
   const product = await installProduct(t, { settings });
   const { adminToken } = await product.run(['init']);
   const gateway = await product.serve();
@@ -35,18 +41,17 @@ async function startStage(t: Test, hasAdminPort: boolean): Promise<Stage> {
     product,
     gateway,
     adminToken,
-    adminOrigin: hasAdminPort ? `http://127.0.0.1:${port}` : gateway.origin,
+    adminOrigin: hasAdminPort ? `${hasTls ? 'https' : 'http'}://127.0.0.1:${port}` : gateway.origin,
   };
 }
 
 async function post(t: Test, { adminOrigin, adminToken }: Stage, name: string, value: string): Promise<void> {
-  const answer = await fetch(`${adminOrigin}/api/api-keys`, {
-    method: 'POST',
-    headers: { authorization: `Bearer ${adminToken}`, 'content-type': 'application/json' },
-    body: JSON.stringify({ name, service: 'openai', value }),
+  const answer = await ask(`${adminOrigin}/api/api-keys`, {
+    tls: { ca: testCa },
+    headers: { authorization: `Bearer ${adminToken}` },
+    body: { name, service: 'openai', value },
   });
   t.equal(answer.status, 201, `${name}: ${answer.status}`);
-  await answer.arrayBuffer();
 }
 
 function newKeys(count: number) {
@@ -66,38 +71,32 @@ t.test(
   },
 );
 
-t.test(
-  'a running gateway that took keys in through ADMIN_PORT holds none',
-  { skip: cannotReadMemory },
-  async (t) => {
-    const stage = await startStage(t, true);
-    const { values, patterns } = newKeys(6);
-    for (const [n, value] of values.entries()) await post(t, stage, `key ${n}`, value);
-    const marker = { name: 'admin token', bytes: Buffer.from(stage.adminToken) };
-    const { 'admin token': held, ...copies } = searchMemory(stage.gateway.pid, [...patterns, marker]).found;
-    t.same(copies, {});
-    t.ok(held, 'a header of the same requests is found (positive control)');
-  },
-);
-
-t.test(
-  'a running gateway that took keys in through the port of calls holds none',
-  { skip: cannotReadMemory },
-  async (t) => {
-    const stage = await startStage(t, false);
-    const { values, patterns } = newKeys(6);
-    for (const [n, value] of values.entries()) await post(t, stage, `key ${n}`, value);
-    const marker = { name: 'admin token', bytes: Buffer.from(stage.adminToken) };
-    // The gateway overwrites Node's buffer for requests by a request to itself, after its answer.
-    for (let left = 100; left > 0; left -= 1) {
-      const { found } = searchMemory(stage.gateway.pid, patterns);
-      if (Object.keys(found).length === 0) break;
-    }
-    const { 'admin token': held, ...copies } = searchMemory(stage.gateway.pid, [...patterns, marker]).found;
-    t.same(copies, {});
-    t.ok(held, 'a header of the same requests is found (positive control)');
-  },
-);
+for (const hasTls of [false, true]) {
+  for (const hasAdminPort of [true, false]) {
+    const door = `${hasAdminPort ? 'ADMIN_PORT' : 'the port of calls'}${hasTls ? ', by TLS,' : ''}`;
+    t.test(
+      `a running gateway that took keys in through ${door} holds none`,
+      { skip: cannotReadMemory },
+      async (t) => {
+        const stage = await startStage(t, hasAdminPort, hasTls);
+        const { values, patterns } = newKeys(6);
+        for (const [n, value] of values.entries()) await post(t, stage, `key ${n}`, value);
+        const marker = { name: 'admin token', bytes: Buffer.from(stage.adminToken) };
+        // The gateway overwrites Node's buffer for requests by a request to itself, after its answer.
+        for (let left = hasAdminPort && !hasTls ? 0 : 100; left > 0; left -= 1) {
+          const { found } = searchMemory(stage.gateway.pid, patterns);
+          if (Object.keys(found).length === 0) break;
+        }
+        const { 'admin token': held, ...copies } = searchMemory(stage.gateway.pid, [
+          ...patterns,
+          marker,
+        ]).found;
+        t.same(copies, {});
+        t.ok(held, 'a header of the same requests is found (positive control)');
+      },
+    );
+  }
+}
 
 t.test(
   'a running gateway that took keys in sealed, over the port of calls, or from its environment holds none',

@@ -7,6 +7,8 @@ import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
+import { ask } from './http-client.ts';
+import { testCa } from './upstream.ts';
 
 const checkout = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -52,6 +54,7 @@ export async function installProduct(
   const dataDir = path.join(folder, 'data');
   const program = path.join(options.root ?? checkout, 'bin', 'sallyport');
   const port = await freePort();
+  const origin = `${options.settings?.['TLS_CERT_FILE'] === undefined ? 'http' : 'https'}://127.0.0.1:${port}`;
   // Nothing of the caller's configuration, keys or loaders.
   const kept = ['PATH', 'HOME', 'USER', 'TMPDIR', 'LANG', 'TZ'].flatMap((name) => {
     const value = process.env[name];
@@ -90,7 +93,7 @@ export async function installProduct(
     // A gateway that was killed leaves its database to the next one: this one only takes it over to end it.
     if (existsSync(path.join(dataDir, 'postgres', 'postmaster.pid'))) {
       const last = start(['serve'], 'ignore');
-      await untilReady(`http://127.0.0.1:${port}/readyz`, last.ended).catch(() => {});
+      await untilReady(`${origin}/readyz`, last.ended).catch(() => {});
       last.child.kill('SIGTERM');
       await last.ended;
     }
@@ -111,7 +114,6 @@ export async function installProduct(
     async serve() {
       const startedAt = performance.now();
       const { child, ended } = start(['serve'], 'ignore');
-      const origin = `http://127.0.0.1:${port}`;
       await untilReady(`${origin}/readyz`, ended).catch((error: Error) => {
         child.kill('SIGTERM');
         throw new Error(`${error.message}: ${tail(said)}`, { cause: error });
@@ -138,8 +140,8 @@ async function untilReady(url: string, ended: Serving['ended']): Promise<void> {
   const until = performance.now() + readyWithinMs;
   while (performance.now() < until) {
     if (exit.length > 0) throw new Error(`the gateway ended with ${exit[0]}`);
-    const status = await fetch(url).then(
-      async (response) => (await response.arrayBuffer(), response.status),
+    const status = await ask(url, { tls: { ca: testCa } }).then(
+      (answer) => answer.status,
       () => 0,
     );
     if (status === 200) return;
