@@ -169,10 +169,10 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     };
   }
 
-  const { trustedProxies } = config;
   const tls = createTls(config, { log });
   const overNetwork = apiRoutes({
     ...services,
+    addressOf: (request) => addresses.of(request.raw),
     isSecure: (request) => isPrivate(request.raw),
     checkArrival: (request) => checkArrival(request.raw),
   });
@@ -186,7 +186,6 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
   const main = await createEdge({
     serverOf: (listener) => createEdgeServer(dataPlane.gateway, listener, tls),
     tls,
-    trustedProxies,
     plugins: [
       { plugin: health },
       ...(config.adminPort === null ? [{ plugin: overNetwork, prefix: '/api' }] : []),
@@ -198,20 +197,17 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
       ? null
       : await createEdge({
           tls,
-          trustedProxies,
           plugins: [{ plugin: overNetwork, prefix: '/api' }, { plugin: health }],
         });
   const metricsEdge =
-    config.metricsPort === null
-      ? null
-      : await createEdge({ tls: null, trustedProxies, plugins: [{ plugin: openMetrics }] });
+    config.metricsPort === null ? null : await createEdge({ tls: null, plugins: [{ plugin: openMetrics }] });
   const operator = await createEdge({
     tls: null,
-    trustedProxies: [],
     plugins: [
       {
         plugin: apiRoutes({
           ...services,
+          addressOf: () => '',
           isSecure: () => true,
           checkArrival: () => {},
           callerOf: () => operatorCaller(),

@@ -13,7 +13,7 @@ import type { Secrets } from './credentials.ts';
 import { requestHeaders } from './forwarded-headers.ts';
 import type { GatewayDeps } from './gateway.ts';
 import { decide, type Dispatch } from './decision.ts';
-import { ownHeaders } from './own-headers.ts';
+import { guardsOf, ownHeaders } from './own-headers.ts';
 import { Relay } from './relay.ts';
 import type { RelayResult } from './relay-result.ts';
 import { asRefusal, sendRefusal } from './refusal.ts';
@@ -79,7 +79,9 @@ export class Call {
   async run(isDraining: boolean): Promise<void> {
     const { bodies, corsOrigins, egress, limits } = this.#deps;
     if (isPreflight(this.#request, corsOrigins)) {
-      this.#response.writeHead(204, corsHeaders(this.#request, corsOrigins, true)).end();
+      this.#response
+        .writeHead(204, [...guardsOf(this.#request), ...corsHeaders(this.#request, corsOrigins, true)])
+        .end();
       return;
     }
     let lease: Lease | null = null;

@@ -20,8 +20,6 @@ export interface EdgeOptions {
   readonly serverOf?: (listener: RequestListener) => Server;
   /** Null: plain HTTP. */
   readonly tls: Tls | null;
-  /** Peers whose forwarding headers are believed. */
-  readonly trustedProxies: readonly string[];
   readonly plugins: readonly { readonly plugin: FastifyPluginAsync; readonly prefix?: string }[];
 }
 
@@ -43,7 +41,7 @@ export interface Edge {
 }
 
 /** One listener: fastify with the given plugins, without its own logging (the request line would hold `?key=`). */
-export async function createEdge({ serverOf, tls, trustedProxies, plugins }: EdgeOptions): Promise<Edge> {
+export async function createEdge({ serverOf, tls, plugins }: EdgeOptions): Promise<Edge> {
   const alone = (handler: RequestListener): Server =>
     createListener({
       tls,
@@ -56,7 +54,6 @@ export async function createEdge({ serverOf, tls, trustedProxies, plugins }: Edg
     logger: false,
     genReqId: () => `req_${randomUUID()}`,
     bodyLimit: 1024 * 1024,
-    trustProxy: trustedProxies.length > 0 ? [...trustedProxies] : false,
     forceCloseConnections: false,
     clientErrorHandler: refuseUnparsed,
     serverFactory: (handler: RequestListener) => (serverOf ?? alone)(handler),

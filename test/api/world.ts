@@ -146,6 +146,7 @@ export async function startWorld(
       apiRoutes({
         ...services,
         ...who,
+        addressOf: (request) => request.ip,
         isSecure: () => secure.isSecure,
         checkArrival: () => {},
         version: '0.0.0',

@@ -90,10 +90,10 @@ export function apiRoutes(deps: ApiDeps): FastifyPluginAsync {
       frameguard: { action: 'deny' },
       referrerPolicy: { policy: 'no-referrer' },
       // Over plain http browsers ignore it, and behind a proxy it is right.
-      strictTransportSecurity: { maxAge: 31_536_000 },
+      strictTransportSecurity: { maxAge: 31_536_000, includeSubDomains: false },
       crossOriginResourcePolicy: { policy: 'same-origin' },
     });
-    await app.register(rateLimit, { global: false });
+    await app.register(rateLimit, { global: false, keyGenerator: (request) => deps.addressOf(request) });
     await app.register(swagger, { openapi: openapi(deps.version), transform: showValue });
     app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
 

@@ -21,6 +21,8 @@ export interface AuthenticationDeps {
   readonly callers: Pick<Callers, 'authenticate'>;
   /** Another way to know a caller (the admin socket), in place of a token. */
   readonly callerOf?: ((request: FastifyRequest) => Promise<Caller> | Caller) | undefined;
+  /** The peer, or what trusted proxies say of it. */
+  readonly addressOf: (request: FastifyRequest) => string;
   readonly isSecure: (request: FastifyRequest) => boolean;
   /** REQUIRE_TLS: before the token is looked at. @throws {SallyportError} TLS_REQUIRED */
   readonly checkArrival: (request: FastifyRequest) => void;
@@ -72,7 +74,7 @@ export function addAuthentication(app: FastifyInstance, deps: AuthenticationDeps
     const before = await failures(request, { increment: false });
     if ('remaining' in before && before.remaining === 0) throw tooMany(before.ttlInSeconds);
     try {
-      return await deps.callers.authenticate(bearerOf(request), request.ip);
+      return await deps.callers.authenticate(bearerOf(request), deps.addressOf(request));
     } catch (error) {
       if (error instanceof SallyportError && error.code === 'AUTH_INVALID') await failures(request);
       throw error;
