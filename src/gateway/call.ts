@@ -216,6 +216,7 @@ export class Call {
             isRead: isCustom || provider.usageReader(target.operation) !== null,
             isStreamed: body !== null && !Buffer.isBuffer(body),
             isUnpacked,
+            lengthChange: body === null || Buffer.isBuffer(body) ? 0 : body.lengthChange,
             isOwnKey: target.key.isCallersOwn,
           }),
           body,

@@ -12,7 +12,7 @@ import type { Place } from './base-url.ts';
 import type { BodyShare } from './body-budget.ts';
 import type { HeldCaller } from './callers.ts';
 import type { GatewayDeps } from './gateway.ts';
-import { readIncoming, type Body } from './incoming.ts';
+import { readIncoming, type Body, type Incoming } from './incoming.ts';
 import { resolve } from './resolve.ts';
 import type { CallerSnapshot } from './snapshot.ts';
 import type { Target } from './target.ts';
@@ -62,8 +62,8 @@ type Deps = Pick<
 export async function decide(deps: Deps, undecided: Undecided): Promise<Dispatch> {
   const { id, request, held, place, onTarget, share, goOn } = undecided;
   const restrictsModels = held.current().models !== null;
-  const bounds = { ...deps, restrictsModels, share };
-  const { body, isUnpacked, fields, model, isStream } = await readIncoming(request, place, bounds, goOn);
+  const incoming = await readIncoming(request, place, { ...deps, restrictsModels, share }, goOn);
+  const { body, isUnpacked, fields, model, isStream } = incoming;
   // Asked anew after the body: what was revoked while it came is not used.
   const caller = held.current();
   const hint = request.headers['x-sallyport-provider'];
@@ -83,8 +83,7 @@ export async function decide(deps: Deps, undecided: Undecided): Promise<Dispatch
       { retryAfter: 1 },
     );
   }
-  const sent =
-    fields === null || !Buffer.isBuffer(body) ? { body, holdsUsage: false } : spliced(body, fields, target);
+  const sent = sentBody(incoming, target);
   const pricing: Pricing = {
     method: request.method ?? 'GET',
     target,
@@ -129,6 +128,13 @@ function prepareGiven(
     origins: [origin],
     secret,
   });
+}
+
+function sentBody({ body, fields, form }: Incoming, target: Target): Pick<Dispatch, 'body' | 'holdsUsage'> {
+  if (form !== null) return { body: form.open(target.upstreamModel), holdsUsage: false };
+  return fields === null || !Buffer.isBuffer(body)
+    ? { body, holdsUsage: false }
+    : spliced(body, fields, target);
 }
 
 /** The body that goes upstream: the same bytes, apart from the model's name and the usage option where they are ours to change. */

@@ -16,6 +16,8 @@ export function requestHeaders(
     isStreamed: boolean;
     /** The body came compressed and goes out unpacked. */
     isUnpacked: boolean;
+    /** Bytes that a streamed body is longer by than the one that came. */
+    lengthChange?: number;
     isOwnKey: boolean;
   },
 ): string[] {
@@ -29,7 +31,9 @@ export function requestHeaders(
       continue;
     }
     if (name === 'content-length') {
-      if (options.isStreamed) out.push(name, rawHeaders[i + 1] as string);
+      const length = rawHeaders[i + 1] as string;
+      const { isStreamed, lengthChange = 0 } = options;
+      if (isStreamed) out.push(name, lengthChange === 0 ? length : String(Number(length) + lengthChange));
       continue;
     }
     if (name === 'content-encoding' && options.isUnpacked) continue;

@@ -1,19 +1,22 @@
 import type { IncomingMessage } from 'node:http';
-import type { Readable } from 'node:stream';
+import { isForm } from '../dialects/form-model.ts';
 import { readRequestFields, type RequestFields } from '../dialects/request-fields.ts';
 import { SallyportError } from '../errors.ts';
 import type { Place } from './base-url.ts';
 import type { BodyShare } from './body-budget.ts';
 import { unpacked } from './encoded-body.ts';
-import { bodyKind, boundedUpload, checkLength, readBody } from './request-body.ts';
+import { type FormBody, readForm } from './form-body.ts';
+import { bodyKind, boundedUpload, checkLength, readBody, type Upload } from './request-body.ts';
 
 /** A body in memory may be sent again; one that streams through may not. */
-export type Body = Buffer | (Readable & { readonly bytesSeen: number }) | null;
+export type Body = Buffer | Upload | null;
 
 export interface Incoming {
+  /** Null too where a form came, which is opened when it is known what its model is called upstream. */
   readonly body: Body;
   /** It came compressed and was unpacked: its content-encoding is not its own any more. */
   readonly isUnpacked: boolean;
+  readonly form: FormBody | null;
   /** The few members that the gateway acts on, or null where no JSON object came. */
   readonly fields: RequestFields | null;
   /** As the client asked for it, in the body or in Gemini's path. */
@@ -42,15 +45,16 @@ export async function readIncoming(
   goOn: () => void,
 ): Promise<Incoming> {
   refuseUnofferedHeaders(request);
-  const { body, isUnpacked, fields } = await readBodyAndFields(request, place, bounds, goOn);
+  const { body, isUnpacked, fields, form } = await readBodyAndFields(request, place, bounds, goOn);
   return {
     body,
     isUnpacked,
     fields,
+    form,
     // The path goes first: it decides what runs at Google, whatever a `model` in the body says.
     model: isGoogle(place)
       ? (modelInPath(place) ?? fields?.model?.replace(/^models\//, '') ?? null)
-      : (fields?.model ?? null),
+      : (fields?.model ?? form?.model ?? null),
     isStream: fields?.isStream === true || (isGoogle(place) && /(?::|%3a)stream/i.test(place.rest)),
   };
 }
@@ -60,23 +64,26 @@ async function readBodyAndFields(
   place: Place,
   bounds: Bounds,
   goOn: () => void,
-): Promise<Pick<Incoming, 'body' | 'isUnpacked' | 'fields'>> {
+): Promise<Pick<Incoming, 'body' | 'isUnpacked' | 'fields' | 'form'>> {
+  const plain = { isUnpacked: false, fields: null, form: null };
   const kind = bodyKind(request);
-  if (kind === 'none') return { body: null, isUnpacked: false, fields: null };
+  if (kind === 'none') return { body: null, ...plain };
   const isUnified = place.base.kind === 'unified';
   const isRead = kind === 'json' || (kind === 'coded' && (isUnified || bounds.restrictsModels));
   const maxBytes = isRead ? bounds.maxJsonBytes : bounds.maxUploadBytes;
   checkLength(request, maxBytes);
   if (!isRead && isUnified) refuseUnreadable(request);
   goOn();
-  if (!isRead) return { body: boundedUpload(request, maxBytes), isUnpacked: false, fields: null };
+  if (!isRead && isForm(request.headers['content-type']) && !isEncoded(request))
+    return { body: null, ...plain, form: await readForm(request, { ...bounds, isStrict: isUnified }) };
+  if (!isRead) return { body: boundedUpload(request, maxBytes), ...plain };
   const sent = await readBody(request, maxBytes, bounds.share);
   const isUnpacked = kind === 'coded';
   const coding = request.headers['content-encoding'] ?? '';
   const body = isUnpacked ? await unpacked(sent, coding, maxBytes, bounds.share) : sent;
   // What an API of somebody's own takes as JSON is not ours to judge, unless it is an object, whose model a token may restrict.
   const isJudged = place.base.kind !== 'custom' || body[0] === 0x7b;
-  return { body, isUnpacked, fields: isJudged ? readRequestFields(body) : null };
+  return { body, isUnpacked, fields: isJudged ? readRequestFields(body) : null, form: null };
 }
 
 /** Gemini names the model in the path, before its verb: `/v1beta/models/gemini-2.5-flash:generateContent`, `/v1beta/tunedModels/mine:…`. */
@@ -99,6 +106,10 @@ function unescaped(path: string): string {
 
 function isGoogle({ base }: Place): boolean {
   return base.kind === 'native' && base.provider === 'google';
+}
+
+function isEncoded({ headers }: IncomingMessage): boolean {
+  return (headers['content-encoding'] ?? 'identity') !== 'identity';
 }
 
 /** On /v1 the body's model decides who answers, and who pays: what hides it must not go to whoever answers by default. */

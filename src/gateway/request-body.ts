@@ -18,7 +18,12 @@ export function bodyKind(request: IncomingMessage): BodyKind {
 
 /** @throws {SallyportError} BODY_TOO_LARGE, by the announced length. */
 export function checkLength(request: IncomingMessage, maxBytes: number): void {
-  if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge(maxBytes);
+  if (announcedLength(request) > maxBytes) throw tooLarge(maxBytes);
+}
+
+/** Bytes; 0 where none is announced. */
+export function announcedLength(request: IncomingMessage): number {
+  return Number(request.headers['content-length'] ?? 0);
 }
 
 /** Pieces that are joined at once: a client who sends bytes one by one would otherwise have us hold a Buffer for each. */
@@ -30,48 +35,86 @@ const maxPieces = 1024;
  * @param share what it takes of the memory for all bodies, until the call's end
  * @throws {SallyportError} BODY_TOO_LARGE; RATE_LIMITED for too much at once; CLIENT_CLOSED where the client went away in the middle.
  */
-export function readBody(
+export async function readBody(
   request: IncomingMessage,
   maxBytes: number,
   share: Pick<BodyShare, 'take'>,
 ): Promise<Buffer> {
+  const { bytes } = await readUntil(request, share, (read) => {
+    if (read > maxBytes) throw tooLarge(maxBytes);
+    return false;
+  });
+  return bytes;
+}
+
+/**
+ * The first bytes of a body: `enough` and what came with them, or all of it where it has less. The rest stays in the request, which
+ * stands still.
+ */
+export function readStart(
+  request: IncomingMessage,
+  enough: number,
+  share: Pick<BodyShare, 'take'>,
+): Promise<{ readonly bytes: Buffer; readonly isWhole: boolean }> {
+  return readUntil(request, share, (read) => read >= enough);
+}
+
+function readUntil(
+  request: IncomingMessage,
+  share: Pick<BodyShare, 'take'>,
+  isEnough: (read: number) => boolean,
+): Promise<{ readonly bytes: Buffer; readonly isWhole: boolean }> {
   return new Promise((resolve, reject) => {
     /** Joined pieces, each joined once only, and those that came since. */
     const joined: Buffer[] = [];
     let pieces: Buffer[] = [];
-    let bytes = 0;
-    const settle = (error: Error | null): void => {
+    let read = 0;
+    const stop = (): void => {
       request.off('data', onData).off('end', onEnd).off('close', onClose).off('error', onClose);
-      if (error !== null) return reject(error);
+    };
+    const settle = (isWhole: boolean): void => {
+      stop();
       const all = [...joined, ...pieces];
-      resolve(all.length === 1 ? (all[0] as Buffer) : Buffer.concat(all, bytes));
+      resolve({ bytes: all.length === 1 ? (all[0] as Buffer) : Buffer.concat(all, read), isWhole });
+    };
+    const fail = (error: Error): void => {
+      stop();
+      reject(error);
     };
     const onData = (chunk: Buffer): void => {
-      bytes += chunk.length;
-      if (bytes > maxBytes) return settle(tooLarge(maxBytes));
+      read += chunk.length;
       try {
+        const isOver = isEnough(read);
         share.take(chunk.length);
+        pieces.push(chunk);
+        if (isOver) {
+          request.pause();
+          return settle(false);
+        }
       } catch (error) {
-        return settle(error as SallyportError);
+        return fail(error as SallyportError);
       }
-      pieces.push(chunk);
       if (pieces.length < maxPieces) return;
       joined.push(Buffer.concat(pieces));
       pieces = [];
     };
-    const onEnd = (): void => settle(null);
-    const onClose = (): void => settle(clientGone());
+    const onEnd = (): void => settle(true);
+    const onClose = (): void => fail(clientGone());
     // He may have left while his token was looked at: a request that is destroyed says nothing any more.
     if (request.destroyed) return reject(clientGone());
     request.on('data', onData).on('end', onEnd).on('close', onClose).on('error', onClose);
   });
 }
 
+/** A body that streams through; it can be sent once. */
+export interface Upload extends Readable {
+  readonly bytesSeen: number;
+  /** Bytes that it is longer by than the body that came. */
+  readonly lengthChange: number;
+}
+
 /** The body as a stream with a bound: past it the stream fails with BODY_TOO_LARGE, and so does the call. */
-export function boundedUpload(
-  request: IncomingMessage,
-  maxBytes: number,
-): Readable & { readonly bytesSeen: number } {
+export function boundedUpload(request: IncomingMessage, maxBytes: number, lengthChange = 0): Upload {
   let bytes = 0;
   const upload = new Transform({
     transform(chunk: Buffer, _encoding, done) {
@@ -89,9 +132,10 @@ export function boundedUpload(
   upload.on('error', () => {}).on('close', () => request.off('close', onGone));
   request.on('close', onGone).on('error', () => {});
   if (request.destroyed) onGone();
-  return Object.defineProperty(upload, 'bytesSeen', { get: () => bytes }) as Transform & {
-    bytesSeen: number;
-  };
+  return Object.defineProperties(upload, {
+    bytesSeen: { get: () => bytes },
+    lengthChange: { value: lengthChange },
+  }) as Transform & Upload;
 }
 
 function clientGone(): SallyportError {
