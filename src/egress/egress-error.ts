@@ -16,7 +16,7 @@ export interface Reached {
   readonly reachedUpstream: boolean;
   /** A connection that had served before died before any byte of the answer: the one failure after which a repeat is safe. */
   readonly stale: boolean;
-  /** What about the provider's answer makes that it cannot be relayed: the end of a sentence about it, for whoever called. */
+  /** Why the provider's answer cannot be relayed, or the provider not be reached: the end of a sentence about it, for whoever called. */
   readonly fault?: string;
 }
 
@@ -73,6 +73,19 @@ function faultOf(code: string): string | null {
   return code.startsWith('HPE_') ? `it is not valid HTTP (${code})` : null;
 }
 
+const unsigned = 'nobody who is trusted here has signed its certificate (NODE_EXTRA_CA_CERTS names others)';
+/** Of the resolver and of OpenSSL (nodejs.org/api/tls.html, "X509 certificate error codes"): what whoever keeps that origin can mend. */
+const unreachable: Readonly<Record<string, string>> = {
+  ENOTFOUND: 'its name is not known',
+  ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name',
+  CERT_HAS_EXPIRED: 'its certificate has expired',
+  CERT_NOT_YET_VALID: 'its certificate is not valid yet',
+  DEPTH_ZERO_SELF_SIGNED_CERT: unsigned,
+  SELF_SIGNED_CERT_IN_CHAIN: unsigned,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: unsigned,
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: unsigned,
+};
+
 /** What an error of undici, of the socket or of ours means for the call. */
 export function explain(error: unknown, call: CallState): EgressError {
   if (error instanceof EgressError) return error;
@@ -92,15 +105,17 @@ export function explain(error: unknown, call: CallState): EgressError {
   if (code === 'UND_ERR_ABORTED') return new EgressError('ABORTED', 'The call was given up.', reached, error);
   if (!call.headWritten && unsendable.has(code))
     return new EgressError('EGRESS_REFUSED', `The request cannot be sent as it is${name}.`, reached, error);
-  if (!call.headWritten)
-    return new EgressError('UPSTREAM_UNREACHABLE', `The provider cannot be reached${name}.`, reached, error);
-  const fault = faultOf(code);
-  return new EgressError(
-    'UPSTREAM_ERROR',
-    `The connection to the provider failed${name}.`,
-    fault === null ? reached : { ...reached, fault },
-    error,
-  );
+  if (!call.headWritten) {
+    const why = Object.hasOwn(unreachable, code) ? (unreachable[code] as string) : null;
+    const message = `The provider cannot be reached${name}.`;
+    return new EgressError('UPSTREAM_UNREACHABLE', message, withFault(reached, why), error);
+  }
+  const message = `The connection to the provider failed${name}.`;
+  return new EgressError('UPSTREAM_ERROR', message, withFault(reached, faultOf(code)), error);
+}
+
+function withFault(reached: Reached, fault: string | null): Reached {
+  return fault === null ? reached : { ...reached, fault };
 }
 
 /** The credential was not let out: KEY_ORIGIN and KEY_INVALID keep their code and sentence, anything else says nothing of itself. */

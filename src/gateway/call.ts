@@ -39,7 +39,7 @@ export class Call {
   #secrets: Secrets | null = null;
   #dispatchedTick: number | null = null;
   #isContinued = false;
-  #caller: Pick<CallerSnapshot, 'workspaceId' | 'tokenId' | 'userId'> | null = null;
+  #caller: Pick<CallerSnapshot, 'workspaceId' | 'tokenId' | 'userId' | 'policy'> | null = null;
   #target: Target | null = null;
   #relay: Relay | null = null;
   #begin: Receipt | null = null;
@@ -60,7 +60,7 @@ export class Call {
     this.#startedAtMs = deps.now();
     this.#dialect = dialectOf(request.url ?? '/');
     response.on('close', () => {
-      if (!response.writableFinished) this.cut('CLIENT_CLOSED', 'The client went away.');
+      if (!response.writableFinished) this.#leave();
     });
     // A client that resets is not a fault of ours; 'close' follows and says what is needed.
     response.on('error', () => {});
@@ -68,6 +68,15 @@ export class Call {
 
   get keyId(): string | null {
     return this.#target?.key.id ?? null;
+  }
+
+  /** The client is gone: the call ends, or is read on for its usage where the token's policy says so. It keeps its place meanwhile. */
+  #leave(): void {
+    const message = 'The client went away.';
+    const onDisconnect = this.#caller?.policy.onDisconnect;
+    this.#ended ??= new SallyportError('CLIENT_CLOSED', message);
+    if (onDisconnect?.type === 'drain' && this.#relay?.drain(onDisconnect) === true) return;
+    this.cut('CLIENT_CLOSED', message);
   }
 
   /** Ends the call now, in whatever state it is. */

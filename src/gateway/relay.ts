@@ -189,6 +189,7 @@ export class Relay implements EgressHandler {
 
   /** Before anything was said: what comes is no answer of a provider's. */
   #refuseAnswer(fault: string): void {
+    if (this.#drain !== null) return this.cut('CLIENT_CLOSED', 'client_closed', clientGone);
     const refusal = foreignAnswer(this.#options.target, fault);
     this.#settle({ outcome: refusal.code, endReason: 'upstream_broken', refusal });
     this.#control?.abort();

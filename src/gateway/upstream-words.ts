@@ -26,11 +26,12 @@ export function foreignAnswer(target: Target, fault: string): SallyportError {
 /** What became of the way to the provider, for whoever reads the answer. */
 export function sentence(code: ErrorCode, target: Target, fault: string | null = null): string {
   const where = target.provider.title;
+  if (code === 'UPSTREAM_UNREACHABLE')
+    return `${where} could not be reached at ${target.origin}${fault === null ? '' : `: ${fault}`}.`;
   if (fault !== null) return `The answer of ${where} cannot be relayed: ${fault}.`;
   if (code === 'UPSTREAM_CONNECT_TIMEOUT') return `No connection to ${where} at ${target.origin} in time.`;
   if (code === 'UPSTREAM_FIRST_BYTE_TIMEOUT') return `${where} did not begin to answer in time.`;
   if (code === 'UPSTREAM_IDLE_TIMEOUT') return `${where} stopped in the middle of its answer.`;
-  if (code === 'UPSTREAM_UNREACHABLE') return `${where} could not be reached at ${target.origin}.`;
   if (code === 'EGRESS_REFUSED') return `${target.origin} is not an origin that calls may go to.`;
   if (code === 'KEY_ORIGIN') return `The key is not for ${target.origin}.`;
   if (code === 'KEY_INVALID') return 'The key cannot be sent.';

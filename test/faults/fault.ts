@@ -9,6 +9,8 @@ export interface Scene extends RawRequest {
   readonly socket: Socket;
   /** The client has the head of its answer, and n bytes of the body: a reset may overtake what was sent before it. */
   readonly heard: (bytes: number) => Promise<void>;
+  /** The gateway has seen that the client is gone. */
+  readonly left: Promise<void>;
 }
 
 /** What the client sees. */

@@ -28,12 +28,15 @@ interface Run {
   readonly waiting: { readonly bytes: number; readonly done: () => void }[];
   /** Takes the client away. */
   leave: () => void;
+  /** The gateway has seen that it is gone. */
+  readonly left: PromiseWithResolvers<void>;
 }
 
 export interface Stage {
   readonly gateway: TestGateway;
   readonly upstream: RawUpstream;
   readonly token: string;
+  readonly tokenId: string;
   play(fault: Fault): Promise<Played>;
   /** `outcome endReason usageSource` of each attempt of a call, in order; all calls, by what `nameOf` gives. */
   ends(): Promise<ReadonlyMap<string, readonly string[]>>;
@@ -70,7 +73,7 @@ export async function setStage(t: Test, policy: Partial<TokenPolicy> = {}): Prom
             : new Promise((done) => {
                 run.waiting.push({ bytes, done });
               });
-        await fault.play({ ...request, socket, heard });
+        await fault.play({ ...request, socket, heard, left: run.left.promise });
       },
     };
   };
@@ -85,7 +88,11 @@ export async function setStage(t: Test, policy: Partial<TokenPolicy> = {}): Prom
   });
   for (const provider of providers) await gateway.addKey(provider, key);
   await gateway.addKey('custom', key, { name: 'local', origins: [upstream.origin] });
-  const token = await tokenWith(gateway, policy);
+  const { text: token, id: tokenId } = await tokenWith(gateway, policy);
+  gateway.app.main.app.server.prependListener('request', (request, response) => {
+    const run = runs.get(String(request.headers['x-fault']));
+    if (run !== undefined) response.once('close', run.left.resolve);
+  });
   const agent = new http.Agent({ keepAlive: true });
   t.teardown(() => agent.destroy());
 
@@ -93,10 +100,18 @@ export async function setStage(t: Test, policy: Partial<TokenPolicy> = {}): Prom
     gateway,
     upstream,
     token,
+    tokenId,
     async play(fault: Fault): Promise<Played> {
       count += 1;
       const model = `gpt-fault-${count}`;
-      const run: Run = { fault, requests: 0, heardBytes: -1, waiting: [], leave: () => {} };
+      const run: Run = {
+        fault,
+        requests: 0,
+        heardBytes: -1,
+        waiting: [],
+        leave: () => {},
+        left: Promise.withResolvers<void>(),
+      };
       runs.set(model, run);
       const listen = (bytes: number): void => {
         run.heardBytes += bytes;
@@ -111,12 +126,23 @@ export async function setStage(t: Test, policy: Partial<TokenPolicy> = {}): Prom
       const rows = await gateway.database.store.asSystem((tx) =>
         tx
           .selectFrom('usage_events')
-          .select(['call_id', 'model', 'outcome', 'end_reason', 'usage_source'])
+          .select([
+            'call_id',
+            'model',
+            'outcome',
+            'end_reason',
+            'usage_source',
+            'input_tokens',
+            'output_tokens',
+          ])
           .orderBy('attempt')
           .execute(),
       );
       const ends = new Map<string, string[]>();
-      for (const { call_id, model, outcome, end_reason, usage_source } of rows) {
+      for (const { call_id, model, outcome, end_reason, usage_source, ...counts } of rows) {
+        // An estimate is of both, and a count that is not known is none.
+        const isCounted = counts.input_tokens !== null && (counts.output_tokens ?? 0n) > 0n;
+        if (isCounted !== (usage_source !== 'unknown')) throw new Error(`${call_id}: ${usage_source} counts`);
         const all = ends.get(call_id) ?? [];
         all.push(`${outcome} ${end_reason} ${usage_source}`);
         ends.set(call_id, all);
@@ -152,7 +178,7 @@ async function tokenWith({ installation, workspaceId }: TestGateway, policy: Par
     Date.now(),
   );
   await store.asWorkspace(workspaceId, (tx) => insertToken(tx, minted));
-  return minted.text;
+  return { text: minted.text, id: minted.row.id };
 }
 
 const paths: Readonly<Record<Route, (model: string, isStream: boolean) => string>> = {
@@ -191,6 +217,7 @@ async function askFor(
     agent,
     headers: {
       authorization: `Bearer ${token}`,
+      'x-fault': model,
       'content-type': route === 'files' ? 'application/octet-stream' : 'application/json',
       'content-length': body.length,
     },
