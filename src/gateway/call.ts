@@ -5,6 +5,7 @@ import { newId } from '../ids.ts';
 import { wipe } from '../secret.ts';
 import type { Receipt } from '../journal/journal.ts';
 import type { Lease } from '../limits/limits.ts';
+import { defaultPolicy } from '../token-policy.ts';
 import { authenticate } from './authentication.ts';
 import { dialectOf, readPlace } from './base-url.ts';
 import { isPreflight, corsHeaders } from './cors.ts';
@@ -60,7 +61,10 @@ export class Call {
     this.#startedAtMs = deps.now();
     this.#dialect = dialectOf(request.url ?? '/');
     response.on('close', () => {
-      if (!response.writableFinished) this.#leave();
+      if (response.writableFinished) return;
+      const { onDisconnect } = this.#caller?.policy ?? defaultPolicy;
+      if (onDisconnect.type === 'drain' && this.#relay?.drain(onDisconnect) === true) return;
+      this.cut('CLIENT_CLOSED', 'The client went away.');
     });
     // A client that resets is not a fault of ours; 'close' follows and says what is needed.
     response.on('error', () => {});
@@ -68,15 +72,6 @@ export class Call {
 
   get keyId(): string | null {
     return this.#target?.key.id ?? null;
-  }
-
-  /** The client is gone: the call ends, or is read on for its usage where the token's policy says so. It keeps its place meanwhile. */
-  #leave(): void {
-    const message = 'The client went away.';
-    const onDisconnect = this.#caller?.policy.onDisconnect;
-    this.#ended ??= new SallyportError('CLIENT_CLOSED', message);
-    if (onDisconnect?.type === 'drain' && this.#relay?.drain(onDisconnect) === true) return;
-    this.cut('CLIENT_CLOSED', message);
   }
 
   /** Ends the call now, in whatever state it is. */
