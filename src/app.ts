@@ -1,5 +1,6 @@
 import { type Act, createActs } from './admin/acts.ts';
 import { createAliases } from './admin/aliases.ts';
+import { createPriceDesk } from './admin/prices.ts';
 import { createAudit } from './admin/audit.ts';
 import type { Caller } from './admin/caller.ts';
 import { createCallers as createAdminCallers } from './admin/callers.ts';
@@ -136,6 +137,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     seals: createSeals({ store, act, journal, vault, clock, onForgedRow }),
     tokens: createTokens({ store, act, vault, clock }),
     aliases: createAliases({ store, act, vault, providers, clock, onForgedRow }),
+    prices: createPriceDesk({ store, act, vault, providers, clock, onForgedRow }),
     users: createUsers({ store, act, shredder, isOperator, clock }),
     members: createMembers({ store, act, isOperator, clock }),
     providers: createProviders({ providers, originOf }),

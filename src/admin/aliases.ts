@@ -14,6 +14,7 @@ import { iso } from './moment.ts';
 import { type List, type Page, placeOf, rowsToRead, toList } from './paging.ts';
 import { demand } from './permissions.ts';
 import { violates } from './violation.ts';
+import { lockWorkspace } from './workspace-lock.ts';
 
 type Row = Selectable<Schema['model_aliases']>;
 
@@ -146,11 +147,6 @@ export function createAliases({ store, act, vault, providers, clock, onForgedRow
 
 function ofWorkspace(tx: Tx, { workspaceId }: Caller) {
   return tx.selectFrom('model_aliases').selectAll().where('workspace_id', '=', workspaceId);
-}
-
-/** Two at once would both find room for one more. */
-async function lockWorkspace(tx: Tx, { workspaceId }: Caller): Promise<void> {
-  await tx.selectFrom('workspaces').select('id').where('id', '=', workspaceId).forNoKeyUpdate().execute();
 }
 
 async function customNames(tx: Tx, { workspaceId }: Caller): Promise<ReadonlySet<string>> {

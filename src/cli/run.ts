@@ -1,6 +1,7 @@
 import type { Config } from '../config.ts';
 import { SallyportError } from '../errors.ts';
 import { aliasCommands } from './aliases.ts';
+import { priceCommands } from './prices.ts';
 import { type Api, createApi } from './api.ts';
 import type { Command, Context, Terminal } from './command.ts';
 import { demoCommand } from './demo/demo.ts';
@@ -26,6 +27,7 @@ export const commands: readonly Command[] = [
   ...sealCommands,
   ...tokenCommands,
   ...aliasCommands,
+  ...priceCommands,
   ...peopleCommands,
   ...keyringCommands,
   ...safekeepingCommands,

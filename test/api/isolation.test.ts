@@ -15,6 +15,7 @@ interface Things {
   user: string;
   seal: string;
   alias: string;
+  price: string;
 }
 
 const [seal, otherSeal] = [newSeal(), newSeal()];
@@ -32,14 +33,16 @@ async function thingsOf(adminToken: string, userId: string): Promise<Things> {
   await world.services.seals.create(owner, { name: 'o', publicKey: otherSeal.publicKey });
   const named = { alias: `fast-${userId}`, target: 'openai/gpt-4o-mini' };
   const alias = await world.services.aliases.create(owner, named);
-  return { key: key.id, token: token.id, user: userId, seal: made.id, alias: alias.id };
+  const priced = { provider: 'openai', model: `m-${userId}`, prices: { input: '1' } };
+  const price = await world.services.prices.create(owner, priced);
+  return { key: key.id, token: token.id, user: userId, seal: made.id, alias: alias.id, price: price.id };
 }
 
 const ofAlice = await thingsOf(a.adminToken, alice.id);
 const ofOwnerOfB = await thingsOf(b.adminToken, (await world.callerOf(b.adminToken)).userId);
 
 /** Everything that takes an id, in paths and bodies. */
-function requests({ key, token, user, seal, alias }: Things): [string, string, unknown?][] {
+function requests({ key, token, user, seal, alias, price }: Things): [string, string, unknown?][] {
   return [
     ['GET', `/api/api-keys/${key}`],
     ['PUT', `/api/api-keys/${key}`, { name: 'taken' }],
@@ -55,6 +58,7 @@ function requests({ key, token, user, seal, alias }: Things): [string, string, u
     ['POST', '/api/tokens', { name: 'n', userId: user }],
     ['POST', '/api/tokens', { name: 'n', keyIds: [key] }],
     ['DELETE', `/api/aliases/${alias}`],
+    ['DELETE', `/api/prices/${price}`],
     ['GET', `/api/users/${user}`],
     ['PATCH', `/api/users/${user}`, { storeKeys: false, confirm: 'shred' }],
     ['PATCH', `/api/users/${user}?dryRun=true`, { storeKeys: false }],
@@ -96,6 +100,7 @@ async function snapshot(): Promise<unknown> {
     tokens: await tx.selectFrom('tokens').select(['id', 'mac', 'user_id']).orderBy('id').execute(),
     seals: await tx.selectFrom('seals').select(['id', 'mac']).orderBy('id').execute(),
     aliases: await tx.selectFrom('model_aliases').select(['id', 'mac']).orderBy('id').execute(),
+    prices: await tx.selectFrom('price_overrides').select(['id', 'mac']).orderBy('id').execute(),
     users: await tx.selectFrom('users').select(['id', 'name']).orderBy('id').execute(),
     members: await tx.selectFrom('memberships').select(['user_id', 'role']).orderBy('user_id').execute(),
   }));
@@ -129,7 +134,7 @@ t.test('in one workspace a member does not see another’s things', async (t) =>
     if (typeof body === 'object' && body !== null && 'sharedWith' in body) continue;
     if (/seals|seal_/.test(url + JSON.stringify(body))) continue;
     const answer = await call(bob.token, method, url, body);
-    const isBarred = /users|members|aliases/.test(url) && answer.json.code === 'FORBIDDEN';
+    const isBarred = /users|members|aliases|prices/.test(url) && answer.json.code === 'FORBIDDEN';
     t.ok(answer.status === 404 || isBarred, `${method} ${url} ${answer.status}`);
   }
   for (const url of filters(ofAlice)) t.same((await call(bob.token, 'GET', url)).json.data, [], url);
@@ -173,6 +178,7 @@ t.test(
         'seals',
         'tokens',
         'model_aliases',
+        'price_overrides',
         'users',
         'memberships',
         'acts',

@@ -31,6 +31,9 @@ const allowed: Record<string, string> = {
   'POST /api/aliases': 'owner admin',
   'GET /api/aliases': all,
   'DELETE /api/aliases/:id': 'owner admin',
+  'POST /api/prices': 'owner admin',
+  'GET /api/prices': all,
+  'DELETE /api/prices/:id': 'owner admin',
   'POST /api/users': 'owner admin',
   'GET /api/users': all,
   'GET /api/users/:id': all,
@@ -111,6 +114,7 @@ async function subject(pattern: string, token: string, userId: string): Promise<
   if (pattern.includes('tokens'))
     return (await world.services.tokens.create(owner, { name: 't', userId })).token.id;
   if (pattern.includes('aliases')) return `alias_${'0'.repeat(32)}`;
+  if (pattern.includes('prices')) return `price_${'0'.repeat(32)}`;
   if (pattern.includes('calls')) return `call_${'0'.repeat(32)}`;
   t.ok(token);
   return userId;
@@ -137,6 +141,8 @@ function bodyOf(route: string, userId: string): unknown {
       return {};
     case 'POST /api/aliases':
       return { alias: `a-${userId}`, target: 'openai/gpt-4o' };
+    case 'POST /api/prices':
+      return { provider: 'openai', model: `m-${userId}`, prices: { input: '1' } };
     case 'POST /api/tokens':
     case 'POST /api/users':
     case 'POST /api/workspaces':

@@ -5,6 +5,7 @@ import fastify, { type FastifyInstance, type LightMyRequestResponse } from 'fast
 import type { Test } from 'tap';
 import { createActs } from '../../src/admin/acts.ts';
 import { createAliases } from '../../src/admin/aliases.ts';
+import { createPriceDesk } from '../../src/admin/prices.ts';
 import { createAudit } from '../../src/admin/audit.ts';
 import type { Caller } from '../../src/admin/caller.ts';
 import { createCallers } from '../../src/admin/callers.ts';
@@ -115,6 +116,7 @@ export async function startWorld(
     seals: createSeals({ store, act, journal, vault, clock, onForgedRow }),
     tokens: createTokens({ store, act, vault, clock }),
     aliases: createAliases({ store, act, vault, providers, clock, onForgedRow }),
+    prices: createPriceDesk({ store, act, vault, providers, clock, onForgedRow }),
     users: createUsers({ store, act, shredder, isOperator, clock }),
     members: createMembers({ store, act, isOperator, clock }),
     providers: createProviders({ providers, originOf }),
