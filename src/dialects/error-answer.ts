@@ -71,6 +71,18 @@ export function renderStreamError(
   return Buffer.from(`\n\n${dialect === 'anthropic' ? 'event: error\n' : ''}data: ${data}\n\n`);
 }
 
+/**
+ * The same for a session over a WebSocket: the payload of one text message, followed by a close frame. Form: `error` of OpenAI's
+ * Realtime events (platform.openai.com/docs/api-reference/realtime-server-events/error).
+ */
+export function renderSessionError(code: ErrorCode, message: string, requestId: string): Buffer {
+  const { error } = errorBody('openai', code, withFix(message, errorTable[code].fix), requestId) as {
+    error: object;
+  };
+  const event = { type: 'error', event_id: `event_${requestId}`, error: { ...error, event_id: null } };
+  return Buffer.from(JSON.stringify(event));
+}
+
 /** Has this content type a place for an error event in mid-stream? Gemini's JSON arrays and audio bytes have none. */
 export function hasEventFraming(contentType: string | null): boolean {
   return contentType !== null && /^text\/event-stream\s*(?:;|$)/i.test(contentType.trim());

@@ -2,7 +2,7 @@ import type { Usage } from './usage.ts';
 import type { StreamEvent, UsageReader } from './usage-reader.ts';
 
 /** Rule of thumb of OpenAI's tokenizer page: a token is about four characters of English. */
-const charactersPerToken = 4;
+export const charactersPerToken = 4;
 
 export interface Relayed {
   /** Bytes of the answer that came. */

@@ -26,7 +26,12 @@ export function readOpenaiUsage(usage: JsonObject): Usage | null {
   const visible = countAt(usage, 'completion_tokens', 'output_tokens');
   if (input === null && visible === null) return null;
   const inputParts = partsOf(usage, 'prompt_tokens_details', 'input_tokens_details', 'input_token_details');
-  const outputParts = partsOf(usage, 'completion_tokens_details', 'output_tokens_details');
+  const outputParts = partsOf(
+    usage,
+    'completion_tokens_details',
+    'output_tokens_details',
+    'output_token_details',
+  );
   const reasoning = countAt(outputParts, 'reasoning_tokens');
   const isApart = total !== null && reasoning !== null && total === (input ?? 0) + (visible ?? 0) + reasoning;
   const output = isApart ? (visible ?? 0) + reasoning : visible;

@@ -1,5 +1,6 @@
 import { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import { AnswerSearch } from './answer-search.ts';
 import { EgressError, explain } from './egress-error.ts';
@@ -8,6 +9,7 @@ import type { Passage } from './injector.ts';
 import { newPlaceholder } from './placeholder.ts';
 import type { EgressControl, EgressHandler, EgressRequest } from './request.ts';
 import { SearchedAnswer } from './searched-answer.ts';
+import { UpgradedStream } from './upgraded-stream.ts';
 
 /** Informational answers before the final one: some servers say that they are at work. */
 const maxInformational = 64;
@@ -41,6 +43,8 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
   #search: AnswerSearch | null = null;
   #answer: SearchedAnswer | null = null;
   #informational = 0;
+  /** What the connection has become, once its protocol was changed. */
+  #upgraded: UpgradedStream | null = null;
 
   placeholder: string | null;
 
@@ -81,7 +85,7 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
 
   /** What undici is asked for. */
   options(hop: string): Dispatcher.DispatchOptions {
-    const { method, path, headers, body, credential, timeouts } = this.#request;
+    const { method, path, headers, body, credential, timeouts, upgrade } = this.#request;
     const all = [...headers, 'x-sallyport-hop', hop];
     if (credential !== null && this.placeholder !== null)
       all.push(credential.header, credential.prefix + this.placeholder);
@@ -92,6 +96,7 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
       body,
       headersTimeout: timeouts.headersMs,
       bodyTimeout: timeouts.bodyMs,
+      ...(upgrade === undefined ? {} : { upgrade }),
     };
   }
 
@@ -113,12 +118,12 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
 
   pause(): void {
     this.#isPaused = true;
-    this.#controller?.pause();
+    (this.#upgraded ?? this.#controller)?.pause();
   }
 
   resume(): void {
     this.#isPaused = false;
-    if (!this.#isOver) this.#controller?.resume();
+    if (!this.#isOver) (this.#upgraded ?? this.#controller)?.resume();
   }
 
   /** Ends the call from our side; the caller hears of it after the present turn, never inside his own call to abort or dispatch. */
@@ -158,13 +163,8 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
     if (this.#isOver) return;
     if (status < 200) return this.#passOver();
     const raw = controller.rawHeaders as readonly Buffer[];
-    if (this.#search === null || status < (this.#request.searchFrom ?? 0)) {
-      this.#search?.wipe();
-      this.#handler.onHeaders(status, headerPairs(raw));
-      return;
-    }
-    this.#answer = new SearchedAnswer(this.#search, status, this.#request.method);
-    const headers = this.#answer.headers(raw);
+    this.#answer = this.#answerOf(status);
+    const headers = this.#answer === null ? headerPairs(raw) : this.#answer.headers(raw);
     if (headers === null)
       this.fail(
         new EgressError('UPSTREAM_ERROR', 'The answer is compressed and cannot be searched for the key.', {
@@ -174,6 +174,42 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
         }),
       );
     else this.#handler.onHeaders(status, headers);
+  }
+
+  onRequestUpgrade(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    _headers: unknown,
+    socket: Duplex,
+  ): void {
+    const handler = this.#handler;
+    if (this.#isOver || handler.onUpgrade === undefined) {
+      socket.destroy();
+      this.fail(
+        new EgressError('UPSTREAM_ERROR', 'The provider changed protocols unasked.', this.#reached()),
+      );
+      return;
+    }
+    this.#isAnswered = true;
+    const raw = controller.rawHeaders as readonly Buffer[];
+    const answer = this.#answerOf(status);
+    const headers = answer?.headers(raw) ?? headerPairs(raw);
+    this.#upgraded = new UpgradedStream(socket, answer, {
+      onData: (chunk) => {
+        if (!this.#isOver) handler.onData(chunk);
+      },
+      onDrain: () => {
+        if (!this.#isOver) handler.onDrain?.();
+      },
+      onEnd: () => {
+        if (this.#isOver) return;
+        this.#end(false);
+        handler.onEnd();
+      },
+      onError: (error) => this.onResponseError(null, error),
+    });
+    if (this.#isPaused) this.#upgraded.pause();
+    handler.onUpgrade(headers, this.#upgraded);
   }
 
   onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
@@ -224,6 +260,14 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
       );
   }
 
+  /** Null: an answer of this status is not searched for the key. */
+  #answerOf(status: number): SearchedAnswer | null {
+    if (this.#search !== null && status >= (this.#request.searchFrom ?? 0))
+      return new SearchedAnswer(this.#search, status, this.#request.method);
+    this.#search?.wipe();
+    return null;
+  }
+
   #reached(): { reachedUpstream: boolean; stale: boolean } {
     return { reachedUpstream: this.#isHeadWritten, stale: false };
   }
@@ -237,6 +281,7 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
     // A server's own message is left to the server: destroying it takes the client's socket, and with it the answer that says why.
     if (!isClean && body !== null && !Buffer.isBuffer(body) && !(body instanceof IncomingMessage))
       body.destroy();
+    this.#upgraded?.destroy();
     this.#carrier?.release(isClean);
     this.#carrier = null;
   }

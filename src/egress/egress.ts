@@ -10,7 +10,14 @@ import type { EgressControl, EgressHandler, EgressRequest, Reach } from './reque
 import { SallyportError } from '../errors.ts';
 
 export { EgressError } from './egress-error.ts';
-export type { Credential, EgressControl, EgressHandler, EgressRequest, Reach } from './request.ts';
+export type {
+  Credential,
+  EgressControl,
+  EgressHandler,
+  EgressRequest,
+  EgressStream,
+  Reach,
+} from './request.ts';
 
 export interface Egress {
   /** Value of `x-sallyport-hop` on everything that leaves: a request that comes in with it is our own (508). */
@@ -67,7 +74,7 @@ export function createEgress(options: EgressOptions = {}): Egress {
     const refusal = refusalOf(request);
     if (refusal !== null) return refusal;
     try {
-      const connection = laneOf(request.origin, request.reach).take();
+      const connection = laneOf(request.origin, request.reach).take(request.upgrade !== undefined);
       if (connection === null)
         return new EgressError('UPSTREAM_UNREACHABLE', 'Too many connections to this provider are open.');
       connection.send(call, hop);

@@ -6,8 +6,8 @@ const maxIdle = 256;
 const maxConnections = 16_384;
 
 export interface Lane {
-  /** The warmest free connection, or a new one; null at the bound. */
-  take(): Connection | null;
+  /** The warmest free connection, or a new one; null at the bound. `isFresh`: a new one in any case. */
+  take(isFresh?: boolean): Connection | null;
   /** Destroys every connection; calls on them fail with ABORTED. */
   close(): Promise<void>;
 }
@@ -36,8 +36,8 @@ export function createLane(origin: string, connector: Connector, onEmpty: () => 
   };
 
   return Object.freeze({
-    take(): Connection | null {
-      const warm = free.pop();
+    take(isFresh = false): Connection | null {
+      const warm = isFresh ? undefined : free.pop();
       if (warm !== undefined) return warm;
       if (all.size >= maxConnections) return null;
       const fresh = new Connection(origin, connector, events);

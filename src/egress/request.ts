@@ -52,6 +52,8 @@ export interface EgressRequest {
    */
   readonly searchFrom: 0 | 400 | null;
   readonly timeouts: Timeouts;
+  /** Asks to change protocols, on a connection of its own: it is never given back. `bodyMs` does not count behind it. */
+  readonly upgrade?: 'websocket';
 }
 
 export interface EgressControl {
@@ -64,14 +66,23 @@ export interface EgressControl {
   readonly keyEchoes: number;
 }
 
+/** Our side of a connection whose protocol was changed. What it says back comes by onData, under the control's pause and resume. */
+export interface EgressStream {
+  /** False where bytes wait; onDrain comes when none do any more. */
+  write(chunk: Buffer): boolean;
+}
+
 /**
- * Hears of a call in this order: onStart, onHeaders, onData…, then exactly one of onEnd and onError, and nothing after it. Only onStart
- * is called while `dispatch` runs.
+ * Hears of a call in this order: onStart, onHeaders or onUpgrade, onData…, then exactly one of onEnd and onError, and nothing after it.
+ * Only onStart is called while `dispatch` runs.
  */
 export interface EgressHandler {
   onStart(control: EgressControl): void;
   /** Names in lower case, repeated ones as they came; informational answers (1xx) are not passed on. */
   onHeaders(status: number, headers: readonly [string, string][]): void;
+  /** 101, where the request asked for it; an answer of another status comes by onHeaders. Needed with `upgrade`. */
+  onUpgrade?(headers: readonly [string, string][], stream: EgressStream): void;
+  onDrain?(): void;
   onData(chunk: Buffer): void;
   /** The whole answer has come, by its own framing. */
   onEnd(): void;

@@ -3,6 +3,7 @@ import { parseToken, type ParsedToken } from '../ids.ts';
 import { parseSealSecret } from '../seal-text.ts';
 import { secretBuffer, wipe } from '../secret.ts';
 import { checkSecret } from '../vault/intake.ts';
+import { credentialIn, protocolsIn } from './realtime-protocols.ts';
 import { refuseSecretInUrl, secretInUrl } from './secret-in-url.ts';
 
 /** Every place where an SDK puts its key. The gateway's token is taken from there and nothing of it goes upstream. */
@@ -75,6 +76,13 @@ export function readCredentials(rawHeaders: readonly string[], query: string): C
   };
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = (rawHeaders[i] as string).toLowerCase();
+    if (name === 'sec-websocket-protocol') {
+      for (const protocol of protocolsIn(rawHeaders[i + 1] as string)) {
+        const credential = credentialIn(protocol);
+        if (credential !== null) take(credential);
+      }
+      continue;
+    }
     if (!single.has(name)) continue;
     if (seen.has(name)) throw new SallyportError('REQUEST_INVALID', `The header ${name} came twice.`);
     seen.add(name);

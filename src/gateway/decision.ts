@@ -60,9 +60,18 @@ type Deps = Pick<
  * @throws {SallyportError} what readIncoming and resolve throw; JOURNAL_UNAVAILABLE, KEY_INVALID, SEAL_*, RATE_LIMITED, VAULT_SEALED.
  */
 export async function decide(deps: Deps, undecided: Undecided): Promise<Dispatch> {
-  const { id, request, held, place, onTarget, share, goOn } = undecided;
-  const restrictsModels = held.current().models !== null;
-  const incoming = await readIncoming(request, place, { ...deps, restrictsModels, share }, goOn);
+  const { request, held, place, share, goOn } = undecided;
+  const bounds = { ...deps, restrictsModels: held.current().models !== null, share };
+  return decideOn(deps, undecided, await readIncoming(request, place, bounds, goOn));
+}
+
+/** The same for what has no body, or one that has been read. */
+export async function decideOn(
+  deps: Omit<Deps, 'maxJsonBytes' | 'maxUploadBytes'>,
+  undecided: Omit<Undecided, 'share' | 'goOn'>,
+  incoming: Incoming,
+): Promise<Dispatch> {
+  const { id, request, held, place, onTarget } = undecided;
   const { body, isUnpacked, fields, model, isStream } = incoming;
   // Asked anew after the body: what was revoked while it came is not used.
   const caller = held.current();
@@ -109,7 +118,7 @@ export async function decide(deps: Deps, undecided: Undecided): Promise<Dispatch
 }
 
 function prepareGiven(
-  deps: Deps,
+  deps: Pick<Deps, 'prepareGiven'>,
   { key, provider, origin }: Target,
   { workspaceId }: Pick<CallerSnapshot, 'workspaceId'>,
   secret: Buffer,

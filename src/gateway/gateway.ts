@@ -12,6 +12,8 @@ import type { Callers } from './callers.ts';
 import type { Denials } from './denials.ts';
 import type { Ends } from './ends.ts';
 import type { LastUsed } from './last-used.ts';
+import { RealtimeCall } from './realtime.ts';
+import type { Upgrade } from './realtime-client.ts';
 import type { Resolver } from './model-choice.ts';
 import type { SealGate } from './seal-gate.ts';
 import type { LimitsOf } from './time-limits.ts';
@@ -53,6 +55,8 @@ export interface Gateway {
     response: ServerResponse,
     options?: { expectsContinue?: boolean },
   ): Promise<void>;
+  /** The same for a request for a WebSocket. */
+  upgrade(upgrade: Upgrade): Promise<void>;
   callsInFlight(): number;
   /** Resolves when no call is under way; those that come meanwhile are waited for too. */
   idle(): Promise<void>;
@@ -63,24 +67,27 @@ export interface Gateway {
 }
 
 export function createGateway(deps: GatewayDeps): Gateway {
-  const running = new Set<Call>();
+  const running = new Set<Call | RealtimeCall>();
   let isDraining = false;
   const waiting: (() => void)[] = [];
+
+  async function run(call: Call | RealtimeCall): Promise<void> {
+    running.add(call);
+    try {
+      await call.run(isDraining);
+    } finally {
+      running.delete(call);
+      if (running.size === 0) for (const resolve of waiting.splice(0)) resolve();
+    }
+  }
+
   return Object.freeze({
-    async handle(
+    handle: (
       request: IncomingMessage,
       response: ServerResponse,
       options: { expectsContinue?: boolean } = {},
-    ) {
-      const call = new Call(deps, request, response, options.expectsContinue === true);
-      running.add(call);
-      try {
-        await call.run(isDraining);
-      } finally {
-        running.delete(call);
-        if (running.size === 0) for (const resolve of waiting.splice(0)) resolve();
-      }
-    },
+    ) => run(new Call(deps, request, response, options.expectsContinue === true)),
+    upgrade: (upgrade: Upgrade) => run(new RealtimeCall(deps, upgrade)),
     callsInFlight: () => running.size,
     idle: () =>
       running.size === 0 ? Promise.resolve() : new Promise<void>((resolve) => void waiting.push(resolve)),

@@ -44,7 +44,7 @@ export async function readIncoming(
   bounds: Bounds,
   goOn: () => void,
 ): Promise<Incoming> {
-  refuseUnofferedHeaders(request);
+  refuseHalfUpgrade(request);
   const { body, isUnpacked, fields, form } = await readBodyAndFields(request, place, bounds, goOn);
   return {
     body,
@@ -128,12 +128,15 @@ function refuseUnreadable(request: IncomingMessage): void {
   }
 }
 
-/** What a later version serves is refused now, not ignored. */
-function refuseUnofferedHeaders(request: IncomingMessage): void {
-  // Other protocols on offer (`h2c`) are the server's to ignore; a client that asks for a WebSocket can do with nothing else.
+/**
+ * A client that asks for a WebSocket can do with nothing else. One that asks as HTTP would have it never comes here (routes/realtime.ts);
+ * other protocols on offer (`h2c`) are the server's to pass over.
+ */
+function refuseHalfUpgrade(request: IncomingMessage): void {
   if (request.headers.upgrade?.toLowerCase().includes('websocket')) {
-    throw new SallyportError('REQUEST_INVALID', 'WebSockets are not relayed by this version.', {
-      fix: 'Use the HTTP endpoints, streamed or not.',
-    });
+    throw new SallyportError(
+      'REQUEST_INVALID',
+      'A WebSocket is asked for with `connection: Upgrade` beside `upgrade`, and without a body.',
+    );
   }
 }

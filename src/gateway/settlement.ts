@@ -12,7 +12,7 @@ export interface Settled {
   readonly attempt: number;
   readonly isFinal: boolean;
   readonly result: RelayResult;
-  readonly body: Body;
+  readonly body: Body | { readonly bytesSeen: number };
   /** What the client was told, or null where it was told nothing. */
   readonly status: number | null;
   /** ms since the epoch: of the attempt, and of the call. */

@@ -142,7 +142,8 @@ function silentConnections(server: Server): ReadonlySet<Socket> {
     });
   }
   // Whoever listens for this event answers it.
-  if (server.listenerCount('checkContinue') > 0) server.prependListener('checkContinue', speak);
+  for (const event of ['checkContinue', 'upgrade'])
+    if (server.listenerCount(event) > 0) server.prependListener(event, speak);
   return silent;
 }
 

@@ -2,6 +2,7 @@ import type { RequestListener, Server } from 'node:http';
 import { isDataPlane } from '../gateway/base-url.ts';
 import type { Gateway } from '../gateway/gateway.ts';
 import { createListener } from './listener.ts';
+import { offerWebSockets } from './realtime.ts';
 import type { Tls } from './tls.ts';
 
 /**
@@ -9,7 +10,7 @@ import type { Tls } from './tls.ts';
  * call half of what it costs in all, and each of them would be a thing to keep away from its bytes.
  */
 export function createEdgeServer(gateway: Gateway, admin: RequestListener, tls: Tls | null): Server {
-  return createListener({
+  const server = createListener({
     tls,
     serve(request, response, expectsContinue) {
       if (isDataPlane(request.url ?? '/')) {
@@ -20,4 +21,6 @@ export function createEdgeServer(gateway: Gateway, admin: RequestListener, tls: 
       admin(request, response);
     },
   });
+  offerWebSockets(server, gateway);
+  return server;
 }

@@ -23,7 +23,8 @@ t.test('what this version does not offer is refused before a key is opened, not 
   const chat = `${gateway.origin}/v1/chat/completions`;
   const bearer = { authorization: `Bearer ${gateway.token}`, 'content-type': 'application/json' };
 
-  const socket = { authorization: bearer.authorization, connection: 'Upgrade', upgrade: 'websocket' };
+  // A half of a handshake: the rest of them are in realtime.test.ts.
+  const socket = { authorization: bearer.authorization, connection: 'keep-alive', upgrade: 'websocket' };
   const realtime = `${gateway.origin}/v1/realtime?model=gpt-realtime`;
   t.match(await send(realtime, 'GET', socket), { status: 400, code: 'REQUEST_INVALID' });
 

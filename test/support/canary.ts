@@ -40,6 +40,11 @@ export function createCanary(): Canary {
   return Object.freeze<Canary>({
     watch,
     tap(server) {
+      if (server.listenerCount('upgrade') > 0) {
+        server.prependListener('upgrade', (request: IncomingMessage) => {
+          for (const secret of secretsOf(request.rawHeaders)) watch(secret);
+        });
+      }
       server.prependListener('request', (request: IncomingMessage, response: ServerResponse) => {
         for (const secret of secretsOf(request.rawHeaders)) watch(secret);
         const chunks: Buffer[] = [];

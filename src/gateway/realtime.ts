@@ -1,0 +1,279 @@
+import type { Dialect } from '../dialects/dialect.ts';
+import { SallyportError, type ErrorCode } from '../errors.ts';
+import { newId } from '../ids.ts';
+import type { Receipt } from '../journal/journal.ts';
+import type { Lease } from '../limits/limits.ts';
+import { wipe } from '../secret.ts';
+import { authenticate } from './authentication.ts';
+import { dialectOf, readPlace } from './base-url.ts';
+import { credentialOf } from './credential.ts';
+import type { Secrets } from './credentials.ts';
+import { decideOn, type Dispatch } from './decision.ts';
+import type { GatewayDeps } from './gateway.ts';
+import { ownHeaders } from './own-headers.ts';
+import { RealtimeAttempt } from './realtime-attempt.ts';
+import { type Upgrade, WaitingClient } from './realtime-client.ts';
+import { type Handshake, readHandshake } from './realtime-handshake.ts';
+import { joinsCall, modelInQuery, renameInQuery } from './realtime-model.ts';
+import { mayRun } from './realtime-rules.ts';
+import { asRefusal, sendRefusal } from './refusal.ts';
+import { settle } from './settlement.ts';
+import type { CallerSnapshot } from './snapshot.ts';
+import type { Target } from './target.ts';
+import { beginFields } from './use-record.ts';
+
+/**
+ * Without a byte either way, unless the token says how long: speech pauses for longer than an answer does, and clients that still want
+ * their session send pings.
+ */
+const idleMs = 600_000;
+
+/**
+ * One session over a WebSocket: a call like every other, whose answer is what follows the change of protocols. One attempt, on a
+ * connection of its own. It settles exactly once, whatever happens.
+ */
+export class RealtimeCall {
+  readonly id = newId('call');
+  readonly #deps: GatewayDeps;
+  readonly #upgrade: Upgrade;
+  readonly #client: WaitingClient;
+  readonly #startedAtMs: number;
+  readonly #startedTick = performance.now();
+  readonly #dialect: Dialect;
+  /** What came along with the token; gone with the handshake, whatever way it goes. */
+  #secrets: Secrets | null = null;
+  #caller: CallerSnapshot | null = null;
+  #target: Target | null = null;
+  #begin: Receipt | null = null;
+  #overheadMs: number | null = null;
+  #attempt: RealtimeAttempt | null = null;
+  /** Set when the session has to end before it has begun: the client left, or the token was revoked. */
+  #ended: SallyportError | null = null;
+
+  constructor(deps: GatewayDeps, upgrade: Upgrade) {
+    this.#deps = deps;
+    this.#upgrade = upgrade;
+    this.#startedAtMs = deps.now();
+    this.#dialect = dialectOf(upgrade.request.url ?? '/');
+    this.#client = new WaitingClient(upgrade, () => this.cut('CLIENT_CLOSED', 'The client went away.'));
+  }
+
+  get keyId(): string | null {
+    return this.#target?.key.id ?? null;
+  }
+
+  /** Ends the session now, in whatever state it is. */
+  cut(code: ErrorCode, message: string): void {
+    this.#ended ??= new SallyportError(code, message);
+    this.#attempt?.cut(code, message);
+  }
+
+  async run(isDraining: boolean): Promise<void> {
+    const { request } = this.#upgrade;
+    const { corsOrigins, egress, limits } = this.#deps;
+    let lease: Lease | null = null;
+    let release: (() => void) | null = null;
+    try {
+      this.#deps.checkArrival(request);
+      if (isDraining)
+        throw new SallyportError('SHUTTING_DOWN', 'The gateway is shutting down.', { retryAfter: 1 });
+      if (request.headers['x-sallyport-hop'] === egress.hop) {
+        throw new SallyportError(
+          'LOOP_DETECTED',
+          'This call came out of this gateway: an origin leads back to it.',
+        );
+      }
+      const place = readPlace(request.url ?? '/');
+      const authenticated = await authenticate(this.#deps, request, place);
+      const { held, query, seal, providerKey } = authenticated;
+      this.#secrets = authenticated;
+      this.#caller = held.current();
+      release = held.hold(this);
+      lease = limits.admit(held.current());
+      const handshake = readHandshake(request, corsOrigins);
+      const model = modelInQuery(query);
+      needModel(held.current(), model);
+      const dispatch = await decideOn(
+        this.#deps,
+        {
+          id: this.id,
+          request,
+          held,
+          place: { ...place, query },
+          seal,
+          providerKey,
+          clientAddress: () => this.#deps.clientAddress(request),
+          onTarget: (target) => {
+            this.#target = target;
+            checkJoining(target, query);
+          },
+        },
+        { body: null, isUnpacked: false, fields: null, form: null, model, isStream: true },
+      );
+      try {
+        if (this.#ended !== null) throw this.#ended;
+        await this.#send(dispatch, handshake, query);
+      } finally {
+        dispatch.prepared.wipe();
+      }
+    } catch (error) {
+      this.#refuse(error);
+    } finally {
+      wipe(this.#secrets?.seal, this.#secrets?.providerKey);
+      lease?.release();
+      release?.();
+    }
+  }
+
+  async #send(dispatch: Dispatch, handshake: Handshake, query: string): Promise<void> {
+    const { hashIp, clientAddress, journal, metrics, now } = this.#deps;
+    const { request, response } = this.#upgrade;
+    const { identity, target } = dispatch;
+    const startedAtMs = now();
+    const ipHash = hashIp(clientAddress(request));
+    const begin = await journal.append('use.begin', beginFields(identity, target, 1, startedAtMs, ipHash));
+    this.#begin = begin;
+    metrics.callStarted(target.provider.name);
+    const attempt = this.#attemptFor(dispatch, handshake);
+    this.#attempt = attempt;
+    const { totalMs } = dispatch.limits;
+    const late =
+      totalMs === 0
+        ? undefined
+        : setTimeout(() => this.cut('CALL_TIMEOUT', `The session took longer than ${totalMs} ms.`), totalMs);
+    // Where it ended while its record was being written the record stands, and nothing is sent.
+    if (this.#ended === null) this.#dispatch(dispatch, attempt, query);
+    else this.cut(this.#ended.code, this.#ended.message);
+    const result = await attempt.done;
+    clearTimeout(late);
+    if (result.refusal !== null) this.#refuse(result.refusal);
+    settle(this.#deps, {
+      identity,
+      // What is free to look at costs something in a session, which says only later what it runs.
+      pricing: { ...dispatch.pricing, method: 'POST' },
+      begin,
+      attempt: 1,
+      isFinal: true,
+      result,
+      body: { bytesSeen: attempt.requestBytes },
+      status: response.headersSent ? response.statusCode : (result.refusal?.status ?? null),
+      startedAtMs,
+      callStartedAtMs: this.#startedAtMs,
+      overheadMs: this.#overheadMs ?? 0,
+    });
+  }
+
+  #attemptFor({ target, limits }: Dispatch, handshake: Handshake): RealtimeAttempt {
+    const caller = this.#caller as CallerSnapshot;
+    const { request, response } = this.#upgrade;
+    return new RealtimeAttempt({
+      target,
+      response,
+      handshake,
+      client: this.#client,
+      method: 'GET',
+      rawHeaders: request.rawHeaders,
+      requestId: this.id,
+      dialect: this.#dialect,
+      ownHeaders: (upstreamRequestId) => this.#ownHeaders(upstreamRequestId),
+      holdsUsage: false,
+      requestBytes: 0,
+      mayRun: mayRun(caller, target),
+      maxMessageBytes: this.#deps.maxJsonBytes,
+      idleMs: caller.policy.timeouts.betweenBytesMs ?? idleMs,
+      stalledMs: limits.writeIdleMs,
+      now: this.#deps.now,
+    });
+  }
+
+  #dispatch({ target, limits, prepared }: Dispatch, attempt: RealtimeAttempt, query: string): void {
+    const { egress, metrics } = this.#deps;
+    const { origin, reach, key, provider, path, upstreamModel } = target;
+    this.#overheadMs = performance.now() - this.#startedTick;
+    const renamed =
+      upstreamModel === null
+        ? path
+        : path.slice(0, path.length - query.length) + renameInQuery(query, upstreamModel);
+    try {
+      if (key.auth === 'none') prepared.checkOrigin(origin);
+      egress.dispatch(
+        {
+          origin,
+          reach,
+          method: 'GET',
+          path: renamed,
+          headers: attempt.headers,
+          body: null,
+          credential: credentialOf(target, prepared, (ok) => metrics.keyOpened(provider.name, ok)),
+          searchFrom: provider.name === 'custom' ? 0 : 400,
+          timeouts: {
+            connectMs: limits.connectMs,
+            headersMs: limits.firstByteMs,
+            bodyMs: limits.betweenBytesMs,
+          },
+          upgrade: 'websocket',
+        },
+        attempt,
+      );
+    } catch (error) {
+      attempt.fail(error);
+    }
+  }
+
+  #refuse(error: unknown): void {
+    const refusal = asRefusal(error);
+    const { log, denials, clientAddress, hashIp } = this.#deps;
+    const { request, response } = this.#upgrade;
+    if (refusal.code === 'INTERNAL')
+      log.error('call.failed', { requestId: this.id, error: refusal.cause ?? refusal });
+    if (this.#begin === null && refusal.code !== 'CLIENT_CLOSED') {
+      denials.note({
+        workspaceId: this.#caller?.workspaceId ?? null,
+        tokenId: this.#caller?.tokenId ?? null,
+        userId: this.#caller?.userId ?? null,
+        keyId: this.keyId,
+        code: refusal.code,
+        clientIpHash: hashIp(clientAddress(request)),
+      });
+    }
+    if (response.headersSent || this.#upgrade.socket.destroyed || refusal.code === 'CLIENT_CLOSED') {
+      this.#upgrade.socket.destroy();
+      return;
+    }
+    const headers = ['sec-websocket-version', '13', ...this.#ownHeaders(null)];
+    const { id: requestId } = this;
+    sendRefusal(
+      { request, response, dialect: this.#dialect, requestId, headers, isBodyComing: false },
+      refusal,
+    );
+  }
+
+  #ownHeaders(upstreamRequestId: string | null): string[] {
+    return ownHeaders(this.#upgrade.request, this.#deps.corsOrigins, {
+      callId: this.id,
+      dialect: this.#dialect,
+      target: this.#target,
+      begin: this.#begin,
+      attempt: this.#begin === null ? 0 : 1,
+      upstreamRequestId,
+      overheadMs: this.#overheadMs,
+    });
+  }
+}
+
+function needModel({ models }: CallerSnapshot, model: string | null): void {
+  if (models === null || model !== null) return;
+  throw new SallyportError(
+    'MODEL_FORBIDDEN',
+    'This token may use certain models only, and the session’s URL does not say which it uses (?model=…).',
+  );
+}
+
+/** A call that somebody began over WebRTC or the telephone is an object in the account, like a file. */
+function checkJoining({ key }: Target, query: string): void {
+  if (key.isCallersOwn || !joinsCall(query)) return;
+  throw new SallyportError(
+    'ENDPOINT_FORBIDDEN',
+    'Calls that are under way (call_id) are not joined on a key that is not your own: its users would hear each other.',
+  );
+}
