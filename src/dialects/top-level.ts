@@ -35,8 +35,9 @@ const AFTER_VALUE = 4;
  * the first: a caller could show the gateway one model and the provider another.
  *
  * @param wanted Names to find; at most a few.
- * @throws {SallyportError} REQUEST_INVALID: not UTF-8, not JSON, not an object, deeper than `maxDepth` (512), or a wanted field
- * stands twice, also if one of the two is written with escapes.
+ * @throws {SallyportError} REQUEST_INVALID: not UTF-8, not JSON, not an object, deeper than `maxDepth` (512), a wanted field stands
+ * twice, also if one of the two is written with escapes, or a field is called `__proto__`, at whatever depth: no API has one, and a
+ * program that merges what it is sent changes all its objects by it.
  */
 export function readTopLevel(
   body: Buffer,
@@ -50,6 +51,7 @@ export function readTopLevel(
   // 1 at a depth that is an object, 0 at one that is an array.
   const isObject = new Uint8Array(maxDepth + 1);
   const { length } = body;
+  const mayPollute = proto.some((spelled) => body.includes(spelled));
   const open = skipSpace(body, 0);
   if (body[open] !== 0x7b) throw invalid('The body is not a JSON object.');
   let at = open + 1;
@@ -85,6 +87,8 @@ export function readTopLevel(
       const end = skipString(body, at);
       const colon = skipSpace(body, end);
       if (body[colon] !== 0x3a) throw syntax(colon);
+      if (mayPollute && isProto(body, at, end))
+        throw invalid('A field of the JSON body is called __proto__.');
       if (depth === 1) {
         isEmpty = false;
         field = nameOf(body, at, end, names);
@@ -211,6 +215,16 @@ function nameOf(
       return name;
   }
   return null;
+}
+
+/** As it stands there, or some letter of it as an escape: two native searches of the body, and of most bodies no name has to be looked at. */
+const proto = [Buffer.from('__proto__'), Buffer.from('\\u00')];
+
+/** @param start of the name's opening quote @param end behind its closing one */
+function isProto(body: Buffer, start: number, end: number): boolean {
+  const size = end - start;
+  if (size < 11 || size > 2 + 6 * 9) return false;
+  return JSON.parse(body.toString('utf8', start, end)) === '__proto__';
 }
 
 function isDigit(byte: number | undefined): boolean {

@@ -67,10 +67,13 @@ function codeOf(error: unknown): string {
   return typeof code === 'string' ? code : '';
 }
 
-function faultOf(code: string): string | null {
+function faultOf(error: unknown, code: string): string | null {
   if (code === 'UND_ERR_HEADERS_OVERFLOW') return 'its head is larger than 16 KiB';
-  // llhttp's reasons: https://github.com/nodejs/llhttp, src/llhttp/constants.ts.
-  return code.startsWith('HPE_') ? `it is not valid HTTP (${code})` : null;
+  // undici's parser gives most of its errors no code, and this one to whatever it finds once a length was announced.
+  const isGarbled =
+    code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH' ||
+    (error instanceof Error && error.name === 'HTTPParserError');
+  return isGarbled ? 'it is not valid HTTP, or not as long as it says' : null;
 }
 
 const unsigned = 'nobody who is trusted here has signed its certificate (NODE_EXTRA_CA_CERTS names others)';
@@ -111,7 +114,7 @@ export function explain(error: unknown, call: CallState): EgressError {
     return new EgressError('UPSTREAM_UNREACHABLE', message, withFault(reached, why), error);
   }
   const message = `The connection to the provider failed${name}.`;
-  return new EgressError('UPSTREAM_ERROR', message, withFault(reached, faultOf(code)), error);
+  return new EgressError('UPSTREAM_ERROR', message, withFault(reached, faultOf(error, code)), error);
 }
 
 function withFault(reached: Reached, fault: string | null): Reached {

@@ -135,9 +135,30 @@ t.test('a field that stands twice is refused, however it is written', async (t) 
 });
 
 t.test('names of the prototype are names like others', async (t) => {
-  const { values } = read('{"__proto__":1,"constructor":2}', ['__proto__', 'toString']);
+  const { values } = read('{"constructor":1,"hasOwnProperty":2}', ['constructor', 'toString']);
   t.equal(values['toString'], undefined);
-  t.ok(values['__proto__']);
+  t.ok(values['constructor']);
+});
+
+t.test('a field called __proto__ is refused wherever it stands and however it is written', async (t) => {
+  for (const name of [
+    '__proto__',
+    '\\u005f_proto__',
+    '__pr\\u006Fto__',
+    Buffer.from('__proto__').toString('hex').replaceAll(/../g, '\\u00$&'),
+  ]) {
+    for (const text of [
+      `{"${name}":{"isAdmin":true}}`,
+      `{"model":"m","a":[1,{"b":{"${name}":null}}]}`,
+      `{"x":"__proto__","${name}" : 1}`,
+    ])
+      t.throws(() => read(text), { code: 'REQUEST_INVALID', message: /__proto__/ }, text);
+  }
+  for (const text of [
+    '{"a":"__proto__","b":["__proto__"],"__proto":1,"proto__":2,"___proto__":3,"__Proto__":4}',
+    '{"a":"\\"__proto__\\":1","\\u00e9__proto":1,"\\\\u005f_proto__":1}',
+  ])
+    t.ok(accepts(text), text);
 });
 
 t.test('depth has a bound, and a deep body costs no stack', async (t) => {

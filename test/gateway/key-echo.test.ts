@@ -1,9 +1,8 @@
-import { once } from 'node:events';
-import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { brotliCompressSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import t from 'tap';
 import { startGateway } from '../support/gateway.ts';
 import { ask, type Answered } from '../support/http-client.ts';
+import { rawUpstream, written } from '../support/raw-upstream.ts';
 import { scriptUpstream, type Answer } from '../support/upstream.ts';
 
 t.setTimeout(60_000);
@@ -11,8 +10,12 @@ t.setTimeout(60_000);
 const key = 'sk-test-echo/0123456789+abcdefghijklmnopqrstuvw';
 /** Of letters that a header's name may have. */
 const plainKey = 'sk-test-wire-0123456789-abcdefghijklmnopqrstuvw';
+let parts: readonly string[] = [];
+const plays = (...next: readonly string[]): void => {
+  parts = next;
+};
 const upstream = await scriptUpstream(t, { key });
-const raw = await rawUpstream();
+const raw = await rawUpstream(t, () => ({ play: (socket) => written(socket, parts) }));
 const gateway = await startGateway(t, {
   upstreams: { openai: upstream.origin, google: upstream.origin, groq: raw.origin },
 });
@@ -146,12 +149,12 @@ t.test('a known provider’s good answer is relayed unsearched, byte for byte', 
 
 t.test('split over two chunks at any byte, and in a header or a trailer, a key is found', async (t) => {
   for (let cut = 0; cut <= plainKey.length; cut += 1) {
-    raw.answer(() => [
+    plays(
       `HTTP/1.1 400 Bad ${plainKey}\r\ntransfer-encoding: chunked\r\ntrailer: x-key\r\nopenai-x: ${plainKey}\r\nopenai-${plainKey}: 1\r\n\r\n`,
       chunk(`a ${plainKey.slice(0, cut)}`),
       chunk(`${plainKey.slice(cut)} b`),
       `0\r\nx-key: ${plainKey}\r\n\r\n`,
-    ]);
+    );
     const path = cut % 2 === 0 ? '/custom/wire/v1/chat/completions' : '/groq/openai/v1/chat/completions';
     const answer = await call(path);
     t.equal(answer.body.toString(), `a ${'*'.repeat(plainKey.length)} b`, `${path} at ${cut}`);
@@ -240,34 +243,4 @@ t.test('of a refused key nothing is told: not its body, not a header, compressed
 
 function chunk(text: string): string {
   return `${text.length.toString(16)}\r\n${text}\r\n`;
-}
-
-/** A provider whose bytes no HTTP library wrote; one request a connection, each part a read of its own. */
-async function rawUpstream() {
-  let answer: () => readonly string[] = () => [];
-  const sockets = new Set<Socket>();
-  const send = async (socket: Socket): Promise<void> => {
-    for (const part of answer()) {
-      await new Promise((done) => void socket.write(part, 'latin1', done));
-      await new Promise((done) => void setImmediate(done));
-    }
-    socket.end();
-  };
-  const server: Server = createServer({ noDelay: true }, (socket) => {
-    sockets.add(socket);
-    socket.on('error', () => {}).on('close', () => sockets.delete(socket));
-    socket.once('data', () => void send(socket));
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.teardown(() => {
-    for (const socket of sockets) socket.destroy();
-    server.close();
-  });
-  return {
-    origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    answer: (next: () => readonly string[]): void => {
-      answer = next;
-    },
-  };
 }

@@ -62,6 +62,15 @@ export async function rawUpstream(
   return Object.freeze({ origin: `http://127.0.0.1:${port}`, port, sockets, close });
 }
 
+/** Each part is a write of its own, as latin1; then the connection is closed. */
+export async function written(socket: Socket, parts: readonly string[]): Promise<void> {
+  for (const part of parts) {
+    await new Promise((done) => void socket.write(part, 'latin1', done));
+    await new Promise((done) => void setImmediate(done));
+  }
+  socket.end();
+}
+
 async function serve(
   socket: Socket,
   closed: Promise<void>,
