@@ -45,10 +45,10 @@ export default defineProvider({
   isStatefulPath: isStatefulOpenaiPath,
 });
 
-/** A key that is not known comes back as 400, with the ends of it in the text: {"code","error":"Incorrect API key provided: …"}. */
+/** A key that is not known comes back as 400, with the ends of it in the text, now and then URL-escaped: {"code","error":"Incorrect API key …"}. */
 function refusesKey(status: number, body: Buffer): boolean {
   if (status !== 400) return false;
   return errorObjects(body).some(
-    ({ error }) => typeof error === 'string' && error.startsWith('Incorrect API key'),
+    ({ error }) => typeof error === 'string' && /^Incorrect(?: |%20)API(?: |%20)key/.test(error),
   );
 }

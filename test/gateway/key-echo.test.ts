@@ -166,6 +166,21 @@ t.test('split over two chunks at any byte, and in a header or a trailer, a key i
   }
 });
 
+t.test('a key that came with its call is taken out too', async (t) => {
+  const given = `sk-test-given-${'0123456789abcdef'.repeat(3)}`;
+  plays(`HTTP/1.1 400 No\r\ncontent-length: ${given.length}\r\nopenai-x: ${given}\r\n\r\n`, given);
+  for (const path of ['/groq/openai/v1/models', '/custom/wire/v1/models']) {
+    const answer = await ask(gateway.origin + path, {
+      headers: { authorization: `Bearer ${gateway.token}`, 'x-sallyport-provider-key': given },
+    });
+    t.match(
+      { status: answer.status, body: answer.body.toString() },
+      { status: 400, body: '*'.repeat(given.length) },
+    );
+    t.notMatch(answer.headers.join(), given);
+  }
+});
+
 t.test(
   'an error that comes compressed is told decoded and without the key; what cannot be read is not told',
   async (t) => {
