@@ -17,6 +17,7 @@ import { createWorkspaces, type NewWorkspace } from './admin/workspaces.ts';
 import type { Config } from './config.ts';
 import { createEgress } from './egress/egress.ts';
 import { SallyportError } from './errors.ts';
+import type { Paces } from './gateway/body-pace.ts';
 import { createDataPlane, type DataPlane } from './gateway/data-plane.ts';
 import type { Installation } from './installation.ts';
 import { createLimits } from './limits/limits.ts';
@@ -41,6 +42,8 @@ export interface AppDeps {
   readonly version: string;
   /** Trusted for upstreams instead of the built-in roots (tests). */
   readonly ca?: string;
+  /** Of bodies, in place of the usual ones (tests). */
+  readonly paces?: Paces;
 }
 
 /** Everything, built and not yet listening. */
@@ -93,6 +96,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     staleSeconds: config.authStaleSeconds,
     maxJsonBytes: config.maxJsonBytes,
     maxUploadBytes: config.maxUploadBytes,
+    paces: deps.paces,
     corsOrigins: config.corsOrigins,
     upstreamTimeouts: config.upstreamTimeouts,
   });

@@ -70,6 +70,12 @@ const rows = {
     'This base URL does not serve that model',
     'Use the base URL of the provider that the message names.',
   ),
+  REQUEST_TIMEOUT: row(
+    408,
+    true,
+    'The body came too slowly',
+    'Send it faster, or less of it: docs/configuration.md says what is waited for.',
+  ),
   BODY_TOO_LARGE: row(
     413,
     false,

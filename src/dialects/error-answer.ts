@@ -13,6 +13,7 @@ const kinds: Readonly<Record<number, readonly [type: string, googleStatus: strin
   401: ['authentication_error', 'UNAUTHENTICATED'],
   403: ['permission_error', 'PERMISSION_DENIED'],
   404: ['not_found_error', 'NOT_FOUND'],
+  408: ['timeout_error', 'DEADLINE_EXCEEDED'],
   409: ['invalid_request_error', 'FAILED_PRECONDITION'],
   413: ['invalid_request_error', 'INVALID_ARGUMENT'],
   429: ['rate_limit_error', 'RESOURCE_EXHAUSTED'],

@@ -13,6 +13,7 @@ import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Vault } from '../vault/vault.ts';
 import { bodyBudgetBytes, createBodyBudget } from './body-budget.ts';
+import { defaultPaces, type Paces } from './body-pace.ts';
 import { createCallers } from './callers.ts';
 import { createDenials } from './denials.ts';
 import { createEnds } from './ends.ts';
@@ -45,6 +46,8 @@ export interface DataPlaneDeps {
   readonly staleSeconds: number;
   readonly maxJsonBytes: number;
   readonly maxUploadBytes: number;
+  /** Of bodies; the usual ones if left out. */
+  readonly paces?: Paces | undefined;
   readonly corsOrigins: readonly string[];
   readonly upstreamTimeouts: SetLimits;
 }
@@ -98,6 +101,7 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
   const prices = createPriceBook(priceTable);
   const gateway = createGateway({
     ...deps,
+    paces: deps.paces ?? defaultPaces,
     callers,
     resolver: { providers: deps.providers, listed: () => [], originOf, isOperatorSet, now },
     limitsOf: createLimitsOf(deps.upstreamTimeouts),

@@ -51,7 +51,14 @@ export interface Undecided {
 
 type Deps = Pick<
   GatewayDeps,
-  'journal' | 'limitsOf' | 'resolver' | 'maxJsonBytes' | 'maxUploadBytes' | 'sealGate' | 'prepareGiven'
+  | 'journal'
+  | 'limitsOf'
+  | 'resolver'
+  | 'maxJsonBytes'
+  | 'maxUploadBytes'
+  | 'paces'
+  | 'sealGate'
+  | 'prepareGiven'
 >;
 
 /**

@@ -3,6 +3,7 @@ import { readFormModel, type FormModel } from '../dialects/form-model.ts';
 import { splice } from '../dialects/top-level.ts';
 import { SallyportError } from '../errors.ts';
 import type { BodyShare } from './body-budget.ts';
+import type { Paces } from './body-pace.ts';
 import { announcedLength, boundedUpload, readBody, readStart, type Upload } from './request-body.ts';
 
 /** So much of a form is looked at for its model; SDKs send the file last. */
@@ -24,19 +25,20 @@ export interface FormBody {
 export interface FormBounds {
   readonly maxUploadBytes: number;
   readonly share: Pick<BodyShare, 'take'>;
+  readonly paces: Paces;
   /** The token is for certain models only: no other may hide behind the start of a form. */
   readonly restrictsModels: boolean;
   /** What can be read in two ways is refused; else it has no model. */
   readonly isStrict: boolean;
 }
 
-/** @throws {SallyportError} BODY_TOO_LARGE, REQUEST_INVALID, RATE_LIMITED, CLIENT_CLOSED. */
+/** @throws {SallyportError} BODY_TOO_LARGE, REQUEST_TIMEOUT, REQUEST_INVALID, RATE_LIMITED, CLIENT_CLOSED. */
 export async function readForm(request: IncomingMessage, bounds: FormBounds): Promise<FormBody> {
-  const { share, maxUploadBytes } = bounds;
+  const { share, paces, maxUploadBytes } = bounds;
   const contentType = request.headers['content-type'] ?? '';
   const { bytes, isWhole } = bounds.restrictsModels
     ? { bytes: await readWhole(request, bounds), isWhole: true }
-    : await readStart(request, startBytes, share);
+    : await readStart(request, startBytes, share, paces.upload);
   const found = readModel(contentType, bytes, isWhole, bounds);
   return {
     model: found?.model ?? null,
@@ -45,7 +47,7 @@ export async function readForm(request: IncomingMessage, bounds: FormBounds): Pr
       // It may have ended with its start.
       if (isWhole || request.readableEnded) return sent;
       request.unshift(sent);
-      return boundedUpload(request, maxUploadBytes, sent.length - bytes.length);
+      return boundedUpload(request, maxUploadBytes, paces.upload, sent.length - bytes.length);
     },
   };
 }
@@ -68,10 +70,10 @@ function renamed(bytes: Buffer, { span }: FormModel, model: string): Buffer {
   return splice(bytes, [{ ...span, bytes: Buffer.from(model) }]);
 }
 
-function readWhole(request: IncomingMessage, { maxUploadBytes, share }: FormBounds): Promise<Buffer> {
+function readWhole(request: IncomingMessage, { maxUploadBytes, share, paces }: FormBounds): Promise<Buffer> {
   const maxBytes = Math.min(maxJudgedBytes, maxUploadBytes);
   if (announcedLength(request) > maxBytes) throw tooLargeToJudge(maxBytes);
-  return readBody(request, maxBytes, share).catch((error: unknown) => {
+  return readBody(request, maxBytes, share, paces.whole).catch((error: unknown) => {
     const isTooLarge = error instanceof SallyportError && error.code === 'BODY_TOO_LARGE';
     throw isTooLarge ? tooLargeToJudge(maxBytes) : error;
   });

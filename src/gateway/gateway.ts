@@ -7,6 +7,7 @@ import type { PriceBook } from '../providers/price.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { BodyBudget } from './body-budget.ts';
+import type { Paces } from './body-pace.ts';
 import { Call } from './call.ts';
 import type { Callers } from './callers.ts';
 import type { Denials } from './denials.ts';
@@ -44,6 +45,7 @@ export interface GatewayDeps {
   readonly checkArrival: (request: IncomingMessage) => void;
   readonly maxJsonBytes: number;
   readonly maxUploadBytes: number;
+  readonly paces: Paces;
   readonly corsOrigins: readonly string[];
   readonly now: () => number;
 }

@@ -4,6 +4,7 @@ import { readRequestFields, type RequestFields } from '../dialects/request-field
 import { SallyportError } from '../errors.ts';
 import type { Place } from './base-url.ts';
 import type { BodyShare } from './body-budget.ts';
+import type { Paces } from './body-pace.ts';
 import { unpacked } from './encoded-body.ts';
 import { type FormBody, readForm } from './form-body.ts';
 import { bodyKind, boundedUpload, checkLength, readBody, type Upload } from './request-body.ts';
@@ -30,13 +31,14 @@ export interface Bounds {
   /** The token restricts models, so that none may go by unread. */
   readonly restrictsModels: boolean;
   readonly share: Pick<BodyShare, 'take'>;
+  readonly paces: Paces;
 }
 
 /**
  * What a call brings: its body, whole where it is JSON and streaming where it is not, and the few members that decide.
  *
  * @param goOn says `100 Continue` to a client that waits for it; called before the first byte is read.
- * @throws {SallyportError} BODY_TOO_LARGE, REQUEST_INVALID, CLIENT_CLOSED.
+ * @throws {SallyportError} BODY_TOO_LARGE, REQUEST_TIMEOUT, REQUEST_INVALID, CLIENT_CLOSED.
  */
 export async function readIncoming(
   request: IncomingMessage,
@@ -76,8 +78,8 @@ async function readBodyAndFields(
   goOn();
   if (!isRead && isForm(request.headers['content-type']) && !isEncoded(request))
     return { body: null, ...plain, form: await readForm(request, { ...bounds, isStrict: isUnified }) };
-  if (!isRead) return { body: boundedUpload(request, maxBytes), ...plain };
-  const sent = await readBody(request, maxBytes, bounds.share);
+  if (!isRead) return { body: boundedUpload(request, maxBytes, bounds.paces.upload), ...plain };
+  const sent = await readBody(request, maxBytes, bounds.share, bounds.paces.whole);
   const isUnpacked = kind === 'coded';
   const coding = request.headers['content-encoding'] ?? '';
   const body = isUnpacked ? await unpacked(sent, coding, maxBytes, bounds.share) : sent;

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { Transform, type Readable } from 'node:stream';
 import { SallyportError } from '../errors.ts';
 import type { BodyShare } from './body-budget.ts';
+import { keepPace, type Pace } from './body-pace.ts';
 
 /** `json` is read whole, because its model decides; `coded` is the same compressed; `opaque` (multipart, binary) streams through unread. */
 export type BodyKind = 'none' | 'json' | 'coded' | 'opaque';
@@ -33,14 +34,15 @@ const maxPieces = 1024;
  * Reads a body whole.
  *
  * @param share what it takes of the memory for all bodies, until the call's end
- * @throws {SallyportError} BODY_TOO_LARGE; RATE_LIMITED for too much at once; CLIENT_CLOSED where the client went away in the middle.
+ * @throws {SallyportError} BODY_TOO_LARGE; REQUEST_TIMEOUT; RATE_LIMITED for too much at once; CLIENT_CLOSED where the client went away in the middle.
  */
 export async function readBody(
   request: IncomingMessage,
   maxBytes: number,
   share: Pick<BodyShare, 'take'>,
+  pace: Pace,
 ): Promise<Buffer> {
-  const { bytes } = await readUntil(request, share, (read) => {
+  const { bytes } = await readUntil(request, share, pace, (read) => {
     if (read > maxBytes) throw tooLarge(maxBytes);
     return false;
   });
@@ -55,13 +57,15 @@ export function readStart(
   request: IncomingMessage,
   enough: number,
   share: Pick<BodyShare, 'take'>,
+  pace: Pace,
 ): Promise<{ readonly bytes: Buffer; readonly isWhole: boolean }> {
-  return readUntil(request, share, (read) => read >= enough);
+  return readUntil(request, share, pace, (read) => read >= enough);
 }
 
 function readUntil(
   request: IncomingMessage,
   share: Pick<BodyShare, 'take'>,
+  pace: Pace,
   isEnough: (read: number) => boolean,
 ): Promise<{ readonly bytes: Buffer; readonly isWhole: boolean }> {
   return new Promise((resolve, reject) => {
@@ -70,6 +74,7 @@ function readUntil(
     let pieces: Buffer[] = [];
     let read = 0;
     const stop = (): void => {
+      endPace();
       request.off('data', onData).off('end', onEnd).off('close', onClose).off('error', onClose);
     };
     const settle = (isWhole: boolean): void => {
@@ -102,6 +107,10 @@ function readUntil(
     const onClose = (): void => fail(clientGone());
     // He may have left while his token was looked at: a request that is destroyed says nothing any more.
     if (request.destroyed) return reject(clientGone());
+    // Most bodies came with their head.
+    const endPace = request.complete
+      ? () => {}
+      : keepPace(pace, { bytes: () => read, wasHeldBack: () => false }, fail);
     request.on('data', onData).on('end', onEnd).on('close', onClose).on('error', onClose);
   });
 }
@@ -113,9 +122,15 @@ export interface Upload extends Readable {
   readonly lengthChange: number;
 }
 
-/** The body as a stream with a bound: past it the stream fails with BODY_TOO_LARGE, and so does the call. */
-export function boundedUpload(request: IncomingMessage, maxBytes: number, lengthChange = 0): Upload {
+/** The body as a stream with bounds: past them it fails with BODY_TOO_LARGE or REQUEST_TIMEOUT, and so does the call. */
+export function boundedUpload(
+  request: IncomingMessage,
+  maxBytes: number,
+  pace: Pace,
+  lengthChange = 0,
+): Upload {
   let bytes = 0;
+  let wasHeldBack = false;
   const upload = new Transform({
     transform(chunk: Buffer, _encoding, done) {
       bytes += chunk.length;
@@ -128,9 +143,30 @@ export function boundedUpload(request: IncomingMessage, maxBytes: number, length
   const onGone = (): void => {
     if (!request.complete) upload.destroy(clientGone());
   };
+  const coming = {
+    bytes: () => bytes,
+    wasHeldBack: () => {
+      const was = wasHeldBack;
+      wasHeldBack = request.isPaused();
+      return was || request.complete;
+    },
+  };
+  const endPace = keepPace(pace, coming, (error) => upload.destroy(error));
+  request.once('end', endPace);
   // The error reaches whoever reads `upload`; here it only must not be thrown.
-  upload.on('error', () => {}).on('close', () => request.off('close', onGone));
-  request.on('close', onGone).on('error', () => {});
+  upload
+    .on('error', () => {})
+    .on('close', () => {
+      endPace();
+      request.off('close', onGone);
+    });
+  request
+    .on('close', onGone)
+    .on('error', () => {})
+    // Nobody takes it yet, or not as fast as it comes.
+    .on('pause', () => {
+      wasHeldBack = true;
+    });
   if (request.destroyed) onGone();
   return Object.defineProperties(upload, {
     bytesSeen: { get: () => bytes },

@@ -1,4 +1,9 @@
-import Fastify, { type FastifyInstance, type FastifyPluginAsync, type FastifyRequest } from 'fastify';
+import Fastify, {
+  type FastifyInstance,
+  type FastifyPluginAsync,
+  type FastifyReply,
+  type FastifyRequest,
+} from 'fastify';
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, RequestListener, Server } from 'node:http';
 import type { Socket } from 'node:net';
@@ -8,7 +13,7 @@ import { SallyportError } from '../errors.ts';
 import { baseUrls } from '../gateway/base-url.ts';
 import { guardsOf } from '../gateway/own-headers.ts';
 import { wipe } from '../secret.ts';
-import { refuseUnparsed } from './flaw.ts';
+import { late, refuseUnparsed, sendFlaw } from './flaw.ts';
 import { createListener } from './listener.ts';
 import { requestBufferWiper } from './request-buffer.ts';
 import type { Tls } from './tls.ts';
@@ -20,6 +25,8 @@ export interface EdgeOptions {
   readonly serverOf?: (listener: RequestListener) => Server;
   /** Null: plain HTTP. */
   readonly tls: Tls | null;
+  /** For a whole body of what fastify serves, 1 MiB at most. */
+  readonly bodyMs?: number;
   readonly plugins: readonly { readonly plugin: FastifyPluginAsync; readonly prefix?: string }[];
 }
 
@@ -41,7 +48,7 @@ export interface Edge {
 }
 
 /** One listener: fastify with the given plugins, without its own logging (the request line would hold `?key=`). */
-export async function createEdge({ serverOf, tls, plugins }: EdgeOptions): Promise<Edge> {
+export async function createEdge({ serverOf, tls, bodyMs = 30_000, plugins }: EdgeOptions): Promise<Edge> {
   const alone = (handler: RequestListener): Server =>
     createListener({
       tls,
@@ -61,6 +68,7 @@ export async function createEdge({ serverOf, tls, plugins }: EdgeOptions): Promi
   app.addHook('onRequest', async (request, reply) => {
     const guards = guardsOf(request.raw);
     for (let i = 0; i < guards.length; i += 2) reply.header(guards[i] as string, guards[i + 1]);
+    limitBody(request, reply, bodyMs);
   });
   // Under TLS the last piece stays where Node decrypts, too.
   if (serverOf !== undefined || tls !== null) {
@@ -116,6 +124,22 @@ export async function createEdge({ serverOf, tls, plugins }: EdgeOptions): Promi
       }
     },
   });
+}
+
+/** A body that never ends would hold its handler as long as it likes. */
+function limitBody({ raw }: FastifyRequest, reply: FastifyReply, bodyMs: number): void {
+  const { 'content-length': length, 'transfer-encoding': coding } = raw.headers;
+  if (raw.complete || (coding === undefined && Number(length ?? 0) === 0)) return;
+  const timer = setTimeout(() => {
+    if (reply.raw.headersSent) return;
+    const slow = late(`The body was not whole after ${bodyMs / 1000} seconds.`);
+    reply.hijack();
+    // Whoever reads it still waits, with what he has read.
+    reply.raw.once('close', () => raw.destroy(new SallyportError(slow.code, slow.sentence)));
+    sendFlaw(raw, reply.raw, slow);
+  }, bodyMs);
+  const clear = (): void => clearTimeout(timer);
+  raw.once('end', clear).once('close', clear);
 }
 
 /** Connections on which no request has come yet, or no handshake has ended: Node does not count them among the idle ones. */

@@ -1,11 +1,13 @@
 import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { errorTable } from '../errors.ts';
 import { guardsOf } from '../gateway/own-headers.ts';
 
 /** Why something that came is not a request that could be served, before anybody looks at what it asks for. */
 export interface Flaw {
   readonly status: number;
   readonly sentence: string;
+  readonly code: 'REQUEST_INVALID' | 'REQUEST_TIMEOUT';
 }
 
 /** For the words to leave, and for what the client still sends: closing over unread bytes resets, and the words are lost. */
@@ -35,22 +37,22 @@ export function flawOf(request: IncomingMessage): Flaw | null {
 }
 
 /** Answers and closes: where a flaw was, the next request cannot be told from the rest of this one. */
-export function sendFlaw(request: IncomingMessage, response: ServerResponse, flaw: Flaw): void {
-  response.writeHead(flaw.status, headersOf(request, flaw)).end(textOf(flaw));
+export function sendFlaw(request: IncomingMessage, response: ServerResponse, found: Flaw): void {
+  response.writeHead(found.status, headersOf(request, found)).end(textOf(found));
 }
 
 /** The same where there is no answer to write to, or none has begun. */
-export function writeFlaw(socket: Socket, flaw: Flaw): void {
+export function writeFlaw(socket: Socket, found: Flaw): void {
   // Bytes after the flaw are flaws too, and each is told again.
   if (socket.writableEnded || socket.destroyed) return;
-  const headers = headersOf({ socket }, flaw);
-  const lines = [`HTTP/1.1 ${flaw.status} ${STATUS_CODES[flaw.status] ?? ''}`];
+  const headers = headersOf({ socket }, found);
+  const lines = [`HTTP/1.1 ${found.status} ${STATUS_CODES[found.status] ?? ''}`];
   for (let i = 0; i < headers.length; i += 2) lines.push(`${headers[i]}: ${headers[i + 1]}`);
-  const late = setTimeout(() => socket.destroy(), lingerMs);
+  const linger = setTimeout(() => socket.destroy(), lingerMs);
   socket
     .on('error', () => {})
-    .once('close', () => clearTimeout(late))
-    .end(`${lines.join('\r\n')}\r\n\r\n${textOf(flaw)}`);
+    .once('close', () => clearTimeout(linger))
+    .end(`${lines.join('\r\n')}\r\n\r\n${textOf(found)}`);
   socket.resume();
 }
 
@@ -68,10 +70,10 @@ export function refuseUnparsed(error: Error & { readonly code?: unknown }, socke
 }
 
 const unparsed: Readonly<Record<string, Flaw>> = {
-  HPE_HEADER_OVERFLOW: { status: 431, sentence: 'The headers of a request may take 16 KiB together.' },
-  HPE_CHUNK_EXTENSIONS_OVERFLOW: { status: 413, sentence: 'The extensions of a chunk are too long.' },
-  ERR_HTTP_REQUEST_TIMEOUT: { status: 408, sentence: 'No whole request head came within 30 seconds.' },
-  HPE_PAUSED_H2_UPGRADE: { status: 505, sentence: 'HTTP/1.1 is spoken here, and no other version.' },
+  HPE_HEADER_OVERFLOW: flaw(431, 'The headers of a request may take 16 KiB together.'),
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: flaw(413, 'The extensions of a chunk are too long.'),
+  ERR_HTTP_REQUEST_TIMEOUT: late('The head of a request has to come within 30 seconds.'),
+  HPE_PAUSED_H2_UPGRADE: flaw(505, 'HTTP/1.1 is spoken here, and no other version.'),
 };
 
 /** Words of ours in the middle of an answer would look like a part of it. As Node's own handler asks. */
@@ -80,17 +82,16 @@ function isAnswering(socket: Socket): boolean {
   return _httpMessage?.headersSent === true;
 }
 
-function headersOf(request: Pick<IncomingMessage, 'socket'>, flaw: Flaw): string[] {
+function headersOf(request: Pick<IncomingMessage, 'socket'>, found: Flaw): string[] {
   return [
     ...guardsOf(request),
     'x-sallyport-code',
-    'REQUEST_INVALID',
-    'x-should-retry',
-    'false',
+    found.code,
+    ...(errorTable[found.code].retry ? [] : ['x-should-retry', 'false']),
     'content-type',
     'text/plain; charset=utf-8',
     'content-length',
-    String(Buffer.byteLength(textOf(flaw))),
+    String(Buffer.byteLength(textOf(found))),
     'connection',
     'close',
   ];
@@ -100,6 +101,15 @@ function textOf({ sentence }: Flaw): string {
   return `${sentence}\n`;
 }
 
+/** REQUEST_INVALID with the status that HTTP has for it. */
+export function flaw(status: number, sentence: string): Flaw {
+  return { status, sentence, code: 'REQUEST_INVALID' };
+}
+
+export function late(sentence: string): Flaw {
+  return { status: errorTable.REQUEST_TIMEOUT.status, sentence, code: 'REQUEST_TIMEOUT' };
+}
+
 function bad(sentence: string): Flaw {
-  return { status: 400, sentence };
+  return flaw(errorTable.REQUEST_INVALID.status, sentence);
 }

@@ -19,7 +19,7 @@ const elsewhere: readonly ErrorCode[] = [
   ...(['CLIENT_CLOSED', 'CLIENT_TOO_SLOW', 'UPSTREAM_STREAM_BROKEN'] as const),
   ...(['UPSTREAM_CONNECT_TIMEOUT', 'UPSTREAM_FIRST_BYTE_TIMEOUT'] as const),
   ...(['UPSTREAM_IDLE_TIMEOUT', 'CALL_TIMEOUT'] as const),
-  ...(['EGRESS_REFUSED', 'LOOP_DETECTED', 'VAULT_SEALED', 'INTERNAL'] as const),
+  ...(['EGRESS_REFUSED', 'LOOP_DETECTED', 'REQUEST_TIMEOUT', 'VAULT_SEALED', 'INTERNAL'] as const),
 ];
 
 t.test('every error reaches the SDK’s user, and no request is made that can’t help', async (t) => {

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import fc from 'fast-check';
 import t from 'tap';
+import { defaultPaces } from '../../src/gateway/body-pace.ts';
 import { readForm } from '../../src/gateway/form-body.ts';
 import { startGateway } from '../support/gateway.ts';
 import { ask } from '../support/http-client.ts';
@@ -143,6 +144,7 @@ t.test('however a form is cut on its way, it is the same form with the same mode
         const read = await readForm(request, {
           maxUploadBytes: 1e6,
           share: { take: () => {} },
+          paces: defaultPaces,
           restrictsModels,
           isStrict: true,
         });

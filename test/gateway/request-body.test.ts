@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import t from 'tap';
 import { bodyBudgetBytes, createBodyBudget } from '../../src/gateway/body-budget.ts';
+import { defaultPaces } from '../../src/gateway/body-pace.ts';
 import { readBody } from '../../src/gateway/request-body.ts';
 
 /** What a client makes of a body that he sends byte by byte: pieces of the pages that the socket was read into. */
@@ -12,7 +13,7 @@ function* singleBytes(count: number): Generator<Buffer> {
 
 async function read(pieces: Iterable<Buffer>): Promise<Buffer> {
   const request = new Readable({ read() {} });
-  const body = readBody(request as IncomingMessage, 64 * 1024 * 1024, { take: () => {} });
+  const body = readBody(request as IncomingMessage, 64 * 1024 * 1024, { take: () => {} }, defaultPaces.whole);
   for (const piece of pieces) request.emit('data', piece);
   request.emit('end');
   return body;
@@ -59,7 +60,7 @@ t.test(
     first.release();
     t.equal(budget.used(), 40);
     const request = new Readable({ read() {} });
-    const body = readBody(request as IncomingMessage, 1000, budget.share());
+    const body = readBody(request as IncomingMessage, 1000, budget.share(), defaultPaces.whole);
     request.emit('data', Buffer.alloc(61));
     await t.rejects(body, { code: 'RATE_LIMITED' });
     t.ok(bodyBudgetBytes(64 * 1024 * 1024) >= 128 * 1024 * 1024);

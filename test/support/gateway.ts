@@ -5,6 +5,7 @@ import type { Test } from 'tap';
 import { createApp, type App } from '../../src/app.ts';
 import type { ConnectionOptions } from '../../src/db/connection.ts';
 import { readConfig } from '../../src/config.ts';
+import type { Paces } from '../../src/gateway/body-pace.ts';
 import { openInstallation, type Installation } from '../../src/installation.ts';
 import type { FileSeam } from '../../src/journal/file-seam.ts';
 import { createLog } from '../../src/telemetry/log.ts';
@@ -22,6 +23,8 @@ export interface TestGatewayOptions {
   readonly settings?: Readonly<Record<string, string>>;
   /** Trusted for upstreams with TLS. */
   readonly ca?: string;
+  /** How fast bodies have to come. */
+  readonly paces?: Paces;
   /** The gateway's own way to the database, in place of the direct one: a test can cut it. */
   readonly through?: (direct: ConnectionOptions) => Promise<ConnectionOptions>;
   /** The journal's disk. */
@@ -102,6 +105,7 @@ export async function startGateway(t: Test, options: TestGatewayOptions = {}): P
     metrics,
     version: 'test',
     ...(options.ca === undefined ? {} : { ca: options.ca }),
+    ...(options.paces === undefined ? {} : { paces: options.paces }),
   });
   const { workspaceId, adminToken, token } = beside ?? (await app.initialise());
   const canary = createCanary();
