@@ -6,7 +6,7 @@ import { scriptUpstream, testCa, type Answer } from '../support/upstream.ts';
 
 /** Searches that were wiped; each call has one, made when its key was opened. */
 const wiped = new Set<AnswerSearch>();
-const wipe = Reflect.get(AnswerSearch.prototype, 'wipe') as (this: AnswerSearch) => void;
+const wipe: (this: AnswerSearch) => void = Reflect.get(AnswerSearch.prototype, 'wipe');
 AnswerSearch.prototype.wipe = function (this: AnswerSearch): void {
   wiped.add(this);
   wipe.call(this);
