@@ -2,6 +2,8 @@ import type { IncomingMessage } from 'node:http';
 import type { TLSSocket } from 'node:tls';
 import type { Dialect } from '../dialects/dialect.ts';
 import type { Receipt } from '../journal/journal.ts';
+import { isFreeOperation } from '../providers/cost.ts';
+import { priceListOf } from '../providers/price-lists.ts';
 import { corsHeaders } from './cors.ts';
 import type { Target } from './target.ts';
 
@@ -48,6 +50,7 @@ export function ownHeaders(request: IncomingMessage, corsOrigins: readonly strin
     headers.push('x-sallyport-provider', provider.name);
     if (key.id !== null) headers.push('x-sallyport-key', key.id);
     headers.push('x-sallyport-key-source', key.source);
+    if (told.begin !== null && isFree(request, told.target)) headers.push('x-sallyport-cost-nano-usd', '0');
   }
   if (told.begin !== null) {
     headers.push('x-sallyport-receipt', told.begin.text, 'x-sallyport-attempts', String(told.attempt));
@@ -57,4 +60,9 @@ export function ownHeaders(request: IncomingMessage, corsOrigins: readonly strin
   }
   if (told.overheadMs !== null) headers.push('server-timing', `gateway;dur=${told.overheadMs.toFixed(2)}`);
   return headers.concat(corsHeaders(request, corsOrigins, false));
+}
+
+/** Other costs are known when the answer has ended, and stand in `/api/usage/calls/{id}`. */
+function isFree({ method }: IncomingMessage, { operation, provider, origin }: Target): boolean {
+  return isFreeOperation(method ?? 'GET', operation) && priceListOf(provider.name, origin) !== null;
 }

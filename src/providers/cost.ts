@@ -60,8 +60,8 @@ const freeOperations: ReadonlySet<string> = new Set([
   'openai.uploads',
 ]);
 
-/** Operations that a GET begins and that are charged for all the same: a WebSocket's handshake. */
-const chargedByGet: ReadonlySet<string> = new Set(['openai.realtime', 'xai.realtime']);
+/** What a GET begins and is charged for all the same: the handshake of a WebSocket. */
+const chargedByGet: ReadonlySet<string> = new Set(['openai.realtime']);
 
 /**
  * Factors on the price of tokens by the terms that an answer names. Anthropic: batches half (platform.claude.com "Batch processing"), inference
@@ -97,6 +97,7 @@ export function costOf(book: PriceBook, overrides: readonly PriceOverride[], att
 }
 
 function costAt(price: Price, attempt: Attempt, factor: Factor | null): Cost {
+  if (isOfMany(attempt) && isTiered(price, attempt)) return { nanoUsd: null, version: price.version };
   const billed = { ...attempt.billed, ...searchesOf(attempt), ...audioOf(attempt) };
   return { nanoUsd: charge(price, attempt.usage, billed, factor), version: price.version };
 }
@@ -106,8 +107,25 @@ function costAt(price: Price, attempt: Attempt, factor: Factor | null): Cost {
  * alone), and for looking at what is there.
  */
 function isFree({ isUnsent, upstreamStatus, operation, method }: Attempt): boolean {
-  if (isUnsent || (upstreamStatus ?? 0) >= 400 || freeOperations.has(operation)) return true;
+  return isUnsent || (upstreamStatus ?? 0) >= 400 || isFreeOperation(method, operation);
+}
+
+/** Known to cost nothing before the answer has come, at a provider whose prices are listed. */
+export function isFreeOperation(method: string, operation: string): boolean {
+  if (freeOperations.has(operation)) return true;
   return method !== 'POST' && method !== 'PUT' && method !== 'PATCH' && !chargedByGet.has(operation);
+}
+
+/** Counts of a session are sums over its responses (`realtime-usage.ts`). */
+function isOfMany({ providerUsage }: Attempt): boolean {
+  const responses = providerUsage?.['responses'];
+  return typeof responses === 'number' && responses > 1;
+}
+
+/** Each response has a length and so a price of its own; what they are together says nothing about it. */
+function isTiered({ rates }: Price, { usage }: Attempt): boolean {
+  const input = usage?.inputTokens ?? 0;
+  return [...rates.values()].some(({ tiers }) => tiers.some(({ over }) => input > over));
 }
 
 /** Search models search once for each answer and don't say so (developers.openai.com, "Web search": chat completions always retrieve). */

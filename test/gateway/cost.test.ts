@@ -21,7 +21,11 @@ await gateway.addKey('custom', 'c'.repeat(40), { name: 'local', origins: [upstre
 async function callOf(
   path: string,
   body: object | null,
-): Promise<{ readonly end: Record<string, unknown>; readonly view: Record<string, unknown> }> {
+): Promise<{
+  readonly end: Record<string, unknown>;
+  readonly view: Record<string, unknown>;
+  readonly header: string | undefined;
+}> {
   const answer = await ask(gateway.origin + path, {
     method: body === null ? 'GET' : 'POST',
     headers: { authorization: `Bearer ${gateway.token}` },
@@ -31,17 +35,19 @@ async function callOf(
   await gateway.shipped();
   const { body: call } = await gateway.api('GET', `/usage/calls/${id}`);
   const { body: audit } = await gateway.api('GET', `/audit?callId=${id}&event=use.end`);
-  return { end: audit.data[0].record, view: call.attempts[0] };
+  const header = answer.header('x-sallyport-cost-nano-usd');
+  return { end: audit.data[0].record, view: call.attempts[0], header };
 }
 const ask4o = { model: 'gpt-4o', messages: [] };
 
 t.test(
   'a call’s record, its row, the sums and the metrics say what it cost, and by which price',
   async (t) => {
-    const { end, view } = await callOf('/v1/chat/completions', ask4o);
+    const { end, view, header } = await callOf('/v1/chat/completions', ask4o);
     const cost = { costNanoUsd: '3500000', priceVersion: priceTable.version };
     t.match(end, { ...cost, model: 'gpt-4o', upstreamModel: 'gpt-4o', billed: null });
     t.match(view, cost);
+    t.equal(header, undefined, 'not known before the answer');
     t.match((await gateway.api('GET', '/usage')).body.totals, {
       costNanoUsd: '3500000',
       unknownCostCalls: 0,
@@ -89,6 +95,7 @@ t.test('what nothing is charged for costs nothing, known as such', async (t) => 
   // Whoever reads an answer that was made and paid for before does not pay again.
   const read = await callOf('/v1/responses/resp_1', null);
   t.match(read.end, { operation: 'openai.stored_responses', costNanoUsd: '0', usage: null });
+  t.equal(read.header, '0', 'known before the answer');
 });
 
 t.test('a text to be spoken is counted as it was sent', async (t) => {

@@ -189,6 +189,9 @@ t.test('prices change by date, by the time of day and with the length of the inp
     costs({ priceList: 'google', model: 'gemini-2.5-pro', ...usage({ inputTokens, outputTokens: 1 }) });
   t.equal(gemini(200_000), 250_010_000n);
   t.equal(gemini(200_001), 500_017_500n, 'all of it at the higher price');
+  const session = { model: 'gpt-5.5', providerUsage: { responses: 2 } };
+  t.equal(costs({ ...session, ...usage({ inputTokens: 271_999 }) }), 1_362_995_000n);
+  t.equal(costs({ ...session, ...usage({ inputTokens: 272_000 }) }), null, 'sums of several have no length');
 });
 
 t.test('names match as the list has them, and a date written without dashes is that date', async (t) => {
