@@ -24,7 +24,7 @@ async function callOf(
 ): Promise<{
   readonly end: Record<string, unknown>;
   readonly view: Record<string, unknown>;
-  readonly header: string | undefined;
+  readonly header: string | null;
 }> {
   const answer = await ask(gateway.origin + path, {
     method: body === null ? 'GET' : 'POST',
@@ -47,7 +47,7 @@ t.test(
     const cost = { costNanoUsd: '3500000', priceVersion: priceTable.version };
     t.match(end, { ...cost, model: 'gpt-4o', upstreamModel: 'gpt-4o', billed: null });
     t.match(view, cost);
-    t.equal(header, undefined, 'not known before the answer');
+    t.equal(header, null, 'not known before the answer');
     t.match((await gateway.api('GET', '/usage')).body.totals, {
       costNanoUsd: '3500000',
       unknownCostCalls: 0,
