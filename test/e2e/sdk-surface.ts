@@ -129,7 +129,9 @@ async function plain(made: unknown): Promise<unknown> {
     return events;
   }
   return JSON.parse(
-    JSON.stringify(made, (name, value) => (name === 'options' || name === 'client' ? undefined : value)),
+    JSON.stringify(made, (name, value) =>
+      ['options', 'client', 'sdkHttpResponse'].includes(name) ? undefined : value,
+    ),
   );
 }
 
