@@ -16,8 +16,8 @@ export interface SocketUpstream {
   readonly origin: string;
   readonly sessions: readonly SeenSession[];
   readonly sockets: ReadonlySet<Socket>;
-  /** The next session that begins. */
-  next(): Promise<SeenSession>;
+  /** The next session that begins, of those whose URL has this in it. */
+  next(part?: string): Promise<SeenSession>;
   /** The sub-protocol that is chosen where it is offered; null chooses none, whatever is offered. */
   choose(protocol: string | null): void;
   /** What is done instead of a handshake, for every request from now on; null is the handshake again. */
@@ -28,7 +28,7 @@ export interface SocketUpstream {
 export async function socketUpstream(t: Pick<Test, 'teardown'>): Promise<SocketUpstream> {
   const sockets = new Set<Socket>();
   const sessions: SeenSession[] = [];
-  const waiting: ((session: SeenSession) => void)[] = [];
+  const waiting: { readonly part: string; readonly resolve: (session: SeenSession) => void }[] = [];
   let raw: ((request: IncomingMessage, wire: Socket) => void) | null = null;
   let chosen: string | null = 'realtime';
   const server = createServer();
@@ -42,12 +42,17 @@ export async function socketUpstream(t: Pick<Test, 'teardown'>): Promise<SocketU
     socket.on('error', () => {}).once('close', () => sockets.delete(socket));
   });
   server.on('upgrade', (request, wire: Socket, head) => {
-    if (raw !== null) return raw(request, wire);
+    if (raw !== null) {
+      // Nobody else reads it, and hears that the other side has gone.
+      wire.on('end', () => wire.destroy()).resume();
+      return raw(request, wire);
+    }
     sessionsOf.handleUpgrade(request, wire, head, (socket) => {
       socket.on('error', () => {});
       const session = { request, socket, wire };
       sessions.push(session);
-      waiting.shift()?.(session);
+      const at = waiting.findIndex(({ part }) => request.url?.includes(part));
+      if (at >= 0) waiting.splice(at, 1)[0]?.resolve(session);
     });
   });
   server.listen(0, '127.0.0.1');
@@ -61,7 +66,7 @@ export async function socketUpstream(t: Pick<Test, 'teardown'>): Promise<SocketU
     origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     sessions,
     sockets,
-    next: () => new Promise((resolve) => void waiting.push(resolve)),
+    next: (part = '') => new Promise((resolve) => void waiting.push({ part, resolve })),
     choose(protocol) {
       chosen = protocol;
     },
