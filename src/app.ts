@@ -71,7 +71,11 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
   const { installation, log, metrics, version } = deps;
   const { store, vault, journal } = installation;
   const clock = Date.now;
-  const egress = createEgress(deps.ca === undefined ? {} : { ca: deps.ca });
+  const egress = createEgress({
+    proxy: config.egressProxy,
+    directOrigins: config.egressDirectOrigins,
+    ...(deps.ca === undefined ? {} : { ca: deps.ca }),
+  });
   const origins: Readonly<Record<string, string>> = config.origins;
   const originOf = (provider: string): string => origins[provider] ?? '';
   const operatorSet = new Set([...config.operatorSetOrigins].map(originOf));

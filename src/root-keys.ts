@@ -15,7 +15,10 @@ import { rootKeysInUse } from './vault/keyring-survey.ts';
 import { keyringText, readKeyringText, type RingKey } from './vault/keyring-text.ts';
 import { createKekRing, type KekRing, type KekServices } from './vault/keyring.ts';
 
-type RingConfig = Pick<Config, 'keyring' | 'dataDir' | 'transitToken' | 'awsCredentials'>;
+type RingConfig = Pick<
+  Config,
+  'keyring' | 'dataDir' | 'transitToken' | 'awsCredentials' | 'egressProxy' | 'egressDirectOrigins'
+>;
 
 const environment = 'SALLYPORT_KEYRING';
 
@@ -114,7 +117,11 @@ async function openKeys(config: RingConfig, store: Store, log: Log): Promise<rea
 
 /** A way out of its own: that of providers ends with the calls, and root keys are needed until the last record is written. */
 function servicesOf(config: RingConfig, ca?: string): KekServices {
-  const egress = createEgress(ca === undefined ? {} : { ca });
+  const egress = createEgress({
+    proxy: config.egressProxy,
+    directOrigins: config.egressDirectOrigins,
+    ...(ca === undefined ? {} : { ca }),
+  });
   return {
     exchange: createExchange(egress),
     transitToken() {

@@ -119,6 +119,31 @@ export function origin(): Kind<string> {
   };
 }
 
+/** A proxy that serves CONNECT. */
+export function proxyUrl(): Kind<string> {
+  return {
+    type: 'URL of a proxy',
+    parse(value) {
+      const url = URL.canParse(value) ? new URL(value) : fail('must be a URL like http://proxy.example:3128');
+      if (url.protocol !== 'https:' && url.protocol !== 'http:') fail('must start with http:// or https://');
+      if (!/^\/?$/.test(url.pathname) || /[?#]/.test(value)) fail('must be a proxy alone, without a path');
+      if (!isBasic(url)) fail('must have user and password in percent-encoding, the user without a colon');
+      return url.href;
+    },
+  };
+}
+
+/** RFC 7617: no control characters, and the first colon ends the user's name. */
+function isBasic({ username, password }: URL): boolean {
+  try {
+    const [user, secret] = [decodeURIComponent(username), decodeURIComponent(password)];
+    // eslint-disable-next-line no-control-regex
+    return !user.includes(':') && !/[\0-\x1f\x7f]/.test(user + secret);
+  } catch {
+    return false;
+  }
+}
+
 export function gatewayUrl(): Kind<string> {
   return {
     type: 'URL',

@@ -13,6 +13,7 @@ import {
   oneOf,
   origin,
   path,
+  proxyUrl,
   sealSecret,
   size,
   text,
@@ -106,6 +107,19 @@ export const table = {
     list(origin()),
     '',
     'Origins on http or on private addresses that keys of provider `custom` may go to: `http://127.0.0.1:11434`.',
+  ),
+  egressProxy: setting(
+    'EGRESS_PROXY',
+    proxyUrl(),
+    null,
+    'A proxy that serves CONNECT, for everything that goes out to public origins: `http://user:password@proxy.example:3128`. TLS to the provider stays end to end.',
+    true,
+  ),
+  egressDirectOrigins: setting(
+    'EGRESS_DIRECT_ORIGINS',
+    list(origin()),
+    '',
+    'Origins that are reached without `EGRESS_PROXY`. Plain http, loopback, private addresses and inner names always are.',
   ),
   keyring: setting(
     'SALLYPORT_KEYRING',

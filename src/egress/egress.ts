@@ -2,9 +2,10 @@ import { randomBytes } from 'node:crypto';
 import type { LookupFunction } from 'node:net';
 import { Call } from './call.ts';
 import { EgressError } from './egress-error.ts';
-import { guardedConnector } from './guard.ts';
+import { type Connector, guardedConnector } from './guard.ts';
 import { createLane, type Lane } from './lane.ts';
-import { checkOrigin } from './origin-check.ts';
+import { checkOrigin, isPublicOrigin } from './origin-check.ts';
+import { createTunnel } from './proxy.ts';
 import { refusalOf } from './request-check.ts';
 import type { EgressControl, EgressHandler, EgressRequest, Reach } from './request.ts';
 import { SallyportError } from '../errors.ts';
@@ -39,17 +40,25 @@ export interface EgressOptions {
   readonly hop?: string;
   /** Resolves names; the system's if left out. */
   readonly lookup?: LookupFunction;
+  /** The operator's CONNECT proxy, as EGRESS_PROXY has it: for public origins, and for the operator's own that could be public ones. */
+  readonly proxy?: string | null;
+  /** Origins that are reached without it. */
+  readonly directOrigins?: readonly string[];
 }
 
-/** The one way out of this program: guarded, verified, without redirects and without proxies. */
+/** The one way out of this program: guarded, verified, without redirects, and by no proxy but the operator's. */
 export function createEgress(options: EgressOptions = {}): Egress {
   const hop = options.hop ?? randomBytes(16).toString('hex');
   const selfOrigins = new Set(options.selfOrigins);
   const lanes = { public: new Map<string, Lane>(), operator: new Map<string, Lane>() };
-  const connectors = {
-    public: guardedConnector({ reach: 'public', ca: options.ca, lookup: options.lookup }),
-    operator: guardedConnector({ reach: 'operator', ca: options.ca, lookup: options.lookup }),
+  const { ca, lookup } = options;
+  const tunnel = typeof options.proxy === 'string' ? createTunnel({ url: options.proxy, ca, lookup }) : null;
+  const direct = new Set(options.directOrigins);
+  const straight = {
+    public: guardedConnector({ reach: 'public', ca, lookup, tunnel: null }),
+    operator: guardedConnector({ reach: 'operator', ca, lookup, tunnel: null }),
   };
+  const tunnelled = tunnel === null ? null : guardedConnector({ reach: 'public', ca, lookup, tunnel });
   let isClosed = false;
 
   const check = (origin: string, reach: Reach): string => {
@@ -59,12 +68,17 @@ export function createEgress(options: EgressOptions = {}): Egress {
     return canonical;
   };
 
+  const connectorTo = (origin: string, reach: Reach): Connector =>
+    tunnelled !== null && !direct.has(origin) && (reach === 'public' || isPublicOrigin(origin))
+      ? tunnelled
+      : straight[reach];
+
   const laneOf = (origin: string, reach: Reach): Lane => {
     const known = lanes[reach].get(origin);
     if (known !== undefined) return known;
     if (check(origin, reach) !== origin)
       throw new SallyportError('EGRESS_REFUSED', 'The origin is not in its canonical form.');
-    const lane = createLane(origin, connectors[reach], () => lanes[reach].delete(origin));
+    const lane = createLane(origin, connectorTo(origin, reach), () => lanes[reach].delete(origin));
     lanes[reach].set(origin, lane);
     return lane;
   };

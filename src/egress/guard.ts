@@ -4,6 +4,7 @@ import { isIP, type LookupFunction, type Socket } from 'node:net';
 import { buildConnector } from 'undici';
 import { isPublicAddress } from './address-guard.ts';
 import { EgressError } from './egress-error.ts';
+import type { Tunnel } from './proxy.ts';
 import type { Reach } from './request.ts';
 
 export type Connector = buildConnector.connector;
@@ -38,14 +39,18 @@ function publicLookup(lookup: LookupFunction): LookupFunction {
  * once more before the connection is handed over. (net.connect's own `blockList` option does the first two for plain sockets only:
  * tls.connect does not pass it on, seen on Node 26.)
  *
+ * By a tunnel names are the proxy's to resolve, and of addresses only literals can be judged here (docs/decisions/0018).
+ *
  * No proxy variable is read on this way. Certificates are verified whatever NODE_TLS_REJECT_UNAUTHORIZED says.
  */
 export function guardedConnector(options: {
   readonly reach: Reach;
   readonly ca: string | undefined;
   readonly lookup: LookupFunction | undefined;
+  /** Null: straight to the provider. */
+  readonly tunnel: Tunnel | null;
 }): Connector {
-  const { reach, ca } = options;
+  const { reach, ca, tunnel } = options;
   const lookup = options.lookup ?? systemLookup;
   const connect = buildConnector({
     allowH2: false,
@@ -58,7 +63,7 @@ export function guardedConnector(options: {
     ...(ca === undefined ? {} : { ca }),
     lookup: reach === 'public' ? publicLookup(lookup) : lookup,
   });
-  if (reach === 'operator') return connect;
+  if (reach === 'operator' && tunnel === null) return connect;
   return (target, done) => {
     if (target.protocol !== 'https:') {
       done(new EgressError('EGRESS_REFUSED', 'A public origin has to be https.'), null);
@@ -66,6 +71,13 @@ export function guardedConnector(options: {
     }
     if (isIP(target.hostname) !== 0 && !isPublicAddress(target.hostname)) {
       done(refused(target.hostname), null);
+      return;
+    }
+    if (tunnel !== null) {
+      tunnel(target.hostname, Number(target.port) || 443, (error, socket) => {
+        if (error !== null) done(error, null);
+        else connect({ ...target, httpSocket: socket }, done);
+      });
       return;
     }
     connect(target, (...result) => {

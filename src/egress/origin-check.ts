@@ -57,6 +57,16 @@ export function checkOrigin(origin: string, reach: Reach): string {
   return url.origin;
 }
 
+/** Would it do as a public one? */
+export function isPublicOrigin(origin: string): boolean {
+  try {
+    checkOrigin(origin, 'public');
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 function checkPublic(url: URL): void {
   if (url.protocol !== 'https:') refuse('A public origin has to be https.');
   const port = url.port === '' ? 443 : Number(url.port);

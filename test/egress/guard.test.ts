@@ -251,7 +251,7 @@ t.test(
 
 t.test('the connector itself refuses literals and http, whoever calls it', async (t) => {
   const upstream = await scriptUpstream(t, { tls: true });
-  const connector = guardedConnector({ reach: 'public', ca: testCa, lookup: undefined });
+  const connector = guardedConnector({ reach: 'public', ca: testCa, lookup: undefined, tunnel: null });
   const port = String(upstream.port);
   for (const target of [
     { protocol: 'https:', hostname: '127.0.0.1', port },
@@ -282,7 +282,7 @@ t.test('an answer that turns inner after it was checked is seen at the peer', as
   t.teardown(() => egress.close());
   const credential = credentialOf();
   // A name that the certificate covers cannot be public, so the guard is asked directly.
-  const connector = guardedConnector({ reach: 'public', ca: testCa, lookup });
+  const connector = guardedConnector({ reach: 'public', ca: testCa, lookup, tunnel: null });
   const target = {
     protocol: 'https:',
     hostname: 'api.sallyport.test',

@@ -30,10 +30,14 @@ export interface ChatUpstream extends Upstream {
 }
 
 /** OpenAI's chat completions over TLS at https://localhost, for whoever brings the key. */
-export async function chatUpstream(t: Pick<Test, 'teardown'>, key: string): Promise<ChatUpstream> {
+export async function chatUpstream(
+  t: Pick<Test, 'teardown'>,
+  key: string,
+  tls: true | 'renewed' = true,
+): Promise<ChatUpstream> {
   let gate: Gate = Promise.resolve();
   const upstream = await scriptUpstream(t, {
-    tls: true,
+    tls,
     host: 'localhost',
     key,
     script: ({ body }) => {

@@ -2,10 +2,14 @@ import { spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { Agent } from 'node:http';
+import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
+import { connectProxy } from '../support/connect-proxy.ts';
 import { installProduct } from '../support/product.ts';
+import { renewedCa } from '../support/tls-files.ts';
+import { testCa } from '../support/upstream.ts';
 import { ask, askMany } from './calls.ts';
 import { chatUpstream } from './chat-upstream.ts';
 import { formsOf, type Pattern } from './forms.ts';
@@ -13,7 +17,6 @@ import { searchFolder, searchSaid } from './file-search.ts';
 import { cannotReadMemory, searchMemory } from './memory-search.ts';
 import { stringHeaderTree } from './string-header-tree.ts';
 
-const caFile = fileURLToPath(new URL('../support/tls/ca.pem', import.meta.url));
 // Seconds on two cores; this much for a machine that does other work beside.
 t.setTimeout(300_000);
 
@@ -25,8 +28,8 @@ function randomText(length: number): string {
 }
 
 /**
- * A gateway that three keys were stored for by other processes before it started, and its providers. The third is a custom origin, whose
- * answers are searched for the key: it waits, masked, for as long as they last.
+ * A gateway that three keys were stored for by other processes before it started, and its providers. The second is reached through the
+ * operator's proxy. The third is a custom origin, whose answers are searched for the key: it waits, masked, for as long as they last.
  */
 async function startStage(t: Test, root?: string) {
   // Two lengths, as they are in use: memory of up to 64 bytes lives elsewhere than longer one.
@@ -37,15 +40,20 @@ async function startStage(t: Test, root?: string) {
   };
   const upstreams = {
     openai: await chatUpstream(t, keys.openai),
-    groq: await chatUpstream(t, keys.groq),
+    groq: await chatUpstream(t, keys.groq, 'renewed'),
     custom: await chatUpstream(t, keys.custom),
   };
+  const proxy = await connectProxy(t, {
+    routes: new Map([['groq.example.com:443', upstreams.groq.port]]),
+  });
+  const caFile = path.join(t.testdir({ 'ca.pem': testCa + renewedCa }), 'ca.pem');
   const product = await installProduct(t, {
     ...(root === undefined ? {} : { root }),
     settings: {
       NODE_EXTRA_CA_CERTS: caFile,
       SALLYPORT_OPENAI_ORIGIN: upstreams.openai.origin,
-      SALLYPORT_GROQ_ORIGIN: upstreams.groq.origin,
+      SALLYPORT_GROQ_ORIGIN: 'https://groq.example.com',
+      EGRESS_PROXY: proxy.url,
       SALLYPORT_ALLOW_ORIGINS: upstreams.custom.origin,
     },
   });

@@ -51,8 +51,8 @@ export type Respond = (
 ) => Answer | void | Promise<Answer | void>;
 
 export interface UpstreamOptions {
-  /** Serves https with a certificate for localhost, 127.0.0.1 and *.sallyport.test; `ca` signs it. */
-  readonly tls?: boolean;
+  /** Serves https with a certificate for localhost, 127.0.0.1 and *.sallyport.test; `ca` signs it. `renewed`: the other one. */
+  readonly tls?: boolean | 'renewed';
   /** Every other credential, none, or a second one beside it: 401. */
   readonly key?: string;
   /** In the order of requests, the last one repeats; or a function. */
@@ -196,18 +196,19 @@ export async function scriptUpstream(
     onRequest(message, answer).catch((error: unknown) => answer.destroy(error as Error));
   };
   const limits = { keepAliveTimeout: settings.keepAliveMs ?? 0, requestTimeout: 0, noDelay: true };
-  const server =
-    settings.tls === true
-      ? https.createServer(
-          {
-            ...limits,
-            cert: readFileSync(new URL('leaf.pem', folder)),
-            key: readFileSync(new URL('leaf.key', folder)),
-          },
-          handler,
-        )
-      : http.createServer(limits, handler);
-  server.on(settings.tls === true ? 'secureConnection' : 'connection', (socket: Socket) => {
+  const hasTls = settings.tls !== undefined && settings.tls !== false;
+  const pair = settings.tls === 'renewed' ? 'renewed' : 'leaf';
+  const server = hasTls
+    ? https.createServer(
+        {
+          ...limits,
+          cert: readFileSync(new URL(`${pair}.pem`, folder)),
+          key: readFileSync(new URL(`${pair}.key`, folder)),
+        },
+        handler,
+      )
+    : http.createServer(limits, handler);
+  server.on(hasTls ? 'secureConnection' : 'connection', (socket: Socket) => {
     connections += 1;
     numbers.set(socket, connections);
     sockets.add(socket);
@@ -232,9 +233,9 @@ export async function scriptUpstream(
 
   const name = settings.host === '::1' ? '[::1]' : (settings.host ?? '127.0.0.1');
   return Object.freeze({
-    origin: `${settings.tls === true ? 'https' : 'http'}://${name}:${port}`,
+    origin: `${hasTls ? 'https' : 'http'}://${name}:${port}`,
     port,
-    ca: testCa,
+    ca: pair === 'leaf' ? testCa : readFileSync(new URL('renewed.pem', folder), 'utf8'),
     requests,
     get connections() {
       return connections;
