@@ -169,6 +169,7 @@ const identity = [
   'keyFingerprint',
   'operation',
   'model',
+  'upstreamModel',
   'isStream',
   'startedAt',
 ] as const;

@@ -9,8 +9,6 @@ export interface Factor {
   readonly denominator: bigint;
 }
 
-type Counts = Partial<Record<UnitName, number>>;
-
 /** Least common multiple of what the units are counted by: sums are of this many parts of a nano-dollar, and exact. */
 const parts = 18_000_000n;
 const maxInt8 = 9_223_372_036_854_775_807n;
@@ -45,15 +43,15 @@ export function charge(
   billed: Billed,
   factor: Factor | null,
 ): bigint | null {
-  const counts = countsOf(usage, billed);
-  if (isAmbiguous(price, counts)) return null;
-  const totalInput = counts.input ?? 0;
-  const taken: Counts = {};
+  const countOf = (unit: UnitName): number | undefined => counters[unit](usage, billed) ?? undefined;
+  if (isAmbiguous(price, countOf)) return null;
+  const totalInput = usage?.inputTokens ?? 0;
+  const taken: Partial<Record<UnitName, number>> = {};
   let tokenSum = 0n;
   let otherSum = 0n;
   for (const { unit, isRoot, isToken, share, within } of places) {
     const rate = price.rates.get(unit);
-    const count = counts[unit];
+    const count = countOf(unit);
     if (rate === undefined) {
       if ((count ?? 0) > 0 && !isCovered(price, unit) && !isIncluded(price, unit, within)) return null;
       continue;
@@ -77,33 +75,33 @@ export function charge(
   return nano > maxInt8 ? null : nano;
 }
 
-function countsOf(usage: Usage | null, billed: Billed): Counts {
-  const counts: Record<UnitName, number | null | undefined> = {
-    input: usage?.inputTokens,
-    audioInput: billed.audioInputTokens,
-    imageInput: billed.imageInputTokens,
-    videoInput: billed.videoInputTokens,
-    cachedInput: usage?.cachedInputTokens,
-    cachedAudioInput: billed.cachedAudioInputTokens,
-    cachedImageInput: billed.cachedImageInputTokens,
-    cachedVideoInput: billed.cachedVideoInputTokens,
-    cacheWrite: usage?.cacheWriteInputTokens,
-    cacheWrite1h: billed.cacheWrite1hTokens,
-    output: usage?.outputTokens,
-    audioOutput: billed.audioOutputTokens,
-    imageOutput: billed.imageOutputTokens,
-    videoOutput: billed.videoOutputTokens,
-    reasoning: usage?.reasoningTokens,
-    audio: billed.audioMs,
-    characters: billed.characters,
-    images: billed.images,
-    requests: 1,
-    webSearches: billed.webSearches,
-    fileSearches: billed.fileSearches,
-    rerankSearches: billed.rerankSearches,
-  };
-  return Object.fromEntries(Object.entries(counts).filter(([, count]) => typeof count === 'number'));
-}
+/** Where the count of each unit stands; null and undefined where it is not told. */
+const counters: Readonly<
+  Record<UnitName, (usage: Usage | null, billed: Billed) => number | null | undefined>
+> = {
+  input: (usage) => usage?.inputTokens,
+  audioInput: (_, billed) => billed.audioInputTokens,
+  imageInput: (_, billed) => billed.imageInputTokens,
+  videoInput: (_, billed) => billed.videoInputTokens,
+  cachedInput: (usage) => usage?.cachedInputTokens,
+  cachedAudioInput: (_, billed) => billed.cachedAudioInputTokens,
+  cachedImageInput: (_, billed) => billed.cachedImageInputTokens,
+  cachedVideoInput: (_, billed) => billed.cachedVideoInputTokens,
+  cacheWrite: (usage) => usage?.cacheWriteInputTokens,
+  cacheWrite1h: (_, billed) => billed.cacheWrite1hTokens,
+  output: (usage) => usage?.outputTokens,
+  audioOutput: (_, billed) => billed.audioOutputTokens,
+  imageOutput: (_, billed) => billed.imageOutputTokens,
+  videoOutput: (_, billed) => billed.videoOutputTokens,
+  reasoning: (usage) => usage?.reasoningTokens,
+  audio: (_, billed) => billed.audioMs,
+  characters: (_, billed) => billed.characters,
+  images: (_, billed) => billed.images,
+  requests: () => 1,
+  webSearches: (_, billed) => billed.webSearches,
+  fileSearches: (_, billed) => billed.fileSearches,
+  rerankSearches: (_, billed) => billed.rerankSearches,
+};
 
 /** Used only when asked for: where no count is told, there was none. */
 const tools: ReadonlySet<UnitName> = new Set<UnitName>(['webSearches', 'fileSearches']);
@@ -139,11 +137,12 @@ const modalities = [
  * The answer does not say what decides: whether the output is text or a picture, where these differ in price; or how much of the
  * cached input was audio.
  */
-function isAmbiguous({ rates }: Price, counts: Counts): boolean {
+function isAmbiguous({ rates }: Price, countOf: (unit: UnitName) => number | undefined): boolean {
+  const has = (unit: UnitName): boolean => (countOf(unit) ?? 0) > 0;
   return modalities.some(({ input, cached, output }) => {
-    if (rates.has(output) && (counts.output ?? 0) > 0 && counts[output] === undefined) return true;
+    if (rates.has(output) && has('output') && countOf(output) === undefined) return true;
     if (!rates.has(input) || !rates.has('cachedInput')) return false;
-    return (counts[input] ?? 0) > 0 && (counts.cachedInput ?? 0) > 0 && counts[cached] === undefined;
+    return has(input) && has('cachedInput') && countOf(cached) === undefined;
   });
 }
 

@@ -51,6 +51,7 @@ const freeOperations: ReadonlySet<string> = new Set([
   'google.count_tokens',
   'google.files',
   'google.models',
+  'google.stored_interactions',
   'openai.files',
   'openai.input_tokens',
   'openai.models',
@@ -81,11 +82,14 @@ const factors: Readonly<Record<string, Readonly<Record<string, Factor>>>> = {
  */
 export function costOf(book: PriceBook, overrides: readonly PriceOverride[], attempt: Attempt): Cost {
   const { priceList, usageSource } = attempt;
+  const own = overridePrice(overrides, attempt);
+  // Whoever says that a model costs nothing says it of every end that a call can have.
+  if (own?.rates.size === 0) return costAt(own, attempt, null);
   if (isFree(attempt)) {
-    return priceList === null ? unknown : { nanoUsd: 0n, version: book.version };
+    const version = priceList === null ? own?.version : book.version;
+    return version === undefined ? unknown : { nanoUsd: 0n, version };
   }
   if (attempt.upstreamStatus === null) return unknown;
-  const own = overridePrice(overrides, attempt);
   if (own !== null) return costAt(own, attempt, null);
   const figure = usageSource === 'estimated' ? null : ownFigure(priceList, attempt.providerUsage);
   if (figure !== null) return figure;

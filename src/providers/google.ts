@@ -1,4 +1,5 @@
 import { googleReader } from '../dialects/google-usage.ts';
+import { interactionReader } from '../dialects/interaction-usage.ts';
 import { endpointSegments } from './canonical-path.ts';
 import { saysApiKeyInvalid } from './failure.ts';
 import { keyStarting } from './key-shape.ts';
@@ -15,12 +16,19 @@ const actions: Readonly<Record<string, string>> = {
   predict: 'google.predict',
 };
 
+/** What is answered later, and charged for then. They leave a batch in the account, unlike the actions above. */
+const laterActions: Readonly<Record<string, string>> = {
+  batchgeneratecontent: 'google.batch_generate_content',
+  asyncbatchembedcontent: 'google.async_batch_embed_content',
+};
+
 /** Image and video models are asked by `predict` too. */
 const slow = new Set([
   ...slowOpenaiOperations,
   'google.generate_content',
   'google.stream_generate_content',
   'google.predict',
+  'google.interactions',
 ]);
 
 const collections: Readonly<Record<string, string>> = {
@@ -79,7 +87,10 @@ export default defineProvider({
     'text-embedding-004',
   ],
   slow,
-  usageReader: (name) => (metered.has(name) ? googleReader : openaiUsageReader(name)),
+  usageReader: (name) => {
+    if (name === 'google.interactions') return interactionReader;
+    return metered.has(name) ? googleReader : openaiUsageReader(name);
+  },
   splicesStreamUsage: () => false,
   refusesKey: (status, body) => status === 400 && saysApiKeyInvalid(body),
   isStatefulPath,
@@ -89,8 +100,10 @@ function operation(method: string, path: string): string {
   const [first = '', second = '', ...more] = endpointSegments(path);
   // Its OpenAI-compatible endpoints (ai.google.dev/gemini-api/docs/openai) answer in that dialect.
   if (first === 'openai') return operationOf(method, [second, ...more].join('/'));
+  if (first === 'interactions')
+    return method === 'POST' && second === '' ? 'google.interactions' : 'google.stored_interactions';
   const verb = (more.at(-1) ?? second).split(':')[1];
-  if (verb !== undefined) return actions[verb] ?? 'google.other';
+  if (verb !== undefined) return actions[verb] ?? laterActions[verb] ?? 'google.other';
   return collections[first] ?? 'google.other';
 }
 

@@ -1,5 +1,6 @@
 import t from 'tap';
 import { recordableBilled } from '../../src/dialects/billed.ts';
+import type { JsonObject } from '../../src/dialects/dialect.ts';
 import { createMeter } from '../../src/dialects/meter.ts';
 import { providers } from '../../src/providers/catalogue.ts';
 import { type Attempt, costOf } from '../../src/providers/cost.ts';
@@ -264,6 +265,96 @@ t.test('a workspace’s own price goes before the list and before the provider�
     4_500_000n,
     'a figure in mid-stream',
   );
+});
+
+t.test('a price of nothing holds for every end of a call, also where nobody lists prices', async (t) => {
+  const price = { provider: 'ollama', model: '*', effectiveFrom: 0, price: ownPrice({}, 'price_0') };
+  const local = { providerName: 'ollama', priceList: null } as const;
+  const ends = [{}, { upstreamStatus: null }, { upstreamStatus: 500 }, { usage: null }, { isUnsent: true }];
+  for (const end of ends) t.equal(costs({ ...local, ...end }, [price]), 0n, JSON.stringify(end));
+  t.equal(costs({ ...local, billed: { webSearches: 1 } }, [price]), null, 'tools are another matter');
+  const dear = { ...price, price: ownPrice({ input: '1', output: '1' }, 'price_1') };
+  t.equal(costs({ ...local, upstreamStatus: 500 }, [dear]), 0n);
+  t.equal(costs({ ...local, upstreamStatus: null }, [dear]), null);
+});
+
+t.test(
+  'OpenRouter’s figure is taken in dollars, and what the maker charges for one’s own key is added',
+  async (t) => {
+    const told = (providerUsage: JsonObject): bigint | null =>
+      costs({ priceList: 'openrouter', model: 'nobody/nothing', providerUsage });
+    t.equal(told({ cost: 0.95 }), 950_000_000n);
+    t.equal(told({ cost: 1.42e-5, is_byok: false, cost_details: { upstream_inference_cost: 19 } }), 14_200n);
+    t.equal(told({ cost: 5e-10 }), 1n, 'half a nano-dollar');
+    t.equal(told({ cost: 4.9e-10 }), 0n);
+    t.equal(
+      told({ cost: 0.05, is_byok: true, cost_details: { upstream_inference_cost: 0.5 } }),
+      550_000_000n,
+    );
+    t.equal(told({ cost: 0.05, is_byok: true }), null, 'its fee is not all');
+    for (const cost of [-1, '1', null, 1e6, Number.MAX_VALUE]) t.equal(told({ cost }), null, String(cost));
+  },
+);
+
+t.test('Gemini’s Interactions are counted by their own names', async (t) => {
+  const interaction = {
+    id: 'i1',
+    model: 'gemini-2.5-flash',
+    status: 'completed',
+    service_tier: 'standard',
+    usage: {
+      total_input_tokens: 1000,
+      input_tokens_by_modality: [
+        { modality: 'text', tokens: 400 },
+        { modality: 'audio', tokens: 600 },
+      ],
+      total_cached_tokens: 0,
+      total_output_tokens: 100,
+      output_tokens_by_modality: [{ modality: 'text', tokens: 100 }],
+      total_thought_tokens: 50,
+      total_tool_use_tokens: 30,
+      total_tokens: 1180,
+    },
+  };
+  const event = (value: object): string => `data: ${JSON.stringify(value)}\n\n`;
+  const whole = { file: 'interaction.json', bytes: Buffer.from(JSON.stringify(interaction)) };
+  const stream = {
+    file: 'interaction-stream.sse',
+    bytes: Buffer.from(
+      event({ event_type: 'interaction.created', interaction: { id: 'i1' } }) +
+        event({ event_type: 'step.delta', delta: { type: 'text', text: 'Hi.' } }) +
+        event({ event_type: 'interaction.completed', interaction }) +
+        'event: done\ndata: [DONE]\n\n',
+    ),
+  };
+  for (const { file, bytes } of [whole, stream]) {
+    const attempt = attemptOf({
+      provider: 'google',
+      operation: 'google.interactions',
+      status: 200,
+      file,
+      bytes,
+    });
+    t.match(attempt, {
+      usageSource: 'provider',
+      usage: { inputTokens: 1030, outputTokens: 150, reasoningTokens: 50 },
+      billed: { audioInputTokens: 600 },
+    });
+    // 430 × $0.30 + 600 × $1 + 150 × $2.50, for a million each.
+    t.equal(costOf(book, [], attempt).nanoUsd, 1_104_000n, file);
+  }
+  const searching = {
+    ...interaction,
+    usage: { ...interaction.usage, grounding_tool_count: [{ type: 'google_search', count: 2 }] },
+  };
+  const searched = attemptOf({
+    ...whole,
+    provider: 'google',
+    operation: 'google.interactions',
+    status: 200,
+    bytes: Buffer.from(JSON.stringify(searching)),
+  });
+  t.same(costOf(book, [], searched).nanoUsd, null, 'searches have a price that no list has');
 });
 
 t.test('prices of one’s own are decimal dollars of units that exist', async (t) => {

@@ -155,6 +155,13 @@ t.test('operations are named by method and path, wherever the API stands', async
   t.equal(provider('openai').operation('GET', '/v1/responses/resp_1'), 'openai.stored_responses');
   t.equal(provider('openai').operation('GET', '/v1/chat/completions'), 'openai.stored_chat');
   t.equal(provider('openai').usageReader('openai.stored_responses'), null);
+  const google = provider('google');
+  t.equal(google.operation('POST', '/v1beta/interactions'), 'google.interactions');
+  t.equal(google.operation('GET', '/v1beta/interactions/i1'), 'google.stored_interactions');
+  t.equal(google.operation('POST', '/v1beta/interactions/i1/cancel'), 'google.stored_interactions');
+  const batch = '/v1beta/models/g:batchGenerateContent';
+  t.equal(google.operation('POST', batch), 'google.batch_generate_content');
+  t.ok(google.isStatefulPath('POST', batch), 'it leaves a batch that others could list');
 });
 
 t.test('objects that stay in the account are told from calls that leave nothing', async (t) => {
