@@ -10,6 +10,8 @@ export interface JsonCopy {
 export interface JsonAnswer {
   /** Gemini's streams without `alt=sse` are one array of answers. */
   readonly isArray: boolean;
+  /** Ollama's streams are a line of JSON each. */
+  readonly isLines: boolean;
   readonly objects: readonly JsonObject[];
 }
 
@@ -42,11 +44,16 @@ export function createJsonCopy(maxBytes: number, names: readonly string[]): Json
     },
     read(): JsonAnswer | null {
       const bytes = Buffer.concat(kept);
-      if (isCut) return lastMembers(bytes.subarray(-tailBytes).toString('utf8'), names);
+      if (isCut) {
+        const text = bytes.subarray(-tailBytes).toString('utf8');
+        return lastMembers(text, names) ?? lines(text.slice(text.indexOf('\n') + 1));
+      }
       const value = parseJson(bytes.toString('utf8'));
       if (Array.isArray(value))
-        return { isArray: true, objects: value.filter((item: JsonValue) => isObject(item)) };
-      return isObject(value) ? { isArray: false, objects: [value] } : null;
+        return { isArray: true, isLines: false, objects: value.filter((item: JsonValue) => isObject(item)) };
+      return isObject(value)
+        ? { isArray: false, isLines: false, objects: [value] }
+        : lines(bytes.toString('utf8'));
     },
   });
 }
@@ -61,7 +68,19 @@ function lastMembers(text: string, names: readonly string[]): JsonAnswer | null 
     // Within a text the first quote would be escaped.
     if (at < 1 || end[at - 1] === '\\') continue;
     const value = parseJson(`{${end.slice(at)}`);
-    if (isObject(value)) return { isArray, objects: [value] };
+    if (isObject(value)) return { isArray, isLines: false, objects: [value] };
   }
   return null;
+}
+
+/** Null unless every line is an object of its own. */
+function lines(text: string): JsonAnswer | null {
+  const objects: JsonObject[] = [];
+  for (const line of text.split('\n')) {
+    if (line.trim() === '') continue;
+    const value = parseJson(line);
+    if (!isObject(value)) return null;
+    objects.push(value);
+  }
+  return objects.length === 0 ? null : { isArray: false, isLines: true, objects };
 }

@@ -166,10 +166,16 @@ function createJsonMeter(reader: UsageReader, requestBytes: number | null): Mete
         return toReading(reader, nothingFound, isCut ? false : null, relayed);
       }
       const [only] = answer.objects;
-      if (!answer.isArray && only !== undefined)
-        return toReading(reader, reader.fromBody(only), complete, relayed);
+      if (!answer.isArray && !answer.isLines && only !== undefined) {
+        const body = reader.fromBody(only);
+        return toReading(reader, body, body.isComplete && complete, relayed);
+      }
       const events = answer.objects.map((json) => ({ name: null, json, isDone: false }));
       const found = reader.fromStream(events[0] ?? null, events);
+      if (answer.isLines) {
+        const sampled = { ...relayed, sample: events, sampleBytes: relayedBytes };
+        return toReading(reader, found, found.isComplete && complete, sampled);
+      }
       // The closing bracket says what `[DONE]` says elsewhere.
       return toReading(reader, { ...found, isFinal: found.providerUsage !== null }, complete, relayed);
     },

@@ -1,6 +1,7 @@
 import { anthropicReader } from '../dialects/anthropic-usage.ts';
 import { cohereReader } from '../dialects/cohere-usage.ts';
 import type { UsageReader } from '../dialects/usage-reader.ts';
+import { ollamaReader } from '../dialects/ollama-usage.ts';
 import { endpointSegments } from './canonical-path.ts';
 import { openaiUsageReader, operationOf } from './openai-endpoints.ts';
 
@@ -20,13 +21,21 @@ const cohereOperations: Readonly<Record<string, string>> = {
   rerank: 'custom.rerank',
 };
 
+/** Ollama's own: docs.ollama.com/api. */
+const ollamaOperations: Readonly<Record<string, string>> = {
+  'api/chat': 'ollama.chat',
+  'api/generate': 'ollama.generate',
+  'api/embed': 'ollama.embed',
+};
+
 export function customOperation(method: string, path: string): string {
   const endpoint = endpointSegments(path).join('/').replace(azureDeployment, '');
-  const own = anthropicOperations[endpoint] ?? cohereOperations[endpoint];
+  const own = anthropicOperations[endpoint] ?? cohereOperations[endpoint] ?? ollamaOperations[endpoint];
   return own ?? operationOf(method, endpoint);
 }
 
 export function customUsageReader(operation: string): UsageReader | null {
   if (operation === 'anthropic.messages') return anthropicReader;
+  if (operation.startsWith('ollama.')) return ollamaReader;
   return operation.startsWith('custom.') ? cohereReader : openaiUsageReader(operation);
 }

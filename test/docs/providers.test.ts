@@ -221,6 +221,35 @@ t.test(
       await metered(t, answer._request_id, recordingOf('azure', 'chat.json'));
     });
 
+    t.test('Ollama’s own interface is metered, line by line', async (t) => {
+      const headers = { 'content-type': 'application/x-ndjson' };
+      const answer = recordingOf('ollama', 'api-chat-stream');
+      const upstream = await scriptUpstream(t, [
+        { body: answer.bytes, headers },
+        { body: answer.bytes.subarray(0, answer.bytes.lastIndexOf('\n', -2) + 1), headers },
+      ]);
+      const { argv, origin } = recipes.find(({ name }) => name === 'ollama') ?? { argv: [], origin: '' };
+      const here = argv.map((word) =>
+        word === origin ? upstream.origin : word === 'ollama' ? 'lines' : word,
+      );
+      t.equal((await runLine(gateway, here, '')).exit, 0);
+      const ask = () =>
+        fetch(`${gateway.origin}/custom/lines/api/chat`, {
+          method: 'POST',
+          headers: { authorization: `Bearer ${gateway.token}`, 'content-type': 'application/json' },
+          body: JSON.stringify({ model: 'qwen3:8b', messages }),
+        });
+      const whole = await ask();
+      t.equal(await whole.text(), answer.bytes.toString());
+      const early = await ask();
+      await early.text();
+      await gateway.shipped();
+      const callOf = async (response: Response) =>
+        (await gateway.api('GET', `/usage/calls/${response.headers.get('x-request-id')}`)).body.attempts[0];
+      t.match(await callOf(whole), { operation: 'ollama.chat', usageSource: 'provider', ...answer.usage });
+      t.match(await callOf(early), { usageSource: 'estimated' }, 'without its last line');
+    });
+
     t.test('an Anthropic interface behind a custom origin is metered as such', async (t) => {
       const answer = recordingOf('../anthropic', 'messages.json');
       const upstream = await scriptUpstream(t, [
