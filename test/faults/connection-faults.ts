@@ -132,18 +132,21 @@ const within: readonly Fault[] = Object.entries(begun).flatMap(([route, { text, 
 export const hangs: readonly Fault[] = [
   {
     name: 'a provider that says nothing is a 504 after the time for its first byte',
+    isHeavy: true,
     play: () => {},
     sees: { status: 504, code: 'UPSTREAM_FIRST_BYTE_TIMEOUT', isWhole: true },
     ends: ['UPSTREAM_FIRST_BYTE_TIMEOUT timeout unknown'],
   },
   {
     name: 'a provider that stops in its head is a 504',
+    isHeavy: true,
     play: ({ socket }) => void socket.write('HTTP/1.1 200 OK\r\ncontent-type: text/ev'),
     sees: { status: 504, code: 'UPSTREAM_FIRST_BYTE_TIMEOUT', isWhole: true },
     ends: ['UPSTREAM_FIRST_BYTE_TIMEOUT timeout unknown'],
   },
   {
     name: 'a stream that stalls is an error event after the time between two bytes',
+    isHeavy: true,
     play: ({ socket }) =>
       void socket.write(Buffer.concat([Buffer.from(head(200, sse, inChunks)), chunk(chat.one)])),
     sees: { status: 200, isWhole: false, body: brokenAfter(chat.one, 'openai', 'UPSTREAM_IDLE_TIMEOUT') },
@@ -151,12 +154,14 @@ export const hangs: readonly Fault[] = [
   },
   {
     name: 'a stream that stalls behind its head is an error event, too',
+    isHeavy: true,
     play: ({ socket }) => void socket.write(head(200, sse, inChunks)),
     sees: { status: 200, isWhole: false, body: brokenAfter('', 'openai', 'UPSTREAM_IDLE_TIMEOUT') },
     ends: ['UPSTREAM_IDLE_TIMEOUT timeout unknown'],
   },
   {
     name: 'a JSON answer that stalls is a destroyed socket',
+    isHeavy: true,
     isStream: false,
     play: ({ socket }) => void socket.write(`${head(200, json, 'content-length: 100')}{"choices":[`),
     sees: { status: 200, isWhole: false, body: '{"choices":[' },

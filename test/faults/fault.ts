@@ -37,6 +37,8 @@ export interface Fault {
   readonly isStream?: boolean;
   readonly method?: string;
   readonly play: (scene: Scene) => void | Promise<void>;
+  /** Tens of megabytes, or a second of silence: not for thousands of times. */
+  readonly isHeavy?: boolean;
   /** The upstream answers without having the body. */
   readonly isEarly?: boolean;
   /** The client goes away: with its request sent, or as soon as it has this many bytes of the answer's body. */

@@ -1,12 +1,8 @@
 import t from 'tap';
 import type { Test } from 'tap';
-import { defaultPolicy } from '../../src/token-policy.ts';
-import { answerFaults } from './answer-faults.ts';
-import { connectionFaults, hangs, leavers } from './connection-faults.ts';
+import { allFaults as faults, impatience } from './all-faults.ts';
 import { answer, json, jsonChat, type Fault } from './fault.ts';
 import { nameOf, places, setStage, type Played } from './stage.ts';
-import { statusFaults } from './status-faults.ts';
-import { streamFaults } from './stream-faults.ts';
 
 /*
  * Each fault by name: what the client sees, how many requests the provider gets, and what is recorded. The faults run beside each other
@@ -14,9 +10,7 @@ import { streamFaults } from './stream-faults.ts';
  */
 t.setTimeout(60_000);
 
-const stage = await setStage(t, {
-  timeouts: { ...defaultPolicy.timeouts, firstByteMs: 300, betweenBytesMs: 300 },
-});
+const stage = await setStage(t, impatience);
 const { gateway, upstream } = stage;
 const played: { readonly fault: Fault; readonly name: string }[] = [];
 
@@ -40,7 +34,6 @@ function look(t: Test, sees: NonNullable<Fault['sees']>, seen: Played): void {
   for (const [name, value] of Object.entries(sees.headers ?? {})) t.match(seen.header(name), value, name);
 }
 
-const faults = [...connectionFaults, ...hangs, ...statusFaults, ...streamFaults, ...answerFaults, ...leavers];
 t.jobs = 16;
 for (const fault of faults) t.test(fault.name, { buffered: true, timeout: 10_000 }, (t) => play(t, fault));
 t.jobs = 1;

@@ -1,8 +1,7 @@
 import { once } from 'node:events';
 import * as http from 'node:http';
 import type { Test } from 'tap';
-import { insertToken, mint, tokenDefaults } from '../../src/admin/token-mint.ts';
-import { defaultPolicy, type TokenPolicy } from '../../src/token-policy.ts';
+import type { CallTimeouts, TokenPolicy } from '../../src/token-policy.ts';
 import { startGateway, type TestGateway } from '../support/gateway.ts';
 import { rawUpstream, type Cast, type RawUpstream } from '../support/raw-upstream.ts';
 import type { Fault, Route } from './fault.ts';
@@ -38,6 +37,8 @@ export interface Stage {
   readonly token: string;
   readonly tokenId: string;
   play(fault: Fault): Promise<Played>;
+  /** No call is under way, and no connection open on either side. */
+  idle(): Promise<void>;
   /** `outcome endReason usageSource` of each attempt of a call, in order; all calls, by what `nameOf` gives. */
   ends(): Promise<ReadonlyMap<string, readonly string[]>>;
 }
@@ -50,10 +51,12 @@ export function nameOf(played: Played): string {
 /** Calls that its token may have at once. */
 export const places = 32;
 
+type SentPolicy = Partial<Omit<TokenPolicy, 'timeouts'>> & { readonly timeouts?: Partial<CallTimeouts> };
+
 const providers = ['openai', 'anthropic', 'google', 'groq', 'xai'] as const;
 
 /** One gateway, short of patience, before an upstream that breaks each call as the call's fault says. */
-export async function setStage(t: Test, policy: Partial<TokenPolicy> = {}): Promise<Stage> {
+export async function setStage(t: Test, policy: SentPolicy = {}): Promise<Stage> {
   const runs = new Map<string, Run>();
   let count = 0;
 
@@ -88,7 +91,12 @@ export async function setStage(t: Test, policy: Partial<TokenPolicy> = {}): Prom
   });
   for (const provider of providers) await gateway.addKey(provider, key);
   await gateway.addKey('custom', key, { name: 'local', origins: [upstream.origin] });
-  const { text: token, id: tokenId } = await tokenWith(gateway, policy);
+  const { body: minted } = await gateway.api('POST', '/tokens', {
+    name: 'faults',
+    requestsPerMinute: 1_000_000,
+    concurrentCalls: places,
+    policy,
+  });
   gateway.app.main.app.server.prependListener('request', (request, response) => {
     const run = runs.get(String(request.headers['x-fault']));
     if (run !== undefined) response.once('close', run.left.resolve);
@@ -99,8 +107,8 @@ export async function setStage(t: Test, policy: Partial<TokenPolicy> = {}): Prom
   return Object.freeze({
     gateway,
     upstream,
-    token,
-    tokenId,
+    token: minted.token,
+    tokenId: minted.id,
     async play(fault: Fault): Promise<Played> {
       count += 1;
       const model = `gpt-fault-${count}`;
@@ -117,9 +125,16 @@ export async function setStage(t: Test, policy: Partial<TokenPolicy> = {}): Prom
         run.heardBytes += bytes;
         for (const { bytes: wanted, done } of run.waiting) if (run.heardBytes >= wanted) done();
       };
-      const seen = await askFor(gateway.origin, token, agent, run, model, listen);
+      const seen = await askFor(gateway.origin, minted.token, agent, run, model, listen);
       runs.delete(model);
       return { ...seen, requests: run.requests, model };
+    },
+    async idle() {
+      await gateway.app.dataPlane.gateway.idle();
+      agent.destroy();
+      gateway.app.main.app.server.closeIdleConnections();
+      while (upstream.sockets.size > 0 || (await connectionsOf(gateway)) > 0)
+        await new Promise((resolve) => setImmediate(resolve));
     },
     async ends() {
       await gateway.shipped();
@@ -153,32 +168,10 @@ export async function setStage(t: Test, policy: Partial<TokenPolicy> = {}): Prom
   });
 }
 
-/** A token with a policy that no administrator would give. */
-async function tokenWith({ installation, workspaceId }: TestGateway, policy: Partial<TokenPolicy>) {
-  const { store, vault } = installation;
-  const { id: userId } = await store.asWorkspace(workspaceId, (tx) =>
-    tx.selectFrom('users').select('id').where('workspace_id', '=', workspaceId).executeTakeFirstOrThrow(),
-  );
-  const minted = await mint(
-    vault,
-    {
-      ...tokenDefaults,
-      workspaceId,
-      userId,
-      name: 'faults',
-      kind: 'gateway',
-      providers: null,
-      models: null,
-      keyIds: null,
-      requestsPerMinute: 1_000_000,
-      concurrentCalls: places,
-      policy: { ...defaultPolicy, ...policy },
-      expiresAt: null,
-    },
-    Date.now(),
-  );
-  await store.asWorkspace(workspaceId, (tx) => insertToken(tx, minted));
-  return { text: minted.text, id: minted.row.id };
+function connectionsOf({ app }: TestGateway): Promise<number> {
+  return new Promise((resolve, reject) => {
+    app.main.app.server.getConnections((error, count) => (error === null ? resolve(count) : reject(error)));
+  });
 }
 
 const paths: Readonly<Record<Route, (model: string, isStream: boolean) => string>> = {

@@ -118,6 +118,7 @@ export const streamFaults: readonly Fault[] = [
   },
   {
     name: 'an event of some megabytes, as pictures are, goes through',
+    isHeavy: true,
     play: stream(
       `data: {"choices":[],"b64_json":"${'QUJD'.repeat(1_000_000)}"}\n\n${chat.finish}${chat.done}`,
     ),
@@ -130,6 +131,7 @@ export const streamFaults: readonly Fault[] = [
   },
   {
     name: 'a line of a gigabyte is cut at the bound',
+    isHeavy: true,
     play: ({ socket }) => endlessLine(socket, 'data: '),
     sees: {
       status: 200,

@@ -1,0 +1,18 @@
+import { answerFaults } from './answer-faults.ts';
+import { connectionFaults, hangs, leavers } from './connection-faults.ts';
+import type { Fault } from './fault.ts';
+import { statusFaults } from './status-faults.ts';
+import { streamFaults } from './stream-faults.ts';
+
+/** Of one call to a provider that can be reached; a stage's token has to be short of patience. */
+export const allFaults: readonly Fault[] = [
+  ...connectionFaults,
+  ...hangs,
+  ...statusFaults,
+  ...streamFaults,
+  ...answerFaults,
+  ...leavers,
+];
+
+/** A token's, for the hangs. undici looks at its clock once a second. */
+export const impatience = { timeouts: { firstByteMs: 300, betweenBytesMs: 300 } } as const;
