@@ -13,6 +13,3 @@ export const allFaults: readonly Fault[] = [
   ...answerFaults,
   ...leavers,
 ];
-
-/** A token's, for the hangs. undici looks at its clock once a second. */
-export const impatience = { timeouts: { firstByteMs: 300, betweenBytesMs: 300 } } as const;

@@ -1,6 +1,6 @@
 import t from 'tap';
 import type { Test } from 'tap';
-import { allFaults as faults, impatience } from './all-faults.ts';
+import { allFaults as faults } from './all-faults.ts';
 import { answer, json, jsonChat, type Fault } from './fault.ts';
 import { nameOf, places, setStage, type Played } from './stage.ts';
 
@@ -10,7 +10,7 @@ import { nameOf, places, setStage, type Played } from './stage.ts';
  */
 t.setTimeout(60_000);
 
-const stage = await setStage(t, impatience);
+const stage = await setStage(t, { timeouts: { firstByteMs: 1000, betweenBytesMs: 1000 } });
 const { gateway, upstream } = stage;
 const played: { readonly fault: Fault; readonly name: string }[] = [];
 
