@@ -35,6 +35,8 @@ export interface Dispatch {
 export interface Undecided {
   readonly id: string;
   readonly request: IncomingMessage;
+  /** Where it is not the request's own: a session begins with GET, and runs things as a POST does. */
+  readonly method?: 'POST';
   readonly held: HeldCaller;
   readonly place: Place;
   /** What came along with the token; the call's to wipe. */
@@ -80,12 +82,13 @@ export async function decideOn(
 ): Promise<Dispatch> {
   const { id, request, held, place, onTarget } = undecided;
   const { body, isUnpacked, fields, model, isStream } = incoming;
+  const method = undecided.method ?? request.method ?? 'GET';
   // Asked anew after the body: what was revoked while it came is not used.
   const caller = held.current();
   const hint = request.headers['x-sallyport-provider'];
   const target = resolve(deps.resolver, caller, {
     place,
-    method: request.method ?? 'GET',
+    method,
     model,
     providerHint: typeof hint === 'string' ? hint : null,
     isOpaque: body !== null && !Buffer.isBuffer(body),
@@ -101,7 +104,7 @@ export async function decideOn(
   }
   const sent = sentBody(incoming, target);
   const pricing: Pricing = {
-    method: request.method ?? 'GET',
+    method,
     target,
     characters:
       target.operation === 'openai.speech' && fields !== null && Buffer.isBuffer(body)

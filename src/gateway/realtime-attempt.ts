@@ -26,6 +26,8 @@ export interface AttemptOptions
   readonly rawHeaders: readonly string[];
   /** Flat, with the provider's id of the call. */
   readonly ownHeaders: (upstreamRequestId: string | null) => string[];
+  /** The key has been sent and taken: nothing that opens it is needed any longer. */
+  readonly onUpgraded: () => void;
 }
 
 /**
@@ -107,6 +109,7 @@ export class RealtimeAttempt implements EgressHandler {
       control.abort();
       return;
     }
+    this.#options.onUpgraded();
     const upstreamRequestId = target.provider.upstreamRequestId(headers);
     const protocol = answeredProtocol(chosen, handshake.protocols);
     const { socket, early } = client.accept([

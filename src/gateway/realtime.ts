@@ -40,7 +40,7 @@ export class RealtimeCall {
   readonly #startedAtMs: number;
   readonly #startedTick = performance.now();
   readonly #dialect: Dialect;
-  /** What came along with the token; gone with the handshake, whatever way it goes. */
+  /** What came along with the token; gone with the handshake, whatever way it goes: a session may last for hours. */
   #secrets: Secrets | null = null;
   #caller: CallerSnapshot | null = null;
   #target: Target | null = null;
@@ -92,12 +92,12 @@ export class RealtimeCall {
       lease = limits.admit(held.current());
       const handshake = readHandshake(request, corsOrigins);
       const model = modelInQuery(query);
-      needModel(held.current(), model);
       const dispatch = await decideOn(
         this.#deps,
         {
           id: this.id,
           request,
+          method: 'POST',
           held,
           place: { ...place, query },
           seal,
@@ -149,8 +149,7 @@ export class RealtimeCall {
     if (result.refusal !== null) this.#refuse(result.refusal);
     settle(this.#deps, {
       identity,
-      // What is free to look at costs something in a session, which says only later what it runs.
-      pricing: { ...dispatch.pricing, method: 'POST' },
+      pricing: dispatch.pricing,
       begin,
       attempt: 1,
       isFinal: true,
@@ -163,7 +162,7 @@ export class RealtimeCall {
     });
   }
 
-  #attemptFor({ target, limits }: Dispatch, handshake: Handshake): RealtimeAttempt {
+  #attemptFor({ target, limits, prepared }: Dispatch, handshake: Handshake): RealtimeAttempt {
     const caller = this.#caller as CallerSnapshot;
     const { request, response } = this.#upgrade;
     return new RealtimeAttempt({
@@ -176,6 +175,10 @@ export class RealtimeCall {
       requestId: this.id,
       dialect: this.#dialect,
       ownHeaders: (upstreamRequestId) => this.#ownHeaders(upstreamRequestId),
+      onUpgraded: () => {
+        prepared.wipe();
+        wipe(this.#secrets?.seal, this.#secrets?.providerKey);
+      },
       holdsUsage: false,
       requestBytes: 0,
       mayRun: mayRun(caller, target),
@@ -259,14 +262,6 @@ export class RealtimeCall {
       overheadMs: this.#overheadMs,
     });
   }
-}
-
-function needModel({ models }: CallerSnapshot, model: string | null): void {
-  if (models === null || model !== null) return;
-  throw new SallyportError(
-    'MODEL_FORBIDDEN',
-    'This token may use certain models only, and the session’s URL does not say which it uses (?model=…).',
-  );
 }
 
 /** A call that somebody began over WebRTC or the telephone is an object in the account, like a file. */

@@ -44,13 +44,14 @@ const statelessPosts = new Set([
   'audio/transcriptions',
   'audio/translations',
   'moderations',
+  'realtime', // and sessions over a WebSocket, which count as POSTs
   'realtime/calls',
+  'realtime/translations',
   'tokenize-text', // xAI
 ]);
 
 /** Lists of what is on offer. */
-const statelessGets =
-  /^(?:models|language-models|embedding-models|image-generation-models)(?:\/|$)|^realtime$/;
+const statelessGets = /^(?:models|language-models|embedding-models|image-generation-models)(?:\/|$)/;
 
 const metered = new Set([
   'openai.chat',

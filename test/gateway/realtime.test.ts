@@ -9,6 +9,8 @@ import { OpenAIRealtimeWS } from 'openai/realtime/ws';
 import t, { type Test } from 'tap';
 import { WebSocket } from 'ws';
 import { startGateway } from '../support/gateway.ts';
+import { rawConnection, rawExchange } from '../support/http-client.ts';
+import { storeSeal } from '../support/sealed-key.ts';
 import { socketUpstream } from '../support/socket-upstream.ts';
 import { testCa } from '../support/upstream.ts';
 
@@ -20,7 +22,13 @@ const done = {
       input_tokens: 10,
       output_tokens: 5,
       total_tokens: 15,
-      input_token_details: { cached_tokens: 3 },
+      input_token_details: {
+        text_tokens: 6,
+        audio_tokens: 4,
+        cached_tokens: 3,
+        cached_tokens_details: { text_tokens: 3, audio_tokens: 0 },
+      },
+      output_token_details: { text_tokens: 2, audio_tokens: 3 },
     },
   },
 };
@@ -148,6 +156,8 @@ t.test('sessions over a WebSocket', async (t) => {
         cachedInputTokens: 6,
         outputTokens: 10,
         usageSource: 'provider',
+        // $ a million: 6 of text at 4, 6 cached at 0.4, 8 of audio at 32; out 4 at 16 and 6 of audio at 64.
+        costNanoUsd: '730400',
         final: true,
       });
       t.ok(row.requestBytes > 0 && row.responseBytes > 0);
@@ -302,6 +312,109 @@ t.test('sessions over a WebSocket', async (t) => {
     await gone;
     t.same(heard, allowed);
   });
+
+  t.test('a sealed key opens with its seal behind a browser’s token', async (t) => {
+    const seal = await storeSeal(gateway);
+    const more = { name: 'sealed', origins: [other.origin], protection: 'sealed', sealId: seal.id };
+    await gateway.addKey('custom', 'sealed-key-0123456789abcdef', more);
+    const next = other.next();
+    const client = new WebSocket(`${wire}/custom/sealed/ws`, [
+      'realtime',
+      `openai-insecure-api-key.${gateway.token}.${seal.secret}`,
+    ]);
+    const { request, socket } = await next;
+    t.equal(request.headers.authorization, 'Bearer sealed-key-0123456789abcdef');
+    t.notOk(request.rawHeaders.join('\n').includes('sps_'));
+    await once(client, 'open');
+    const closed = once(client, 'close');
+    socket.close(1000);
+    await closed;
+    const without = await shake(`${gateway.origin}/custom/sealed/ws`, bearer);
+    t.match(without, { status: 403, code: 'SEAL_REQUIRED' });
+  });
+
+  t.test('the limits of time of a token hold for its sessions', async (t) => {
+    for (const [timeouts, outcome, code] of [
+      [{ betweenBytesMs: 100 }, 'UPSTREAM_IDLE_TIMEOUT', 1001],
+      [{ totalMs: 100 }, 'CALL_TIMEOUT', 1008],
+    ] as const) {
+      const { body } = await gateway.api('POST', '/tokens', { name: 'timed', policy: { timeouts } });
+      const next = upstream.next();
+      const client = new WebSocket(`${wire}/openai/v1/realtime?model=gpt-realtime`, {
+        headers: { authorization: `Bearer ${body.token}` },
+      });
+      const closed = once(client, 'close');
+      const { socket } = await next;
+      const gone = once(socket, 'close');
+      t.equal((await closed)[0], code, outcome);
+      await gone;
+      await gateway.shipped();
+      const { body: page } = await gateway.api('GET', '/usage/calls?limit=1');
+      t.match(page.data[0], { outcome, endReason: 'timeout', status: 101 });
+    }
+  });
+
+  t.test('Responses over a WebSocket are metered by what ends them', async (t) => {
+    const next = upstream.next();
+    const client = new WebSocket(`${wire}/openai/v1/responses`, { headers: bearer });
+    const { request, socket } = await next;
+    t.equal(request.url, '/v1/responses');
+    await once(client, 'open');
+    const heard = once(client, 'message');
+    const usage = { input_tokens: 7, output_tokens: 4, total_tokens: 11 };
+    socket.send(JSON.stringify({ type: 'response.completed', response: { model: 'gpt-5.4', usage } }));
+    await heard;
+    const closed = once(client, 'close');
+    client.close();
+    await closed;
+    await gateway.shipped();
+    const { body } = await gateway.api('GET', '/usage/calls?limit=1');
+    t.match(body.data[0], {
+      operation: 'openai.responses',
+      inputTokens: 7,
+      outputTokens: 4,
+      usageSource: 'provider',
+    });
+  });
+
+  t.test(
+    'what a client says before it may is passed on, and a request in the way of another’s answer is not',
+    async (t) => {
+      const head = (path: string): string =>
+        `GET ${path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${gateway.token}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n` +
+        'sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n';
+      const masked = Buffer.from([0x81, 0x82, 0, 0, 0, 0, 0x68, 0x69]);
+      const next = upstream.next();
+      const early = await rawConnection(
+        gateway.origin,
+        Buffer.concat([Buffer.from(head('/openai/v1/realtime?model=a')), masked]),
+      );
+      const { socket } = await next;
+      t.equal(String((await once(socket, 'message'))[0]), 'hi');
+      await early.seen(/^HTTP\/1.1 101 /);
+      early.socket.destroy();
+
+      const begun = upstream.sessions.length;
+      const pipelined = await rawExchange(
+        gateway.origin,
+        `GET /v1/models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${gateway.token}\r\n\r\n${head('/openai/v1/realtime?model=a')}`,
+      );
+      t.equal(pipelined, '');
+      t.equal(upstream.sessions.length, begun);
+      const both = await rawExchange(
+        gateway.origin,
+        head('/v1/realtime').replace('host: x', 'host: x\r\nhost: y'),
+      );
+      t.match(both, /^HTTP\/1.1 400 /);
+      const none = await rawExchange(
+        gateway.origin,
+        'CONNECT api.openai.com:443 HTTP/1.1\r\nhost: x\r\n\r\n',
+      );
+      t.match(none, /^HTTP\/1.1 405 /);
+      const h2c = head('/healthz').replace('websocket', 'h2c').replace('Upgrade', 'Upgrade, close');
+      t.match(await rawExchange(gateway.origin, h2c), /^HTTP\/1.1 200 /, 'another offer is passed over');
+    },
+  );
 
   t.test('a colleague’s call is not joined on a shared key', async (t) => {
     const { body: user } = await gateway.api('POST', '/users', { name: 'colleague' });

@@ -232,7 +232,7 @@ t.test('objects that stay in the account are told from calls that leave nothing'
     ['openai', 'POST', '/v1/audio/transcriptions'],
     ['openai', 'GET', '/v1/models'],
     ['openai', 'GET', '/v1/models/gpt-4o'],
-    ['openai', 'GET', '/v1/realtime?model=x'],
+    ['openai', 'POST', '/v1/realtime?model=x'],
     ['groq', 'POST', '/openai/v1/chat/completions'],
     ['anthropic', 'POST', '/v1/messages'],
     ['anthropic', 'POST', '/v1/messages/count_tokens'],
