@@ -1,4 +1,4 @@
-import { type Billed, termsOf } from './billed.ts';
+import { type Billed, termAt, termsOf } from './billed.ts';
 import { isObject, type JsonObject, objectAt, objectsAt } from './dialect.ts';
 import { countAt, errorWord, sum, type Usage, word } from './usage.ts';
 import { type Findings, nothingFound, type StreamEvent, type UsageReader } from './usage-reader.ts';
@@ -30,19 +30,15 @@ export function readAnthropicUsage(usage: JsonObject): Usage | null {
 const listTerms: ReadonlySet<string> = new Set(['standard', 'global', 'not_available']);
 
 function readAnthropicBilled(usage: JsonObject): Billed {
-  const term = (name: string, prefix = ''): string | null => {
-    const said = word(usage[name], 16)?.toLowerCase() ?? null;
-    return said === null || listTerms.has(said) ? null : prefix + said;
-  };
   const long = countAt(objectAt(usage, 'cache_creation'), 'ephemeral_1h_input_tokens');
   const searches = countAt(objectAt(usage, 'server_tool_use'), 'web_search_requests');
   return {
     ...(long === null ? {} : { cacheWrite1hTokens: long }),
     ...(searches === null ? {} : { webSearches: searches }),
     ...termsOf([
-      term('service_tier'),
-      term('inference_geo', 'geo:'),
-      term('speed'),
+      termAt(usage['service_tier'], listTerms),
+      termAt(usage['inference_geo'], listTerms, 'geo:'),
+      termAt(usage['speed'], listTerms),
       // Steps that other models took, and compactions, are charged for and not in the counts above them ("iterations").
       objectsAt(usage, 'iterations').some(({ type }) => type !== 'message') ? 'iterations' : null,
       isObject(usage['fallback_credit']) ? 'fallback-credit' : null,

@@ -1,3 +1,5 @@
+import type { JsonValue } from './dialect.ts';
+
 /**
  * What an attempt is charged for besides the counts of `Usage`, and which parts of these have prices of their own. Left out where the
  * answer does not say; 0 where it says so.
@@ -28,7 +30,7 @@ export interface Billed {
   readonly rerankSearches?: number;
   /**
    * Why the list's price is not the price: the service tier (`batch`, `flex`), a region, a tool that is charged for and not counted.
-   * At most 64 characters of a closed form.
+   * Words of a closed list, with `+` between.
    */
   readonly terms?: string;
 }
@@ -41,9 +43,39 @@ export function recordableBilled(billed: Billed): Readonly<Record<string, number
   return entries.length === 0 ? null : Object.fromEntries(entries);
 }
 
-/** Words for `terms`, in one order, without those that mean the list's price. */
+/** All that `terms` may say: what a provider writes may be anything, a piece of the key too. */
+const vocabulary: ReadonlySet<string> = new Set([
+  'batch',
+  'cache-12h',
+  'code-interpreter',
+  'deferred',
+  'fallback-credit',
+  'fast',
+  'flex',
+  'geo:us',
+  'image-generation',
+  'iterations',
+  'performance',
+  'priority',
+  'scale',
+  'shell',
+  'transcription',
+  'ultrafast',
+]);
+
+/** A provider's word for its terms, for `termsOf`; null for none, and for one that the list's prices are for. */
+export function termAt(
+  value: JsonValue | undefined,
+  listTerms: ReadonlySet<string>,
+  prefix = '',
+): string | null {
+  const said = typeof value === 'string' ? value.toLowerCase() : '';
+  return said === '' || listTerms.has(said) ? null : prefix + said;
+}
+
+/** Each once and in one order; `other` for a word that is not known. */
 export function termsOf(words: readonly (string | null)[]): Pick<Billed, 'terms'> {
-  const said = words.filter((word): word is string => word !== null && /^[a-z0-9:_-]{1,24}$/.test(word));
+  const said = words.filter((word) => word !== null).map((word) => (vocabulary.has(word) ? word : 'other'));
   const terms = [...new Set(said)].toSorted((a, b) => (a < b ? -1 : 1)).join('+');
-  return terms === '' ? {} : { terms: terms.slice(0, 64) };
+  return terms === '' ? {} : { terms };
 }

@@ -1,6 +1,6 @@
-import { type Billed, termsOf } from './billed.ts';
+import { type Billed, termAt, termsOf } from './billed.ts';
 import { isObject, type JsonObject, objectAt, objectsAt } from './dialect.ts';
-import { countAt, word } from './usage.ts';
+import { countAt } from './usage.ts';
 
 /**
  * What Gemini tells beside the counts of `Usage`: how many tokens of each kind (ai.google.dev, ModalityTokenCount), the service tier, and
@@ -65,7 +65,8 @@ function searchesOf(answer: JsonObject): number {
   return searches;
 }
 
+const listTiers: ReadonlySet<string> = new Set(['standard', 'unspecified']);
+
 function tierOf(usage: JsonObject | null): string | null {
-  const tier = word(usage?.['serviceTier'], 32)?.toLowerCase() ?? null;
-  return tier === null || ['standard', 'unspecified'].includes(tier) ? null : tier;
+  return termAt(usage?.['serviceTier'], listTiers);
 }

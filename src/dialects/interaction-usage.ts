@@ -1,4 +1,4 @@
-import { termsOf } from './billed.ts';
+import { termAt, termsOf } from './billed.ts';
 import { isObject, type JsonObject, type JsonValue, objectAt, objectsAt } from './dialect.ts';
 import { readGoogleBilled } from './google-billed.ts';
 import { readGoogleUsage } from './google-usage.ts';
@@ -11,6 +11,8 @@ import { type Findings, nothingFound, type StreamEvent, type UsageReader } from 
  * a request of its own. Whether a stream is whole is not judged.
  */
 export const interactionReader: UsageReader = Object.freeze({ fromStream, fromBody, textLength });
+
+const listTiers: ReadonlySet<string> = new Set(['standard']);
 
 function fromStream(_first: StreamEvent | null, last: readonly StreamEvent[]): Findings {
   let found: Findings = { ...nothingFound, isComplete: true };
@@ -33,14 +35,13 @@ function fromBody(body: JsonObject): Findings {
   const raw = isObject(body['usage']) ? body['usage'] : null;
   const usage = raw === null ? null : asMetadata(raw);
   const searches = raw === null ? 0 : searchesOf(raw);
-  const tier = word(body['service_tier'], 24)?.toLowerCase() ?? null;
   const { error } = body;
   return {
     usage: usage === null ? null : readGoogleUsage(usage),
     billed: {
       ...readGoogleBilled({}, usage),
       ...(searches === 0 ? {} : { webSearches: searches }),
-      ...termsOf([tier === 'standard' ? null : tier]),
+      ...termsOf([termAt(body['service_tier'], listTiers)]),
     },
     isFinal: raw !== null,
     providerUsage: raw,

@@ -1,6 +1,6 @@
-import { type Billed, termsOf } from './billed.ts';
+import { type Billed, termAt, termsOf } from './billed.ts';
 import { isObject, type JsonObject, objectAt, objectsAt } from './dialect.ts';
-import { countAt, word } from './usage.ts';
+import { countAt } from './usage.ts';
 
 /** Items of a Responses answer that are charged for beside the tokens, by an amount that the answer does not tell. */
 const uncounted: Readonly<Record<string, string>> = {
@@ -39,8 +39,7 @@ export function readOpenaiBilled(answer: JsonObject, usage: JsonObject | null, t
 
 /** The tier that served the request; null for the one that the list's prices are for. */
 export function serviceTierOf(answer: JsonObject): string | null {
-  const tier = word(answer['service_tier'], 24)?.toLowerCase() ?? null;
-  return tier === null || listTiers.has(tier) ? null : tier;
+  return termAt(answer['service_tier'], listTiers);
 }
 
 /** Groq calls its own `on_demand`. */

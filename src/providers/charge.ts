@@ -11,6 +11,8 @@ export interface Factor {
 
 /** Least common multiple of what the units are counted by: sums are of this many parts of a nano-dollar, and exact. */
 const parts = 18_000_000n;
+/** No call has a thousand milliards of anything; usage rows hold no more either. */
+const mostOfAny = 1e12;
 const maxInt8 = 9_223_372_036_854_775_807n;
 
 interface Place {
@@ -62,7 +64,7 @@ export function charge(
       continue;
     }
     const own = count - (taken[unit] ?? 0);
-    if (own < 0) return null;
+    if (own < 0 || count > mostOfAny) return null;
     const cost = BigInt(own) * rateFor(rate, totalInput) * share;
     if (isToken) tokenSum += cost;
     else otherSum += cost;

@@ -1,7 +1,8 @@
 import t from 'tap';
-import { recordableBilled } from '../../src/dialects/billed.ts';
+import { recordableBilled, termsOf } from '../../src/dialects/billed.ts';
 import type { JsonObject } from '../../src/dialects/dialect.ts';
 import { createMeter } from '../../src/dialects/meter.ts';
+import { spokenCharacters } from '../../src/dialects/spoken-text.ts';
 import { providers } from '../../src/providers/catalogue.ts';
 import { type Attempt, costOf } from '../../src/providers/cost.ts';
 import { priceListOf } from '../../src/providers/price-lists.ts';
@@ -132,6 +133,7 @@ t.test('what is not sure has no cost, and never the cost of nothing', async (t) 
     costs(usage({ inputTokens: Number.MAX_SAFE_INTEGER, outputTokens: Number.MAX_SAFE_INTEGER })),
     null,
   );
+  t.equal(costs(usage({ inputTokens: 1e12 + 1 })), null);
   t.equal(costs({ model: 'x'.repeat(1000) }), null);
   t.equal(costs({ model: 'mistral-ocr-2503', priceList: 'mistral' }), null, 'pages are not counted here');
   t.equal(
@@ -355,6 +357,31 @@ t.test('Gemini’s Interactions are counted by their own names', async (t) => {
     bytes: Buffer.from(JSON.stringify(searching)),
   });
   t.same(costOf(book, [], searched).nanoUsd, null, 'searches have a price that no list has');
+});
+
+t.test('what a provider writes where its terms belong goes into no record', async (t) => {
+  for (const name of ['service_tier', 'speed', 'inference_geo']) {
+    const body = {
+      type: 'message',
+      model: 'm',
+      usage: { input_tokens: 1, output_tokens: 1, [name]: 'sk-or-v1-0123456789' },
+    };
+    const bytes = Buffer.from(JSON.stringify(body));
+    const attempt = attemptOf({
+      provider: 'anthropic',
+      operation: 'anthropic.messages',
+      status: 200,
+      file: 'x.json',
+      bytes,
+    });
+    t.equal(recordableBilled(attempt.billed)?.['terms'], 'other', name);
+  }
+  t.same(termsOf(['flex', null, 'batch', 'flex', 'x'.repeat(100)]), { terms: 'batch+flex+other' });
+  t.same(termsOf([null]), {});
+  t.equal(spokenCharacters(Buffer.from('{"input":"a\\ud83d\\udc4b"}')), 2);
+  t.equal(spokenCharacters(Buffer.from(`{"input":"${'a'.repeat(1024 * 1024)}"}`)), null);
+  for (const body of ['{}', '{"input":null}', '{"input":["a"]}'])
+    t.equal(spokenCharacters(Buffer.from(body)), null, body);
 });
 
 t.test('prices of one’s own are decimal dollars of units that exist', async (t) => {
