@@ -5,7 +5,9 @@ import type { CliDeps } from '../../src/cli/deps.ts';
 import { runCli } from '../../src/cli/run.ts';
 import { readConfig } from '../../src/config.ts';
 import { type Recording, recordingsOf } from '../golden/recordings.ts';
+import { connectProxy } from '../support/connect-proxy.ts';
 import { startGateway, type TestGateway } from '../support/gateway.ts';
+import { recipesCa } from '../support/tls-files.ts';
 import { scriptUpstream, type SeenRequest } from '../support/upstream.ts';
 import { blocks, page } from './pages.ts';
 
@@ -39,7 +41,7 @@ const recordingOf = (name: string, start: string): Recording => {
   return found;
 };
 
-/** Runs a line of the page as the operator would, on the gateway's own host; only the origin leads to the stand-in. */
+/** Runs a line of the page as the operator would, on the gateway's own host. */
 async function runLine(gateway: TestGateway, argv: readonly string[], key: string) {
   const output = new PassThrough();
   const { operator } = gateway.app;
@@ -110,15 +112,21 @@ t.test('each recipe is on the page once, with the pages that it was written afte
 t.test(
   'each recipe stores a key, and calls go where the page says, with that key, and are metered',
   async (t) => {
-    const gateway = await startGateway(t);
+    // The public names lead to stand-ins as they would through a company's proxy: the lines run as they are.
+    const routes = new Map<string, number>();
+    const proxy = await connectProxy(t, { routes });
+    const gateway = await startGateway(t, { ca: recipesCa, settings: { EGRESS_PROXY: proxy.url } });
     for (const recipe of recipes) {
       t.test(recipe.title, async (t) => {
         const { name, auth, basePath, argv, origin } = recipe;
         const key = `${name}-key-0123456789abcdef`;
         const header = auth.startsWith('header:') ? auth.slice('header:'.length) : 'authorization';
         const sent = auth === 'none' ? null : auth === 'bearer' ? `Bearer ${key}` : key;
-        const upstream = await scriptUpstream(t, play(name, header, sent));
-        const here = argv.map((word) => (word === origin ? upstream.origin : word));
+        const isPublic = origin.startsWith('https:');
+        const script = play(name, header, sent);
+        const upstream = await scriptUpstream(t, { script, tls: isPublic ? 'recipes' : false });
+        if (isPublic) routes.set(`${new URL(origin).hostname}:443`, upstream.port);
+        const here = isPublic ? argv : argv.map((word) => (word === origin ? upstream.origin : word));
         const { exit, told } = await runLine(gateway, here, key);
         t.equal(exit, 0, JSON.stringify(told));
         t.equal(told.provider, 'custom');

@@ -124,7 +124,9 @@ t.test('a proxy that is away, or never answers, is told as that', async (t) => {
       .resume()
       .once('close', gone.resolve),
   );
-  const error = await new Promise((resolve) => slow('llm.example.com', 443, (...result) => resolve(result[0])));
+  const error = await new Promise((resolve) =>
+    slow('llm.example.com', 443, (...result) => resolve(result[0])),
+  );
   t.match(error, { code: 'UPSTREAM_UNREACHABLE', fault: /did not answer in time/ });
   await gone.promise;
   server.close();

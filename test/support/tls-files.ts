@@ -7,6 +7,9 @@ const folder = new URL('tls/', import.meta.url);
 /** The certificate that renews: its own issuer. */
 export const renewedCa = readFileSync(new URL('renewed.pem', folder), 'utf8');
 
+/** Of the public providers in docs/providers.md: its own issuer. */
+export const recipesCa = readFileSync(new URL('recipes.pem', folder), 'utf8');
+
 export interface TlsFolder {
   readonly certFile: string;
   readonly keyFile: string;

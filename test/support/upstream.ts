@@ -52,7 +52,7 @@ export type Respond = (
 
 export interface UpstreamOptions {
   /** Serves https with a certificate for localhost, 127.0.0.1 and *.sallyport.test; `ca` signs it. `renewed`: the other one. */
-  readonly tls?: boolean | 'renewed';
+  readonly tls?: boolean | 'renewed' | 'recipes';
   /** Every other credential, none, or a second one beside it: 401. */
   readonly key?: string;
   /** In the order of requests, the last one repeats; or a function. */
@@ -197,7 +197,7 @@ export async function scriptUpstream(
   };
   const limits = { keepAliveTimeout: settings.keepAliveMs ?? 0, requestTimeout: 0, noDelay: true };
   const hasTls = settings.tls !== undefined && settings.tls !== false;
-  const pair = settings.tls === 'renewed' ? 'renewed' : 'leaf';
+  const pair = typeof settings.tls === 'string' ? settings.tls : 'leaf';
   const server = hasTls
     ? https.createServer(
         {
