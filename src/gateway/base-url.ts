@@ -45,7 +45,9 @@ export function dialectOf(url: string): Dialect {
  */
 export function readPlace(url: string): Place {
   const mark = url.indexOf('?');
-  const path = mark < 0 ? url : url.slice(0, mark);
+  const given = mark < 0 ? url : url.slice(0, mark);
+  // SDKs encode the slash in `openai/gpt-4o` when they ask for one model.
+  const path = given.startsWith('/v1/models/') ? given.replaceAll(/%2f/gi, '/') : given;
   const query = mark < 0 ? '' : url.slice(mark);
   if (/[^\x21-\x7e]|\\|\/\/|%(?:2f|2e|5c|00)|\/\.{1,2}(?:\/|$)|%(?![0-9a-f]{2})/i.test(path)) {
     throw new SallyportError(

@@ -14,6 +14,7 @@ import type { Secrets } from './credentials.ts';
 import { requestHeaders } from './forwarded-headers.ts';
 import type { GatewayDeps } from './gateway.ts';
 import { decide, type Dispatch } from './decision.ts';
+import { answerModels, type AskedModels, isOwnList } from './model-answer.ts';
 import { guardsOf, ownHeaders } from './own-headers.ts';
 import { Relay } from './relay.ts';
 import type { RelayResult } from './relay-result.ts';
@@ -108,6 +109,11 @@ export class Call {
       this.#caller = held.current();
       release = held.hold(this);
       lease = limits.admit(held.current());
+      const models = { place, caller: held.current(), seal, isPassThrough: providerKey !== null };
+      if (isOwnList(this.#request, models)) {
+        await this.#sendModels(models);
+        return;
+      }
       const dispatch = await decide(this.#deps, {
         id: this.id,
         request: this.#request,
@@ -137,6 +143,12 @@ export class Call {
       release?.();
       if (this.#response.writableEnded) discardRest(this.#request);
     }
+  }
+
+  async #sendModels(asked: AskedModels): Promise<void> {
+    const answer = await answerModels(this.#deps, this.#request, asked);
+    if (this.#ended !== null) throw this.#ended;
+    this.#response.writeHead(200, [...answer.headers, ...this.#ownHeaders()]).end(answer.body);
   }
 
   async #send(dispatch: Dispatch): Promise<void> {

@@ -20,6 +20,9 @@ import { createEnds } from './ends.ts';
 import { createEpoch, type Epoch } from './epoch.ts';
 import { createGateway, type Gateway } from './gateway.ts';
 import { createLastUsed } from './last-used.ts';
+import { createModelCatalog, listedFor } from './model-catalog.ts';
+import type { Resolver } from './model-choice.ts';
+import { createModelLists } from './model-lists.ts';
 import { createProbe, type ProbeResult } from './probe.ts';
 import { createSealGate } from './seal-gate.ts';
 import { createSnapshotReader } from './snapshot-reader.ts';
@@ -99,20 +102,31 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
   const denials = createDenials({ append: (event, fields) => journal.append(event, fields) });
   const lastUsed = createLastUsed({ store });
   const prices = createPriceBook(priceTable);
+  const lists = createModelLists({ journal, ends, egress, prices, now });
+  const resolver: Resolver = {
+    providers: deps.providers,
+    listed: (caller) => listedFor(resolver, lists, caller),
+    originOf,
+    isOperatorSet,
+    now,
+  };
+  const sealGate = createSealGate(deps);
+  const hashIp = (ip: string): string => vault.hashIp(ip);
   const gateway = createGateway({
     ...deps,
     paces: deps.paces ?? defaultPaces,
     callers,
-    resolver: { providers: deps.providers, listed: () => [], originOf, isOperatorSet, now },
+    resolver,
+    models: createModelCatalog({ resolver, lists, sealGate, prices, hashIp }),
     limitsOf: createLimitsOf(deps.upstreamTimeouts),
-    sealGate: createSealGate(deps),
+    sealGate,
     prepareGiven: (given) => vault.prepareGiven(given),
     ends,
     denials,
     bodies: createBodyBudget(bodyBudgetBytes(deps.maxJsonBytes)),
     lastUsed,
     prices,
-    hashIp: (ip) => vault.hashIp(ip),
+    hashIp,
     now,
   });
   let expiries: NodeJS.Timeout | null = null;
@@ -129,6 +143,7 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
     },
     async settled() {
       await gateway.idle();
+      await lists.settled();
       await ends.flush();
     },
     start() {
@@ -143,6 +158,7 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
       denials.flush();
       denials.stop();
       await gateway.idle();
+      await lists.stop();
       await ends.flush();
       ends.stop();
       await lastUsed.flush();

@@ -15,6 +15,7 @@ import type { Ends } from './ends.ts';
 import type { LastUsed } from './last-used.ts';
 import { RealtimeCall } from './realtime.ts';
 import type { Upgrade } from './realtime-client.ts';
+import type { ModelCatalog } from './model-catalog.ts';
 import type { Resolver } from './model-choice.ts';
 import type { SealGate } from './seal-gate.ts';
 import type { LimitsOf } from './time-limits.ts';
@@ -22,6 +23,7 @@ import type { LimitsOf } from './time-limits.ts';
 export interface GatewayDeps {
   readonly callers: Callers;
   readonly resolver: Resolver;
+  readonly models: ModelCatalog;
   readonly sealGate: SealGate;
   /** For a provider key that came with its call. */
   readonly prepareGiven: Vault['prepareGiven'];

@@ -123,19 +123,13 @@ function withoutModel(resolver: Resolver, caller: CallerSnapshot, question: Ques
       { fix: 'Say which provider in the header x-sallyport-provider, or use that provider’s own base URL.' },
     );
   }
-  const names = new Set<string>();
-  for (const key of caller.keys) {
-    if (key.purpose !== 'relay') continue;
-    const name = key.provider === 'custom' ? key.name : key.provider;
-    if (caller.keyIds?.includes(key.id) === false || caller.providers?.includes(name) === false) continue;
-    if (key.provider === 'custom' || resolver.providers.get(name)?.dialect === 'openai') names.add(name);
-  }
-  const [only] = names;
-  const name = names.has('openai') || only === undefined ? 'openai' : names.size === 1 ? only : null;
-  if (name === null) {
+  const names = usableNames(resolver, caller);
+  const name =
+    names.includes('openai') || names.length === 0 ? 'openai' : names.length === 1 ? names[0] : null;
+  if (name === null || name === undefined) {
     throw new SallyportError(
       'REQUEST_INVALID',
-      `This call names no model, and you have keys of several providers: ${[...names].join(', ')}.`,
+      `This call names no model, and you have keys of several providers: ${names.join(', ')}.`,
       {
         fix: 'Say which in the header x-sallyport-provider, or use that provider’s own base URL.',
       },
@@ -144,4 +138,19 @@ function withoutModel(resolver: Resolver, caller: CallerSnapshot, question: Ques
   return resolver.providers.has(name) && name !== 'custom'
     ? known(resolver, name, null, null)
     : custom(resolver, name, null, null);
+}
+
+/** Providers and custom names of OpenAI's dialect that this token has keys for; what the keys are fit for is not looked at. */
+export function usableNames(
+  { providers }: Pick<Resolver, 'providers'>,
+  caller: CallerSnapshot,
+): readonly string[] {
+  const names = new Set<string>();
+  for (const key of caller.keys) {
+    if (key.purpose !== 'relay') continue;
+    const name = key.provider === 'custom' ? key.name : key.provider;
+    if (caller.keyIds?.includes(key.id) === false || caller.providers?.includes(name) === false) continue;
+    if (key.provider === 'custom' || providers.get(name)?.dialect === 'openai') names.add(name);
+  }
+  return [...names];
 }

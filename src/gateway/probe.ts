@@ -1,12 +1,11 @@
-import type { Egress, EgressError } from '../egress/egress.ts';
-import { errorTable, SallyportError, type ErrorCode } from '../errors.ts';
+import type { Egress } from '../egress/egress.ts';
+import { errorTable, type ErrorCode } from '../errors.ts';
 import { newId } from '../ids.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { PriceBook } from '../providers/price.ts';
 import type { Provider } from '../providers/provider.ts';
-import { credentialOf } from './credential.ts';
 import type { Ends } from './ends.ts';
-import type { PreparedKey } from '../vault/vault.ts';
+import { answerTo, codeOf } from './own-answer.ts';
 import type { KeySnapshot } from './snapshot.ts';
 import type { Target } from './target.ts';
 import { beginFields, endFields, identityOf } from './use-record.ts';
@@ -31,7 +30,7 @@ export interface ProbeResult {
 }
 
 const timeouts = { connectMs: 5_000, headersMs: 15_000, bodyMs: 15_000 } as const;
-const maxBodyBytes = 64 * 1024;
+const maxBytes = 64 * 1024;
 
 /**
  * One cheap authenticated request of our own that shows whether a provider takes a key. It is a use like any other: recorded before the
@@ -70,7 +69,7 @@ export function createProbe({ journal, ends, egress, prices, originOf, isOperato
       );
       const startedAtMs = now();
       const begin = await journal.append('use.begin', beginFields(identity, target, 1, startedAtMs, null));
-      const answer = await answerTo(egress, target, prepared);
+      const answer = await answerTo(egress, target, prepared, { maxBytes, wholeMs: null, timeouts });
       const endedAtMs = now();
       const code = codeOf(provider, answer);
       const ok = code === null;
@@ -99,68 +98,6 @@ export function createProbe({ journal, ends, egress, prices, originOf, isOperato
       prepared.wipe();
     }
   };
-}
-
-interface Answer {
-  /** The provider's, or null where none came. */
-  readonly status: number | null;
-  readonly body: Buffer;
-  /** Why none came. */
-  readonly error: Error | null;
-}
-
-function answerTo(egress: ProbeDeps['egress'], target: Target, prepared: PreparedKey): Promise<Answer> {
-  return new Promise((resolve) => {
-    let status: number | null = null;
-    let bytes = 0;
-    const chunks: Buffer[] = [];
-    const done = (error: Error | null): void => resolve({ status, body: Buffer.concat(chunks), error });
-    try {
-      if (target.key.auth === 'none') prepared.checkOrigin(target.origin);
-      const control = egress.dispatch(
-        {
-          origin: target.origin,
-          reach: target.reach,
-          method: 'GET',
-          path: target.path,
-          headers: ['accept', 'application/json'],
-          body: null,
-          credential: credentialOf(target, prepared),
-          searchFrom: null,
-          timeouts,
-        },
-        {
-          onStart: () => {},
-          onHeaders: (given) => {
-            status = given;
-          },
-          onData: (chunk) => {
-            bytes += chunk.length;
-            if (bytes <= maxBodyBytes) chunks.push(chunk);
-            else control.abort();
-          },
-          onEnd: () => done(null),
-          onError: (error: EgressError) => done(status === null ? error : null),
-        },
-      );
-    } catch (error) {
-      done(error as Error);
-    }
-  });
-}
-
-function codeOf(provider: Provider, answer: Answer): ErrorCode | null {
-  if (answer.error instanceof SallyportError) return answer.error.code;
-  const code = (answer.error as EgressError | null)?.code;
-  if (code !== undefined) return code in errorTable ? (code as ErrorCode) : 'UPSTREAM_ERROR';
-  if (answer.status === null) return 'UPSTREAM_ERROR';
-  if (answer.status === 401 || answer.status === 403 || provider.isKeyRefusal(answer.status, answer.body))
-    return 'UPSTREAM_AUTH';
-  if (answer.status === 429) return 'UPSTREAM_RATE_LIMITED';
-  // A custom origin may have no list of models: an answer of its own shows that the key was not refused.
-  if (answer.status >= 500) return 'UPSTREAM_ERROR';
-  if (answer.status >= 400 && provider.name !== 'custom') return 'UPSTREAM_REJECTED';
-  return null;
 }
 
 function sentence(code: ErrorCode, provider: Provider, status: number | null): string {

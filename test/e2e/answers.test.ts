@@ -39,8 +39,12 @@ t.test('unchanged SDKs talk to an independent stand-in through the gateway', asy
 
       if (session.embed !== undefined)
         t.same(await session.embed('hello'), [0.25, -0.5, 0.75], 'an embedding');
+      // On /v1 the names say whose they are.
       if (session.models !== undefined)
-        t.ok((await session.models()).includes('gpt-4o'), 'the list of models');
+        t.ok(
+          (await session.models()).some((id) => /^(?:openai\/)?gpt-4o$/.test(id)),
+          'the list of models',
+        );
     });
   }
 

@@ -1,0 +1,205 @@
+import { type ListedModel, readModelList } from '../dialects/model-list.ts';
+import type { Egress } from '../egress/egress.ts';
+import { SallyportError, type ErrorCode } from '../errors.ts';
+import { newId } from '../ids.ts';
+import type { Journal } from '../journal/journal.ts';
+import type { PriceBook } from '../providers/price.ts';
+import type { PreparedKey } from '../vault/vault.ts';
+import type { Ends } from './ends.ts';
+import { answerTo, codeOf, type OwnAnswer } from './own-answer.ts';
+import { asRefusal } from './refusal.ts';
+import { refusedKey, sentence } from './upstream-words.ts';
+import type { CallerSnapshot } from './snapshot.ts';
+import type { Target } from './target.ts';
+import { beginFields, endFields, identityOf } from './use-record.ts';
+
+/** What providers say that they serve, by the key that asked them. */
+export interface ModelLists {
+  /**
+   * The list at `target`, at most ten minutes old where it is asked for often: an older one is told once more and asked for anew.
+   *
+   * @param prepare unwraps the key for a request of our own, which is a use like any other.
+   * @throws {SallyportError} UPSTREAM_*, EGRESS_REFUSED, JOURNAL_UNAVAILABLE, KEY_*, SEAL_*, VAULT_SEALED.
+   */
+  of(
+    caller: Pick<CallerSnapshot, 'workspaceId' | 'userId' | 'tokenId'>,
+    target: Target,
+    clientIpHash: string,
+    prepare: () => Promise<PreparedKey>,
+  ): Promise<readonly ListedModel[]>;
+  /** What was listed for a key and still is remembered; nothing is asked for. */
+  remembered(target: Pick<Target, 'key' | 'origin'>): readonly ListedModel[];
+  /** Resolves when nothing that is under way now is any more. */
+  settled(): Promise<void>;
+  /** Ends what is under way. Resolves when nothing is. */
+  stop(): Promise<void>;
+}
+
+export interface ModelListsDeps {
+  readonly journal: Pick<Journal, 'append'>;
+  readonly ends: Pick<Ends, 'write'>;
+  readonly egress: Pick<Egress, 'dispatch'>;
+  readonly prices: Pick<PriceBook, 'version'>;
+  readonly now: () => number;
+}
+
+interface Entry {
+  models: readonly ListedModel[] | null;
+  /** When they came, ms since the epoch. */
+  listedAt: number;
+  /** Of the last request: why it gave no list. */
+  refusal: SallyportError | null;
+  /** When the next one is due. */
+  dueAt: number;
+  pending: Promise<void> | null;
+}
+
+const freshMs = 10 * 60_000;
+/** Nobody is told of models that were there yesterday. */
+const staleMs = 24 * 3600_000;
+/** A provider that failed is not asked by every client that looks at the list. */
+const failedMs = 60_000;
+const bounds = {
+  maxBytes: 4 * 1024 * 1024,
+  wholeMs: 5_000,
+  timeouts: { connectMs: 4_000, headersMs: 5_000, bodyMs: 5_000 },
+  isTold: true,
+} as const;
+/** Models of all lists together, some 200 bytes each. */
+const maxModels = 100_000;
+
+export function createModelLists({ journal, ends, egress, prices, now }: ModelListsDeps): ModelLists {
+  /** The least lately filled first. */
+  const entries = new Map<string, Entry>();
+  const underway = new Set<Promise<void>>();
+  const stopped = new AbortController();
+
+  async function fetchList(
+    caller: Pick<CallerSnapshot, 'workspaceId' | 'userId' | 'tokenId'>,
+    target: Target,
+    clientIpHash: string,
+    prepared: PreparedKey,
+  ): Promise<readonly ListedModel[]> {
+    try {
+      const { fingerprint } = target.key as { fingerprint?: string | null };
+      const identity = identityOf(newId('call'), caller, target, fingerprint ?? null, null, false);
+      const startedAtMs = now();
+      const begin = await journal.append(
+        'use.begin',
+        beginFields(identity, target, 1, startedAtMs, clientIpHash),
+      );
+      const answer = await answerTo(egress, target, prepared, { ...bounds, signal: stopped.signal });
+      const models = answer.status === 200 && answer.isWhole ? readModelList(answer.body) : null;
+      const code = models === null ? failureOf(target, answer) : null;
+      ends.write(
+        endFields(identity, 1, begin, {
+          final: true,
+          outcome: code ?? 'ok',
+          endReason: answer.isWhole ? 'complete' : 'upstream_broken',
+          status: answer.status,
+          upstreamRequestId: null,
+          startedAtMs,
+          endedAtMs: now(),
+          firstByteMs: null,
+          requestBytes: 0,
+          responseBytes: answer.body.length,
+          reading: null,
+          billed: {},
+          cost: { nanoUsd: 0n, version: prices.version },
+        }),
+      );
+      if (models === null) throw refusalOf(code ?? 'UPSTREAM_ERROR', target, answer);
+      return models;
+    } finally {
+      prepared.wipe();
+    }
+  }
+
+  /** Asks for a list, once for all who want it. */
+  function refresh(key: string, entry: Entry, work: () => Promise<readonly ListedModel[]>): void {
+    const pending = work()
+      .then(
+        (models) => {
+          entry.models = models;
+          entry.listedAt = now();
+          entry.refusal = null;
+          entry.dueAt = now() + freshMs;
+        },
+        (error: unknown) => {
+          const refusal = asRefusal(error);
+          entry.refusal = refusal;
+          // What failed here and not there may be mended at once.
+          entry.dueAt = refusal.code.startsWith('UPSTREAM_') ? now() + failedMs : 0;
+        },
+      )
+      .then(() => {
+        entry.pending = null;
+        underway.delete(pending);
+        // At the young end again.
+        entries.delete(key);
+        entries.set(key, entry);
+        makeRoom();
+      });
+    entry.pending = pending;
+    underway.add(pending);
+  }
+
+  function makeRoom(): void {
+    let models = 0;
+    for (const entry of entries.values()) models += 1 + (entry.models?.length ?? 0);
+    for (const [key, entry] of entries) {
+      if (models <= maxModels) return;
+      if (entry.pending !== null) continue;
+      models -= 1 + (entry.models?.length ?? 0);
+      entries.delete(key);
+    }
+  }
+
+  return Object.freeze<ModelLists>({
+    async of(caller, target, clientIpHash, prepare) {
+      const key = nameOf(target);
+      const entry = entries.get(key) ?? { models: null, listedAt: 0, refusal: null, dueAt: 0, pending: null };
+      entries.set(key, entry);
+      // Of a sealed key only who has its seal is told anything.
+      if (now() >= entry.dueAt || target.key.protection === 'sealed') {
+        const prepared = await prepare();
+        const isNeeded = now() >= entry.dueAt && entry.pending === null;
+        if (isNeeded) refresh(key, entry, () => fetchList(caller, target, clientIpHash, prepared));
+        else prepared.wipe();
+      }
+      if (now() - entry.listedAt >= staleMs) entry.models = null;
+      if (entry.models === null) await entry.pending;
+      // A list that was there is told though the last request for it failed.
+      if (entry.models !== null) return entry.models;
+      throw entry.refusal ?? new SallyportError('UPSTREAM_ERROR', 'The list of models could not be read.');
+    },
+    remembered: (target) => entries.get(nameOf(target))?.models ?? [],
+    async settled() {
+      await Promise.all(underway);
+    },
+    async stop() {
+      stopped.abort();
+      await Promise.all(underway);
+    },
+  });
+}
+
+function nameOf({ key, origin }: Pick<Target, 'key' | 'origin'>): string {
+  return `${key.id} ${key.version} ${origin}`;
+}
+
+function failureOf({ provider }: Target, answer: OwnAnswer): ErrorCode {
+  const code = codeOf(provider, answer);
+  if (code !== null) return code;
+  return answer.status !== null && answer.status >= 400 ? 'UPSTREAM_REJECTED' : 'UPSTREAM_ERROR';
+}
+
+function refusalOf(code: ErrorCode, target: Target, { status }: OwnAnswer): SallyportError {
+  if (code === 'UPSTREAM_AUTH') return refusedKey(target, status ?? 401);
+  if (status === null) return new SallyportError(code, sentence(code, target));
+  return new SallyportError(
+    // Its own 4xx is not the client's fault: he asked for something else.
+    code === 'UPSTREAM_REJECTED' ? 'UPSTREAM_ERROR' : code,
+    `${target.provider.title} gave no list of its models (status ${status}).`,
+  );
+}
