@@ -14,7 +14,7 @@ import type { Secrets } from './credentials.ts';
 import { requestHeaders } from './forwarded-headers.ts';
 import type { GatewayDeps } from './gateway.ts';
 import { decide, type Dispatch } from './decision.ts';
-import { answerModels, type AskedModels, isOwnList } from './model-answer.ts';
+import { answersModels } from './model-answer.ts';
 import { guardsOf, ownHeaders } from './own-headers.ts';
 import { Relay } from './relay.ts';
 import type { RelayResult } from './relay-result.ts';
@@ -24,8 +24,6 @@ import { settle } from './settlement.ts';
 import type { CallerSnapshot } from './snapshot.ts';
 import type { Target } from './target.ts';
 import { beginFields } from './use-record.ts';
-
-const maxAttempts = 3;
 
 /** One call, from the request's head to the last byte of its answer. It settles exactly once, whatever happens. */
 export class Call {
@@ -84,9 +82,8 @@ export class Call {
   async run(isDraining: boolean): Promise<void> {
     const { bodies, corsOrigins, egress, limits } = this.#deps;
     if (isPreflight(this.#request, corsOrigins)) {
-      this.#response
-        .writeHead(204, [...guardsOf(this.#request), ...corsHeaders(this.#request, corsOrigins, true)])
-        .end();
+      const allowed = corsHeaders(this.#request, corsOrigins, true);
+      this.#response.writeHead(204, [...guardsOf(this.#request), ...allowed]).end();
       return;
     }
     let lease: Lease | null = null;
@@ -109,11 +106,8 @@ export class Call {
       this.#caller = held.current();
       release = held.hold(this);
       lease = limits.admit(held.current());
-      const models = { place, caller: held.current(), seal, isPassThrough: providerKey !== null };
-      if (isOwnList(this.#request, models)) {
-        await this.#sendModels(models);
-        return;
-      }
+      const own = (): string[] => this.#ownHeaders();
+      if (await answersModels(this.#deps, this.#request, this.#response, place, authenticated, own)) return;
       const dispatch = await decide(this.#deps, {
         id: this.id,
         request: this.#request,
@@ -145,12 +139,6 @@ export class Call {
     }
   }
 
-  async #sendModels(asked: AskedModels): Promise<void> {
-    const answer = await answerModels(this.#deps, this.#request, asked);
-    if (this.#ended !== null) throw this.#ended;
-    this.#response.writeHead(200, [...answer.headers, ...this.#ownHeaders()]).end(answer.body);
-  }
-
   async #send(dispatch: Dispatch): Promise<void> {
     const { metrics, now } = this.#deps;
     const isRepeatable = dispatch.body === null || Buffer.isBuffer(dispatch.body);
@@ -162,7 +150,8 @@ export class Call {
       this.#begin = begin;
       let result = await this.#attemptOnce(dispatch);
       const isStale = result.failure?.kind === 'stale_socket';
-      const repeats = isStale && isRepeatable && this.#attempt < maxAttempts && this.#ended === null;
+      const repeats =
+        isStale && isRepeatable && this.#attempt < defaultPolicy.maxAttempts && this.#ended === null;
       const nextStartedAtMs = now();
       // The next begin comes before this end: an attempt is final unless another one is on record.
       const next: Receipt | null = repeats

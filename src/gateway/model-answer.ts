@@ -1,59 +1,55 @@
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { SallyportError } from '../errors.ts';
+import type { Authenticated } from './authentication.ts';
 import type { Place } from './base-url.ts';
 import type { GatewayDeps } from './gateway.ts';
-import type { CallerSnapshot } from './snapshot.ts';
-
-/** A call that may be for the merged list of models. */
-export interface AskedModels {
-  readonly place: Place;
-  readonly caller: CallerSnapshot;
-  /** The call's to wipe. */
-  readonly seal: Buffer | null;
-  readonly isPassThrough: boolean;
-}
-
-export interface ModelAnswer {
-  readonly body: Buffer | undefined;
-  /** Flat. */
-  readonly headers: readonly string[];
-}
+import type { Asking } from './model-catalog.ts';
 
 /** The merged list is nobody's answer but ours, unless the call says whose list it wants. */
-export function isOwnList(
-  { method, headers }: IncomingMessage,
-  { place: { base, rest }, isPassThrough }: AskedModels,
-): boolean {
+function isOwnList({ method, headers }: IncomingMessage, { base, rest }: Place): boolean {
   return (
     base.kind === 'unified' &&
     (rest === '/models' || rest.startsWith('/models/')) &&
     (method === 'GET' || method === 'HEAD') &&
-    headers['x-sallyport-provider'] === undefined &&
-    !isPassThrough
+    headers['x-sallyport-provider'] === undefined
   );
 }
 
-/** `GET /v1/models`, or one of them by its name. @throws {SallyportError} as the catalogue. */
-export async function answerModels(
+/**
+ * `GET /v1/models`, or one of them by its name.
+ *
+ * @param ownHeaders flat
+ * @returns false: the call is for something else.
+ * @throws {SallyportError} as the catalogue.
+ */
+export async function answersModels(
   deps: Pick<GatewayDeps, 'models' | 'clientAddress' | 'lastUsed' | 'now'>,
   request: IncomingMessage,
-  { place: { rest }, caller, seal }: AskedModels,
-): Promise<ModelAnswer> {
+  response: ServerResponse,
+  place: Place,
+  { held, seal, providerKey }: Authenticated,
+  ownHeaders: () => readonly string[],
+): Promise<boolean> {
+  if (providerKey !== null || !isOwnList(request, place)) return false;
+  const caller = held.current();
   deps.lastUsed.note(caller.tokenId, null, deps.now());
-  const asking = { caller, seal, clientAddress: deps.clientAddress(request) };
-  const isHead = request.method === 'HEAD';
-  if (rest !== '/models') return answerOf(await deps.models.one(asking, nameIn(rest)), isHead, []);
-  const { data, missing } = await deps.models.list(asking);
-  return answerOf({ object: 'list', data }, isHead, missing);
+  const { document, headers } = await answerOf(deps, place.rest, {
+    caller,
+    seal,
+    clientAddress: deps.clientAddress(request),
+  });
+  const body = Buffer.from(JSON.stringify(document));
+  const form = ['content-type', 'application/json', 'content-length', String(body.length)];
+  response.writeHead(200, [...form, ...headers, ...ownHeaders()]);
+  response.end(request.method === 'HEAD' ? undefined : body);
+  return true;
 }
 
-function answerOf(document: object, isHead: boolean, missing: readonly string[]): ModelAnswer {
-  const body = Buffer.from(JSON.stringify(document));
-  const told = missing.length === 0 ? [] : ['x-sallyport-models-missing', missing.join(', ')];
-  return {
-    body: isHead ? undefined : body,
-    headers: ['content-type', 'application/json', 'content-length', String(body.length), ...told],
-  };
+async function answerOf({ models }: Pick<GatewayDeps, 'models'>, rest: string, asking: Asking) {
+  if (rest !== '/models') return { document: await models.one(asking, nameIn(rest)), headers: [] };
+  const { data, missing } = await models.list(asking);
+  const headers = missing.length === 0 ? [] : ['x-sallyport-models-missing', missing.join(', ')];
+  return { document: { object: 'list', data }, headers };
 }
 
 function nameIn(rest: string): string {

@@ -84,7 +84,7 @@ export function createModelLists({ journal, ends, egress, prices, now }: ModelLi
       const { fingerprint } = target.key as { fingerprint?: string | null };
       const identity = identityOf(newId('call'), caller, target, fingerprint ?? null, null, false);
       const startedAtMs = now();
-      const begin = await journal.append(
+      const receipt = await journal.append(
         'use.begin',
         beginFields(identity, target, 1, startedAtMs, clientIpHash),
       );
@@ -92,7 +92,7 @@ export function createModelLists({ journal, ends, egress, prices, now }: ModelLi
       const models = answer.status === 200 && answer.isWhole ? readModelList(answer.body) : null;
       const code = models === null ? failureOf(target, answer) : null;
       ends.write(
-        endFields(identity, 1, begin, {
+        endFields(identity, 1, receipt, {
           final: true,
           outcome: code ?? 'ok',
           endReason: answer.isWhole ? 'complete' : 'upstream_broken',
@@ -115,33 +115,35 @@ export function createModelLists({ journal, ends, egress, prices, now }: ModelLi
     }
   }
 
-  /** Asks for a list, once for all who want it. */
-  function refresh(key: string, entry: Entry, work: () => Promise<readonly ListedModel[]>): void {
-    const pending = work()
-      .then(
-        (models) => {
-          entry.models = models;
-          entry.listedAt = now();
-          entry.refusal = null;
-          entry.dueAt = now() + freshMs;
-        },
-        (error: unknown) => {
-          const refusal = asRefusal(error);
-          entry.refusal = refusal;
-          // What failed here and not there may be mended at once.
-          entry.dueAt = refusal.code.startsWith('UPSTREAM_') ? now() + failedMs : 0;
-        },
-      )
-      .then(() => {
-        entry.pending = null;
-        underway.delete(pending);
-        // At the young end again.
-        entries.delete(key);
-        entries.set(key, entry);
-        makeRoom();
-      });
+  /** Asks for a list, once for all who want it. Never rejects. */
+  async function refresh(
+    key: string,
+    entry: Entry,
+    work: () => Promise<readonly ListedModel[]>,
+  ): Promise<void> {
+    try {
+      entry.models = await work();
+      entry.listedAt = now();
+      entry.refusal = null;
+      entry.dueAt = now() + freshMs;
+    } catch (error) {
+      const refusal = asRefusal(error);
+      entry.refusal = refusal;
+      // What failed here and not there may be mended at once.
+      entry.dueAt = refusal.code.startsWith('UPSTREAM_') ? now() + failedMs : 0;
+    }
+    entry.pending = null;
+    // At the young end again.
+    entries.delete(key);
+    entries.set(key, entry);
+    makeRoom();
+  }
+
+  function begin(key: string, entry: Entry, work: () => Promise<readonly ListedModel[]>): void {
+    const pending = refresh(key, entry, work);
     entry.pending = pending;
     underway.add(pending);
+    void pending.finally(() => underway.delete(pending));
   }
 
   function makeRoom(): void {
@@ -164,7 +166,7 @@ export function createModelLists({ journal, ends, egress, prices, now }: ModelLi
       if (now() >= entry.dueAt || target.key.protection === 'sealed') {
         const prepared = await prepare();
         const isNeeded = now() >= entry.dueAt && entry.pending === null;
-        if (isNeeded) refresh(key, entry, () => fetchList(caller, target, clientIpHash, prepared));
+        if (isNeeded) begin(key, entry, () => fetchList(caller, target, clientIpHash, prepared));
         else prepared.wipe();
       }
       if (now() - entry.listedAt >= staleMs) entry.models = null;

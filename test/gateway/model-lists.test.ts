@@ -3,7 +3,6 @@ import { createEgress } from '../../src/egress/egress.ts';
 import { SallyportError } from '../../src/errors.ts';
 import { createModelLists } from '../../src/gateway/model-lists.ts';
 import type { Target } from '../../src/gateway/target.ts';
-import type { Receipt } from '../../src/journal/journal.ts';
 import { providers } from '../../src/providers/catalogue.ts';
 import type { Provider } from '../../src/providers/provider.ts';
 import type { PreparedKey } from '../../src/vault/vault.ts';
@@ -26,10 +25,10 @@ async function scene(t: Test, script: readonly Answer[]) {
       append: async (event) => {
         if (!journal.isOpen) throw new SallyportError('JOURNAL_UNAVAILABLE', 'closed');
         events.push(event);
-        return { stream: 's', seq: 1, text: 's.1', hash: '' } as unknown as Receipt;
+        return { stream: 's', seq: 1, text: 's.1', hash: '' };
       },
     },
-    ends: { write: ({ outcome }) => void events.push(String(outcome)) },
+    ends: { write: ({ outcome }) => void events.push(outcome as string) },
     egress,
     prices: { version: 'test' },
     now: () => time.now,
