@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { Agent, request } from 'node:http';
+import { WebSocket } from 'ws';
 
 export interface Asking {
   readonly origin: string;
@@ -66,4 +68,21 @@ export async function askMany(
   } finally {
     agent.destroy();
   }
+}
+
+/** Sessions over a WebSocket, each of which has heard its first message, to a known provider and a custom one in turn. */
+export async function openSessions(
+  { origin, token }: Pick<Asking, 'origin' | 'token'>,
+  count: number,
+): Promise<readonly WebSocket[]> {
+  return Promise.all(
+    Array.from({ length: count }, async (_, n) => {
+      const path = n % 2 === 0 ? '/v1/realtime?model=gpt-realtime' : '/custom/lab/v1/realtime';
+      const session = new WebSocket(origin.replace('http', 'ws') + path, {
+        headers: { authorization: `Bearer ${token}` },
+      });
+      await once(session, 'message');
+      return session;
+    }),
+  );
 }

@@ -1,4 +1,5 @@
 import type { Test } from 'tap';
+import { WebSocketServer } from 'ws';
 import { type Gate, scriptUpstream, type Upstream } from '../support/upstream.ts';
 
 const usage = { prompt_tokens: 9, completion_tokens: 2, total_tokens: 11 };
@@ -29,14 +30,17 @@ export interface ChatUpstream extends Upstream {
   stall(): () => void;
 }
 
-/** OpenAI's chat completions over TLS at https://localhost, for whoever brings the key. */
+/** OpenAI's chat completions over TLS at https://localhost, for whoever brings the key, and sessions of one message over a WebSocket. */
 export async function chatUpstream(
   t: Pick<Test, 'teardown'>,
   key: string,
   tls: true | 'renewed' = true,
 ): Promise<ChatUpstream> {
   let gate: Gate = Promise.resolve();
+  const sessions = new WebSocketServer({ noServer: true });
   const upstream = await scriptUpstream(t, {
+    onUpgrade: (message, socket, head) =>
+      sessions.handleUpgrade(message, socket, head, (session) => session.send('{"type":"session.created"}')),
     tls,
     host: 'localhost',
     key,

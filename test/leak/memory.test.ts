@@ -10,7 +10,7 @@ import { connectProxy } from '../support/connect-proxy.ts';
 import { installProduct } from '../support/product.ts';
 import { renewedCa } from '../support/tls-files.ts';
 import { testCa } from '../support/upstream.ts';
-import { ask, askMany } from './calls.ts';
+import { ask, askMany, openSessions } from './calls.ts';
 import { chatUpstream } from './chat-upstream.ts';
 import { formsOf, type Pattern } from './forms.ts';
 import { searchFolder, searchSaid } from './file-search.ts';
@@ -123,6 +123,8 @@ t.test(
     await askMany(target, { calls: 5000, parallel });
     t.comment(`5 000 calls in ${Math.round(performance.now() - startedAt)} ms`);
 
+    // Over a custom origin's sessions the key is looked for as long as they last.
+    const sessions = await openSessions(target, parallel);
     const goOn = Object.values(upstreams).map((upstream) => upstream.stall());
     const seen = Object.values(upstreams).map((upstream) => upstream.requests.length);
     const agent = new Agent({ maxSockets: parallel });
@@ -147,6 +149,7 @@ t.test(
     t.ok(model, 'a string of the calls in flight is found (positive control)');
     t.ok(held, 'a string that the gateway keeps is found (positive control)');
 
+    for (const session of sessions) session.close();
     await untilIdle(gateway.origin);
     const idle = searchMemory(gateway.pid, [...patterns, ...markers]);
     const { model: _model, 'token id': stillHeld, ...left } = idle.found;

@@ -59,6 +59,8 @@ export interface UpstreamOptions {
   readonly script?: readonly Answer[] | Respond;
   /** Name in the origin: 127.0.0.1 by default. */
   readonly host?: string;
+  /** Takes requests that ask for another protocol; without it they are answered as others are. */
+  readonly onUpgrade?: (message: http.IncomingMessage, socket: Socket, head: Buffer) => void;
   /** Idle connections are closed after this; 0 never (default). */
   readonly keepAliveMs?: number;
 }
@@ -215,6 +217,7 @@ export async function scriptUpstream(
     socket.on('error', () => {}); // resets are part of the play
     socket.once('close', () => sockets.delete(socket));
   });
+  if (settings.onUpgrade !== undefined) server.on('upgrade', settings.onUpgrade);
   server.on('tlsClientError', () => {});
   server.on('clientError', (_error, socket) => socket.destroy());
   server.listen(0, settings.host === '::1' ? '::1' : '127.0.0.1');
