@@ -34,6 +34,8 @@ export function createEventFraming(): EventFraming {
   }
 
   function isTooLong(chunk: Buffer): boolean {
+    // As almost every chunk: whole lines.
+    if (lineBytes === 0 && chunk.at(-1) === LF) return false;
     const end = lastLineEnd(chunk);
     if (end >= 0) {
       // Only a line that began before this chunk can be longer than one read.
@@ -63,12 +65,10 @@ function boundOf(lineStart: string): number {
 }
 
 function firstLineEnd(chunk: Buffer): number {
-  const lf = chunk.indexOf(LF);
-  return lf >= 0 ? lf : chunk.indexOf(CR);
+  const [lf, cr] = [chunk.indexOf(LF), chunk.indexOf(CR)];
+  return lf < 0 || (cr >= 0 && cr < lf) ? cr : lf;
 }
 
-/** Almost every stream uses \n alone: then one search is enough. */
 function lastLineEnd(chunk: Buffer): number {
-  const lf = chunk.lastIndexOf(LF);
-  return lf >= 0 ? lf : chunk.lastIndexOf(CR);
+  return Math.max(chunk.lastIndexOf(LF), chunk.lastIndexOf(CR));
 }

@@ -72,8 +72,8 @@ export const answerFaults: readonly Fault[] = [
     name: 'a 100 in pieces, and another one, are passed over',
     isStream: false,
     play: async ({ socket }) => {
-      for (const byte of head(100, 'x-y: z') + head(100)) {
-        socket.write(byte);
+      for (const piece of (head(100, 'x-y: z') + head(100)).match(/[^]{1,9}/g) ?? []) {
+        socket.write(piece);
         await new Promise(setImmediate);
       }
       socket.end(answer(200, jsonChat, json, close));

@@ -62,7 +62,7 @@ async function stateOf({ gateway, idle }: Pick<Stage, 'gateway' | 'idle'>): Prom
 
 /** @param warmUp faults before the first look: caches fill, and what the test itself keeps of answers has its bound. */
 export async function soak(t: Test, warmUp: number, count: number, mostBytesEach: number): Promise<void> {
-  const stage = await setStage(t, { timeouts: { firstByteMs: 3000, betweenBytesMs: 3000 } });
+  const stage = await setStage(t, { timeouts: { firstByteMs: 5000, betweenBytesMs: 5000 } });
   const wrong: string[] = [];
   let attempts = 0;
   const note = (fault: Fault, what: string | null): void => {
