@@ -14,6 +14,7 @@ import type { Secrets } from './credentials.ts';
 import { requestHeaders } from './forwarded-headers.ts';
 import type { GatewayDeps } from './gateway.ts';
 import { decide, type Dispatch } from './decision.ts';
+import { hopsOf } from './hops.ts';
 import { answersModels } from './model-answer.ts';
 import { guardsOf, ownHeaders } from './own-headers.ts';
 import { Relay } from './relay.ts';
@@ -38,6 +39,7 @@ export class Call {
   /** What came along with the token; gone with the call, whatever way it goes. */
   #secrets: Secrets | null = null;
   #dispatchedTick: number | null = null;
+  #hops: string | null = null;
   #isContinued = false;
   #caller: Pick<CallerSnapshot, 'workspaceId' | 'tokenId' | 'userId' | 'policy'> | null = null;
   #target: Target | null = null;
@@ -93,12 +95,7 @@ export class Call {
       this.#deps.checkArrival(this.#request);
       if (isDraining)
         throw new SallyportError('SHUTTING_DOWN', 'The gateway is shutting down.', { retryAfter: 1 });
-      if (this.#request.headers['x-sallyport-hop'] === egress.hop) {
-        throw new SallyportError(
-          'LOOP_DETECTED',
-          'This call came out of this gateway: an origin leads back to it.',
-        );
-      }
+      this.#hops = hopsOf(this.#request, egress.hop);
       const place = readPlace(this.#request.url ?? '/');
       const authenticated = await authenticate(this.#deps, this.#request, place);
       const { held, query, seal, providerKey } = authenticated;
@@ -226,6 +223,7 @@ export class Call {
           }),
           body,
           credential: credentialOf(target, prepared, (ok) => metrics.keyOpened(provider.name, ok)),
+          hops: this.#hops,
           searchFrom: isCustom ? 0 : 400,
           timeouts: {
             connectMs: limits.connectMs,

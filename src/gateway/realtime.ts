@@ -10,6 +10,7 @@ import { credentialOf } from './credential.ts';
 import type { Secrets } from './credentials.ts';
 import { decideOn, type Dispatch } from './decision.ts';
 import type { GatewayDeps } from './gateway.ts';
+import { hopsOf } from './hops.ts';
 import { ownHeaders } from './own-headers.ts';
 import { RealtimeAttempt } from './realtime-attempt.ts';
 import { type Upgrade, WaitingClient } from './realtime-client.ts';
@@ -46,6 +47,7 @@ export class RealtimeCall {
   #target: Target | null = null;
   #begin: Receipt | null = null;
   #overheadMs: number | null = null;
+  #hops: string | null = null;
   #attempt: RealtimeAttempt | null = null;
   /** Set when the session has to end before it has begun: the client left, or the token was revoked. */
   #ended: SallyportError | null = null;
@@ -77,12 +79,7 @@ export class RealtimeCall {
       this.#deps.checkArrival(request);
       if (isDraining)
         throw new SallyportError('SHUTTING_DOWN', 'The gateway is shutting down.', { retryAfter: 1 });
-      if (request.headers['x-sallyport-hop'] === egress.hop) {
-        throw new SallyportError(
-          'LOOP_DETECTED',
-          'This call came out of this gateway: an origin leads back to it.',
-        );
-      }
+      this.#hops = hopsOf(request, egress.hop);
       const place = readPlace(request.url ?? '/');
       const authenticated = await authenticate(this.#deps, request, place);
       const { held, query, seal, providerKey } = authenticated;
@@ -208,6 +205,7 @@ export class RealtimeCall {
           headers: attempt.headers,
           body: null,
           credential: credentialOf(target, prepared, (ok) => metrics.keyOpened(provider.name, ok)),
+          hops: this.#hops,
           searchFrom: provider.name === 'custom' ? 0 : 400,
           timeouts: {
             connectMs: limits.connectMs,
