@@ -86,7 +86,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
   const originOf = (provider: string): string => origins[provider] ?? '';
   const operatorSet = new Set([...config.operatorSetOrigins].map(originOf));
   const addresses = createClientAddresses(config.trustedProxies);
-  const { isPrivate, checkArrival } = createArrival(config, addresses);
+  const { isPrivate, checkArrival, ownOrigin } = createArrival(config, addresses);
 
   const limits = createLimits({ clock });
   const dataPlane = await createDataPlane({
@@ -103,6 +103,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     clientAddress: (request) => addresses.of(request),
     isPrivate,
     checkArrival,
+    ownOrigin,
     staleSeconds: config.authStaleSeconds,
     maxJsonBytes: config.maxJsonBytes,
     maxUploadBytes: config.maxUploadBytes,

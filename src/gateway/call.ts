@@ -24,6 +24,7 @@ import { discardRest } from './request-rest.ts';
 import { settle } from './settlement.ts';
 import type { CallerSnapshot } from './snapshot.ts';
 import type { Target } from './target.ts';
+import { uploadUrlHere } from './upload-url.ts';
 import { beginFields } from './use-record.ts';
 
 /** One call, from the request's head to the last byte of its answer. It settles exactly once, whatever happens. */
@@ -177,10 +178,8 @@ export class Call {
 
   #beginUse({ identity, target }: Dispatch, attempt: number, startedAtMs: number): Promise<Receipt> {
     const ipHash = this.#deps.hashIp(this.#deps.clientAddress(this.#request));
-    return this.#deps.journal.append(
-      'use.begin',
-      beginFields(identity, target, attempt, startedAtMs, ipHash),
-    );
+    const fields = beginFields(identity, target, attempt, startedAtMs, ipHash);
+    return this.#deps.journal.append('use.begin', fields);
   }
 
   #attemptOnce({ target, limits, prepared, body, isUnpacked, holdsUsage }: Dispatch): Promise<RelayResult> {
@@ -291,6 +290,7 @@ export class Call {
       begin: this.#begin,
       attempt: this.#attempt,
       upstreamRequestId: this.#relay?.upstreamRequestId ?? null,
+      uploadUrl: uploadUrlHere(this.#deps, this.#request, this.#target, this.#relay?.uploadUrl ?? null),
       overheadMs: tick === null ? null : tick - this.#startedTick,
     });
   }

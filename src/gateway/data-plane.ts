@@ -44,6 +44,7 @@ export interface DataPlaneDeps {
   readonly clientAddress: (request: IncomingMessage) => string;
   /** May a provider key come in clear over this connection? */
   readonly isPrivate: (request: IncomingMessage) => boolean;
+  readonly ownOrigin: (request: IncomingMessage) => string | null;
   /** REQUIRE_TLS. @throws {SallyportError} TLS_REQUIRED */
   readonly checkArrival: (request: IncomingMessage) => void;
   readonly staleSeconds: number;

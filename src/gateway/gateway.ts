@@ -43,6 +43,8 @@ export interface GatewayDeps {
   readonly clientAddress: (request: IncomingMessage) => string;
   /** May a provider key come in clear over this connection? */
   readonly isPrivate: (request: IncomingMessage) => boolean;
+  /** `https://gateway.example`, as the client reached us; null where it cannot be told. */
+  readonly ownOrigin: (request: IncomingMessage) => string | null;
   /** REQUIRE_TLS. @throws {SallyportError} TLS_REQUIRED */
   readonly checkArrival: (request: IncomingMessage) => void;
   readonly maxJsonBytes: number;

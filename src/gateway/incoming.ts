@@ -7,7 +7,15 @@ import type { BodyShare } from './body-budget.ts';
 import type { Paces } from './body-pace.ts';
 import { unpacked } from './encoded-body.ts';
 import { type FormBody, readForm } from './form-body.ts';
-import { bodyKind, boundedUpload, checkLength, readBody, type Upload } from './request-body.ts';
+import {
+  bodyKind,
+  boundedUpload,
+  checkLength,
+  readBody,
+  type Upload,
+  type BodyKind,
+} from './request-body.ts';
+import { isUploadedPart } from './upload-url.ts';
 
 /** A body in memory may be sent again; one that streams through may not. */
 export type Body = Buffer | Upload | null;
@@ -68,7 +76,7 @@ async function readBodyAndFields(
   goOn: () => void,
 ): Promise<Pick<Incoming, 'body' | 'isUnpacked' | 'fields' | 'form'>> {
   const plain = { isUnpacked: false, fields: null, form: null };
-  const kind = bodyKind(request);
+  const kind = kindOf(request, place);
   if (kind === 'none') return { body: null, ...plain };
   const isUnified = place.base.kind === 'unified';
   const isRead = kind === 'json' || (kind === 'coded' && (isUnified || bounds.restrictsModels));
@@ -86,6 +94,12 @@ async function readBodyAndFields(
   // What an API of somebody's own takes as JSON is not ours to judge, unless it is an object, whose model a token may restrict.
   const isJudged = place.base.kind !== 'custom' || body[0] === 0x7b;
   return { body, isUnpacked, fields: isJudged ? readRequestFields(body) : null, form: null };
+}
+
+/** The bytes of an upload that is resumed are read by nobody, whatever their client calls their type: Google's SDK says JSON. */
+function kindOf(request: IncomingMessage, place: Place): BodyKind {
+  const kind = bodyKind(request);
+  return kind !== 'none' && isGoogle(place) && isUploadedPart(request, place) ? 'opaque' : kind;
 }
 
 /** Gemini names the model in the path, before its verb: `/v1beta/models/gemini-2.5-flash:generateContent`, `/v1beta/tunedModels/mine:…`. */
