@@ -194,7 +194,13 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     checkArrival: (request) => checkArrival(request.raw),
   });
   const health = healthRoutes({ version, checks: () => checkHealth(installation, dataPlane) });
-  const scraped = { contentType: metrics.contentType, text: () => scrape(installation, metrics) };
+  const scraped = {
+    contentType: metrics.contentType,
+    text: () => {
+      metrics.setTargetsCooling(dataPlane.targetsCooling());
+      return scrape(installation, metrics);
+    },
+  };
   const openMetrics = metricsRoutes({ metrics: scraped, mayRead: async () => true });
   const guardedMetrics = metricsRoutes({
     metrics: scraped,

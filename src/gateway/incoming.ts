@@ -103,7 +103,7 @@ function kindOf(request: IncomingMessage, place: Place): BodyKind {
 }
 
 /** Gemini names the model in the path, before its verb: `/v1beta/models/gemini-2.5-flash:generateContent`, `/v1beta/tunedModels/mine:…`. */
-function modelInPath(place: Place): string | null {
+export function modelInPath(place: Place): string | null {
   // Read as Google's router does, or `%6Dodels` would hide a model from the token's list. No new slash comes of it: readPlace refuses `%2f`,
   // and has seen that every `%` stands before two hex digits; what they make need not be UTF-8.
   const [, collection, name] = /\/(models|[a-z]+Models)\/([^/]+)/.exec(unescaped(place.rest)) ?? [];

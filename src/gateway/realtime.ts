@@ -21,6 +21,8 @@ import { asRefusal, sendRefusal } from './refusal.ts';
 import { settle } from './settlement.ts';
 import type { CallerSnapshot } from './snapshot.ts';
 import type { Target } from './target.ts';
+import { checkNetwork } from './networks.ts';
+import { learn } from './lesson.ts';
 import { beginFields } from './use-record.ts';
 
 /**
@@ -86,7 +88,8 @@ export class RealtimeCall {
       this.#secrets = authenticated;
       this.#caller = held.current();
       release = held.hold(this);
-      lease = limits.admit(held.current());
+      checkNetwork(this.#caller, this.#deps.clientAddress(request));
+      lease = limits.admit(this.#caller);
       const handshake = readHandshake(request, corsOrigins);
       const model = modelInQuery(query);
       const dispatch = await decideOn(
@@ -123,7 +126,7 @@ export class RealtimeCall {
   }
 
   async #send(dispatch: Dispatch, handshake: Handshake, query: string): Promise<void> {
-    const { hashIp, clientAddress, journal, metrics, now } = this.#deps;
+    const { hashIp, clientAddress, health, journal, metrics, now } = this.#deps;
     const { request, response } = this.#upgrade;
     const { identity, target } = dispatch;
     const startedAtMs = now();
@@ -131,6 +134,7 @@ export class RealtimeCall {
     const begin = await journal.append('use.begin', beginFields(identity, target, 1, startedAtMs, ipHash));
     this.#begin = begin;
     metrics.callStarted(target.provider.name);
+    health.begin(target);
     const attempt = this.#attemptFor(dispatch, handshake);
     this.#attempt = attempt;
     const { totalMs } = dispatch.limits;
@@ -143,6 +147,7 @@ export class RealtimeCall {
     else this.cut(this.#ended.code, this.#ended.message);
     const result = await attempt.done;
     clearTimeout(late);
+    learn(this.#deps, this.#caller as CallerSnapshot, target, startedAtMs, result);
     if (result.refusal !== null) this.#refuse(result.refusal);
     settle(this.#deps, {
       identity,
@@ -154,6 +159,7 @@ export class RealtimeCall {
       body: { bytesSeen: attempt.requestBytes },
       status: response.headersSent ? response.statusCode : (result.refusal?.status ?? null),
       startedAtMs,
+      endedAtMs: now(),
       callStartedAtMs: this.#startedAtMs,
       overheadMs: this.#overheadMs ?? 0,
     });
