@@ -2,13 +2,25 @@ import { constants, accessSync, lstatSync, statfsSync, statSync } from 'node:fs'
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { Config } from '../config.ts';
+import { checkTls } from '../routes/tls.ts';
 import { scrub } from '../telemetry/scrub.ts';
 import type { Check, Verification } from './deps.ts';
 import { adminSocketPath, isListening } from './transport.ts';
 
 /** What the doctor looks at. A function that throws is a check that failed, told with the error's message. */
 export interface DoctorDeps {
-  readonly config: Pick<Config, 'dataDir' | 'host' | 'port' | 'keyring' | 'databaseUrl' | 'origins'>;
+  readonly config: Pick<
+    Config,
+    | 'dataDir'
+    | 'host'
+    | 'port'
+    | 'keyring'
+    | 'databaseUrl'
+    | 'origins'
+    | 'tlsCertFile'
+    | 'tlsKeyFile'
+    | 'tlsMin'
+  >;
   readonly nodeVersion: string;
   /** The schema's version and what is still to be applied; reaches the database. */
   readonly schemaState: () => Promise<{
@@ -42,6 +54,7 @@ export async function examine(deps: DoctorDeps): Promise<{ ok: boolean; checks: 
     await check('disk space', () => checkSpace(config.dataDir)),
     await check('keyring', () => checkKeyring(config)),
     await check('port', () => checkPort(config)),
+    await check('certificate', () => checkCertificate(config)),
     database,
     await behind('vault', async () => checkVault(await deps.openVault())),
     await behind('key origins', async () => checkOrigins(await deps.keyOrigins(), config.origins)),
@@ -137,6 +150,17 @@ export async function checkPort({
   } finally {
     server.close();
   }
+}
+
+export function checkCertificate(config: Pick<Config, 'tlsCertFile' | 'tlsKeyFile' | 'tlsMin'>): Finding {
+  const found = checkTls(config);
+  if (found === null) return good('none: plain http');
+  return found.daysLeft >= 0
+    ? good(`${config.tlsCertFile}, ${found.daysLeft} days left`)
+    : bad(
+        `${config.tlsCertFile} has expired`,
+        'Put a new one in its place, with its key; nothing has to be restarted.',
+      );
 }
 
 export function checkSchema({

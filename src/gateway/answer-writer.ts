@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http';
+import { isOverTls } from './own-headers.ts';
 
 /** For the error event of a broken stream to leave. */
 const lastWordMs = 2000;
@@ -69,7 +70,10 @@ export class AnswerWriter {
   breakOff(lastWord: Buffer | null): void {
     const { response } = this.#options;
     if (lastWord === null || response.destroyed) {
-      response.destroy();
+      // To a client of HTTP/1.0 the connection's end is the body's; under TLS the missing farewell tells it.
+      const isOld = response.headersSent && response.req.httpVersionMinor === 0;
+      if (isOld && response.socket !== null && !isOverTls(response)) response.socket.resetAndDestroy();
+      else response.destroy();
       return;
     }
     // Whoever does not read does not get to keep a cut stream's socket.

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Dialect } from '../dialects/dialect.ts';
 import type { Receipt } from '../journal/journal.ts';
@@ -35,8 +36,8 @@ const guards: readonly string[] = [
 const guardsOverTls: readonly string[] = [...guards, 'strict-transport-security', 'max-age=31536000'];
 
 /** Did it come over our own TLS? */
-export function isOverTls({ socket }: Pick<IncomingMessage, 'socket'>): boolean {
-  return (socket as Partial<TLSSocket>).encrypted === true;
+export function isOverTls({ socket }: { readonly socket: Socket | null }): boolean {
+  return (socket as Partial<TLSSocket> | null)?.encrypted === true;
 }
 
 /** On every answer of ours, flat. */

@@ -128,10 +128,13 @@ export function createTls(
   });
 }
 
-/** @throws {SallyportError} CONFIG_INVALID: what a gateway could not serve with. */
-export function checkTls(config: TlsConfig): void {
+/**
+ * @returns how long the certificate is valid still; null: the settings name none
+ * @throws {SallyportError} CONFIG_INVALID: what a gateway could not serve with.
+ */
+export function checkTls(config: TlsConfig): Pick<Pair, 'daysLeft'> | null {
   const files = filesOf(config);
-  if (files !== null) readPair(files, Date.now());
+  return files === null ? null : readPair(files, Date.now());
 }
 
 function filesOf({ tlsCertFile: certFile, tlsKeyFile: keyFile }: TlsConfig): Files | null {

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { type DoctorDeps, examine } from '../../src/cli/doctor.ts';
+import { tlsFolder } from '../support/tls-files.ts';
 
 async function installation(t: { teardown(work: () => void): void }): Promise<DoctorDeps> {
   const dataDir = mkdtempSync(join(tmpdir(), 'doctor-'));
@@ -18,6 +19,9 @@ async function installation(t: { teardown(work: () => void): void }): Promise<Do
       port: 0,
       keyring: null,
       databaseUrl: null,
+      tlsCertFile: null,
+      tlsKeyFile: null,
+      tlsMin: '1.3',
       origins: { openai: 'https://api.openai.com', anthropic: 'a', google: 'g', groq: 'q', xai: 'x' },
     },
     nodeVersion: process.version,
@@ -44,6 +48,7 @@ t.test('each fault is found by its own check, with a fix, and hides no other', a
   t.teardown(() => taken.close());
   const { port } = taken.address() as AddressInfo;
   const sound = await installation(t);
+  const { certFile } = tlsFolder(t);
   const reject = () => Promise.reject(new Error('no route'));
   const cases: [string, DoctorDeps, RegExp][] = [
     ['node', { ...sound, nodeVersion: 'v20.19.0' }, /v20/],
@@ -58,6 +63,11 @@ t.test('each fault is found by its own check, with a fix, and hides no other', a
       /not a folder/,
     ],
     ['port', { ...sound, config: { ...sound.config, port } }, /taken/],
+    [
+      'certificate',
+      { ...sound, config: { ...sound.config, tlsCertFile: certFile, tlsKeyFile: certFile } },
+      /cannot be used/,
+    ],
     ['database', { ...sound, schemaState: reject }, /no route/],
     [
       'database',

@@ -14,9 +14,11 @@ const held = Promise.withResolvers<void>();
 const upstream = await scriptUpstream(t, {
   key,
   script: ({ path, body }) =>
-    path.endsWith('/slow')
-      ? { events: ['{"choices":[]}', held.promise, '[DONE]'] }
-      : { body: { path, bytes: body.length } },
+    path.endsWith('/cut')
+      ? { body: 'the first half', ending: 'truncate' }
+      : path.endsWith('/slow')
+        ? { events: ['{"choices":[]}', held.promise, '[DONE]'] }
+        : { body: { path, bytes: body.length } },
 });
 const tight = { windowMs: 400, minBytes: 100 };
 const gateway = await startGateway(t, {
@@ -121,6 +123,12 @@ t.test('clients of HTTP/1.0 are served, and told the end by the connection’s',
   const text = await rawExchange(origin, `GET /openai/v1/old HTTP/1.0\r\n${bearer}\r\n\r\n`);
   t.match(text, /^HTTP\/1\.1 200 [^]*"\/v1\/old"/);
   t.notMatch(text, /transfer-encoding/i);
+});
+
+t.test('an answer that broke off does not look whole to them', async (t) => {
+  const connection = await rawConnection(origin, `GET /openai/v1/cut HTTP/1.0\r\n${bearer}\r\n\r\n`);
+  const [error] = await once(connection.socket, 'error');
+  t.match(error, { code: 'ECONNRESET' });
 });
 
 t.test('more headers than Node would count are all seen', async (t) => {

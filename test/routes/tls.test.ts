@@ -1,8 +1,11 @@
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, writeFileSync } from 'node:fs';
 import * as https from 'node:https';
 import { connect as connectTcp } from 'node:net';
 import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls';
+import { fileURLToPath } from 'node:url';
+import { text } from 'node:stream/consumers';
 import t from 'tap';
 import { checkTls, createTls } from '../../src/routes/tls.ts';
 import { startGateway } from '../support/gateway.ts';
@@ -12,6 +15,7 @@ import { scriptUpstream, testCa } from '../support/upstream.ts';
 
 const key = 'sk-the-stored-key-0123456789';
 const chat = { model: 'gpt-4o', messages: [{ role: 'user', content: 'hi' }] };
+const program = fileURLToPath(new URL('../../bin/sallyport', import.meta.url));
 const hsts = 'max-age=31536000';
 const ours = { ca: testCa };
 const files = tlsFolder(t);
@@ -187,6 +191,28 @@ t.test('the files are looked at by themselves', async (t) => {
   own.putKey('renewed');
   own.putCert('renewed');
   t.equal(await told.promise, 'tls.certificate-expires-soon');
+});
+
+t.test('the command line reaches it, where it is told whom to trust', async (t) => {
+  const run = async (trusted: Record<string, string>): Promise<[number, string]> => {
+    const settings = {
+      PATH: process.env['PATH'],
+      SALLYPORT_URL: adminOrigin,
+      SALLYPORT_ADMIN_TOKEN: gateway.adminToken,
+    };
+    const child = spawn(program, ['tokens', 'list', '--json'], { env: { ...settings, ...trusted } });
+    const [said, [code]] = await Promise.all([
+      text(child.stdout),
+      once(child, 'close'),
+      child.stderr.resume(),
+    ]);
+    return [code, said];
+  };
+  const ca = fileURLToPath(new URL('../support/tls/ca.pem', import.meta.url));
+  const [[code, said], [refused]] = await Promise.all([run({ NODE_EXTRA_CA_CERTS: ca }), run({})]);
+  t.equal(code, 0);
+  t.match(said, /spa_/);
+  t.equal(refused, 4, 'out of reach: nobody it knows has signed that certificate');
 });
 
 t.test(
