@@ -1,7 +1,7 @@
 import { randomInt, randomUUID } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 
-/** Prefixes of resource ids (WIRE.md); `act`, `dep` and `node` stay inside, `ik` names an intake key. */
+/** Prefixes of resource ids (WIRE.md); `act`, `dep` and `node` stay inside, `ik` names an intake key, `sgn` one that signs. */
 export type IdPrefix =
   | 'key'
   | 'tok'
@@ -14,7 +14,8 @@ export type IdPrefix =
   | 'act'
   | 'dep'
   | 'node'
-  | 'ik';
+  | 'ik'
+  | 'sgn';
 
 /** `prefix_` + 32 hex digits of a UUIDv7 (RFC 9562, 5.7): ids sort by the time they were made. */
 export function newId(prefix: IdPrefix, now: number = Date.now()): string {

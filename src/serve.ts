@@ -11,7 +11,6 @@ import { keepHouse } from './housekeeping.ts';
 import type { Config } from './config.ts';
 import { SallyportError } from './errors.ts';
 import { openInstallation, type Installation } from './installation.ts';
-import { urlOf } from './own-origins.ts';
 import { checkTls } from './routes/tls.ts';
 import { wipe } from './secret.ts';
 import type { Log } from './telemetry/log.ts';
@@ -115,6 +114,10 @@ async function listen(config: Config, app: App, socketPath: string): Promise<str
     }
   }
   return urlOf(config, main);
+}
+
+function urlOf({ host, tlsCertFile }: Config, port: number): string {
+  return `${tlsCertFile === null ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
 type PortName = 'PORT' | 'ADMIN_PORT' | 'METRICS_PORT';

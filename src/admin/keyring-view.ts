@@ -17,6 +17,7 @@ export interface KeyringView {
     readonly place: string | null;
     readonly workspaceKeys: number;
     readonly intakeKeys: number;
+    readonly signingKeys: number;
     readonly canary: boolean;
   }[];
   readonly nodes: readonly {

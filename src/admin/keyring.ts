@@ -198,10 +198,10 @@ export function createKeyring({ store, home, deploymentId, act, beat, job }: Key
         await surveyRootKeys({ store, ring, deploymentId }, { isExact: true }).catch(notNow),
         id,
       );
-      if (use.workspaceKeys + use.intakeKeys > 0 || use.canary) {
+      if (use.workspaceKeys + use.intakeKeys + use.signingKeys > 0 || use.canary) {
         throw new SallyportError(
           'CONFLICT',
-          `${id} still opens ${use.workspaceKeys} workspace keys, ${use.intakeKeys} intake keys and ${use.canary ? 'the' : 'no'} canary.`,
+          `${id} still opens ${use.workspaceKeys} workspace keys, ${use.intakeKeys} intake keys, ${use.signingKeys} signing keys and ${use.canary ? 'the' : 'no'} canary.`,
           { fix: 'bin/sallyport keyring rewrap' },
         );
       }

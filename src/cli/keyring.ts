@@ -16,6 +16,7 @@ interface Keyring {
     readonly place: string | null;
     readonly workspaceKeys: number;
     readonly intakeKeys: number;
+    readonly signingKeys: number;
     readonly canary: boolean;
   }[];
   readonly nodes: readonly {
@@ -119,6 +120,7 @@ function show(context: Context, ring: Keyring, head: string): number {
     key.place ?? key.scheme,
     key.workspaceKeys,
     key.intakeKeys,
+    key.signingKeys,
     key.canary ? 'canary' : null,
   ]);
   const nodes = ring.nodes.map((node) => [
@@ -130,7 +132,7 @@ function show(context: Context, ring: Keyring, head: string): number {
   ]);
   const parts = [
     head,
-    textTable(['ROOT KEY', 'STATE', 'IN', 'WORKSPACE KEYS', 'INTAKE KEYS', ''], keys),
+    textTable(['ROOT KEY', 'STATE', 'IN', 'WORKSPACE KEYS', 'INTAKE KEYS', 'SIGNING KEYS', ''], keys),
     nodes.length === 0 ? '' : `\n${textTable(['NODE', '', 'LAST BEAT', 'ACTIVE', 'HAS'], nodes)}`,
     ring.problem === null ? '' : `\n${ring.problem}\n`,
   ];

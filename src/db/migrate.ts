@@ -5,6 +5,7 @@ import * as ground from '../../migrations/0001_ground.ts';
 import * as months from '../../migrations/0002_months.ts';
 import * as vault from '../../migrations/0003_vault.ts';
 import * as gateway from '../../migrations/0004_gateway.ts';
+import * as checkpoints from '../../migrations/0005_checkpoints.ts';
 import { SallyportError } from '../errors.ts';
 import { clientConfig, type ConnectionOptions } from './connection.ts';
 import { checkRoles, takeRoles } from './roles.ts';
@@ -15,6 +16,7 @@ const migrations: Readonly<Record<string, Migration>> = {
   '0002_months': months,
   '0003_vault': vault,
   '0004_gateway': gateway,
+  '0005_checkpoints': checkpoints,
 };
 
 const names = Object.keys(migrations);

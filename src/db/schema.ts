@@ -157,6 +157,20 @@ export interface Schema {
     created_at: Time;
     expires_at: Date;
   };
+  /** `record`: kind 5, the private half under a root key; null once another key has taken over. `note`: introduces the public half. */
+  signing_keys: {
+    id: string;
+    public_key: Buffer;
+    root_key_id: string | null;
+    record: Buffer | null;
+    note: string;
+    created_at: Time;
+    retired_at: MaybeTime;
+  };
+  /** INSERT and SELECT only. `note`: the signed note, of which `at` is a part. */
+  checkpoints: { number: bigint; at: Date; note: string };
+  /** INSERT and SELECT only. Records `first_seq` to `next_seq` - 1 are in the checkpoint's tree. */
+  checkpoint_streams: { stream: string; first_seq: bigint; next_seq: bigint; number: bigint };
   /** `wrap`: kind 2 record (data key), `payload`: kind 3 record. Both gone when the key is shredded. */
   provider_key_versions: {
     workspace_id: string;

@@ -14,6 +14,7 @@ export const foundingTables = [
   'provider_key_versions',
   'model_aliases',
   'price_overrides',
+  'signing_keys',
 ] as const;
 
 export type FoundingTable = (typeof foundingTables)[number];
@@ -74,7 +75,8 @@ function snapshotOf(client: Client, schema: string): Snapshot {
     },
     async rootKeyIds() {
       const { rows } = await client.query<{ id: string }>(
-        'select distinct root_key_id as id from workspace_keys order by 1',
+        `select root_key_id as id from workspace_keys
+         union select root_key_id from signing_keys where root_key_id is not null order by 1`,
       );
       return rows.map(({ id }) => id);
     },

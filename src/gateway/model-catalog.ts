@@ -186,15 +186,12 @@ interface Found {
 
 function questionOf(rest: string, model: string | null, providerHint: string | null): Question {
   const place: Place = { base: { kind: 'unified', dialect: 'openai' }, rest, query: '' };
-  const plain = { isOpaque: false, isPassThrough: false, hasSeal: false, renames: null };
-  return { place, method: 'GET', model, providerHint, ...plain };
+  return { place, method: 'GET', model, providerHint, isOpaque: false, isPassThrough: false };
 }
 
 /** Where a call for a provider's own list goes, and whose key it takes; or why it does not. */
 function targetOf(resolver: Resolver, caller: CallerSnapshot, name: string | null): Target | SallyportError {
-  // Of several keys always the same: what is remembered is by key.
-  const steady = { ...resolver, random: () => 0 };
-  return orRefusal(() => resolve(steady, caller, questionOf('/models', null, name)));
+  return orRefusal(() => resolve(resolver, caller, questionOf('/models', null, name)));
 }
 
 function foundBy(resolver: Resolver, caller: CallerSnapshot, id: string): Found | SallyportError {

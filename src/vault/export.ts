@@ -3,7 +3,7 @@ import { foundingTables, type FoundingTable, type Snapshot } from '../db/snapsho
 import { SallyportError } from '../errors.ts';
 import { wipe } from '../secret.ts';
 import { ageText, sealToRecipients } from './age.ts';
-import { canaryContext, workspaceKeyContext } from './context.ts';
+import { canaryContext, serviceContext, workspaceKeyContext } from './context.ts';
 import { openCanary } from './deployment.ts';
 import {
   bytesOf,
@@ -81,7 +81,7 @@ export async function createExport(deps: ExportDeps): Promise<VaultExport> {
   async function rowText(table: FoundingTable, text: string): Promise<string> {
     if (transport === null || sealedCanary === null) return text;
     if (table === 'deployment') return JSON.stringify({ ...deployment, canary: hexText(sealedCanary) });
-    return table === 'workspace_keys' ? rewrapped(ring, transport.ring, deploymentId, text) : text;
+    return isWrapped(table) ? rewrapped(ring, transport.ring, deploymentId, table, text) : text;
   }
 
   async function* lines(): AsyncGenerator<Buffer> {
@@ -133,26 +133,43 @@ function newTransport(): { readonly ring: KekRing; readonly text: Buffer } {
   return { ring: parseKeyring(text, 'the export'), text: Buffer.from(text) };
 }
 
-/** A row of workspace_keys, sealed under the other ring's active root key. */
+type WrappedTable = 'workspace_keys' | 'signing_keys';
+
+/** Has it a record under a root key in each row that is in use? */
+export function isWrapped(table: FoundingTable): table is WrappedTable {
+  return table === 'workspace_keys' || table === 'signing_keys';
+}
+
+/** Kind and place of such a row's record. */
+export function wrapOf(deploymentId: string, table: WrappedTable, row: Record<string, unknown>) {
+  if (table === 'signing_keys') {
+    const context = (): Buffer => serviceContext(deploymentId, '', 'signing', textOf(row['id']));
+    return { kind: kinds.service, context };
+  }
+  const place = { deploymentId, workspaceId: textOf(row['workspace_id']), version: wholeOf(row['version']) };
+  return {
+    kind: kinds.workspaceKey,
+    context: (rootKeyId: string): Buffer => workspaceKeyContext({ ...place, rootKeyId }),
+  };
+}
+
+/** The row, sealed under the other ring's active root key. */
 export async function rewrapped(
   from: KekRing,
   to: KekRing,
   deploymentId: string,
+  table: WrappedTable,
   text: string,
 ): Promise<string> {
   const row = JSON.parse(text) as Record<string, unknown>;
-  const place = { deploymentId, workspaceId: textOf(row['workspace_id']), version: wholeOf(row['version']) };
+  // A signing key of the past: its private half is gone.
+  if (row['record'] === null) return text;
+  const { context, kind } = wrapOf(deploymentId, table, row);
   const old = textOf(row['root_key_id']);
   const { id } = to.active();
-  const bytes = await from.unwrap(
-    old,
-    kinds.workspaceKey,
-    workspaceKeyContext({ ...place, rootKeyId: old }),
-    bytesOf(row['record']),
-  );
+  const bytes = await from.unwrap(old, kind, context(old), bytesOf(row['record']));
   try {
-    const context = workspaceKeyContext({ ...place, rootKeyId: id });
-    const record = await to.wrap(id, kinds.workspaceKey, context, bytes);
+    const record = await to.wrap(id, kind, context(id), bytes);
     return JSON.stringify({ ...row, root_key_id: id, record: hexText(record) });
   } finally {
     wipe(bytes);

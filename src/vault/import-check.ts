@@ -2,13 +2,15 @@ import { createSecretKey, type KeyObject } from 'node:crypto';
 import type { FoundingTable } from '../db/snapshot.ts';
 import { SallyportError } from '../errors.ts';
 import { wipe } from '../secret.ts';
-import { dataKeyContext, payloadContext, workspaceKeyContext } from './context.ts';
+import { dataKeyContext, payloadContext } from './context.ts';
+import { wrapOf } from './export.ts';
 import { bytesOf, textOf, wholeOf } from './export-format.ts';
 import { KekError } from './kek-provider.ts';
 import type { KekRing } from './keyring.ts';
 import { isSameMac, macOf, type MacField } from './mac.ts';
 import { kinds, openRecord, VaultError } from './record.ts';
 import { aliasMacFields, keyMacFields, priceMacFields, sealMacFields, tokenMacFields } from './row-macs.ts';
+import { signingPublicKeyOf } from './signing-key.ts';
 import { subkey } from './subkey.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -34,13 +36,12 @@ export function createRowChecker(ring: KekRing, deploymentId: string): RowChecke
   const macKeys = new Map<string, KeyObject>();
   const keys = new Map<string, KeyRow>();
 
-  async function openWorkspaceKey(row: Fields): Promise<void> {
-    const workspaceId = textOf(row['workspace_id']);
-    const version = wholeOf(row['version']);
+  /** @returns the caller's to wipe. */
+  async function unwrap(table: 'workspace_keys' | 'signing_keys', row: Fields): Promise<Buffer> {
     const rootKeyId = textOf(row['root_key_id']);
-    const context = workspaceKeyContext({ deploymentId, workspaceId, version, rootKeyId });
-    const bytes = await ring
-      .unwrap(rootKeyId, kinds.workspaceKey, context, bytesOf(row['record']))
+    const { context, kind } = wrapOf(deploymentId, table, row);
+    return ring
+      .unwrap(rootKeyId, kind, context(rootKeyId), bytesOf(row['record']))
       .catch((error: unknown) => {
         if (!(error instanceof KekError)) throw error;
         const code = error.code === 'wrong_key' ? 'CONFIG_INVALID' : 'VAULT_SEALED';
@@ -49,12 +50,30 @@ export function createRowChecker(ring: KekRing, deploymentId: string): RowChecke
           cause: error,
         });
       });
+  }
+
+  async function openWorkspaceKey(row: Fields): Promise<void> {
+    const workspaceId = textOf(row['workspace_id']);
+    const version = wholeOf(row['version']);
+    const bytes = await unwrap('workspace_keys', row);
     try {
       if (bytes.length !== 32) throw broken('workspace_keys', workspaceId);
       workspaceKeys.set(`${workspaceId}\n${version}`, createSecretKey(bytes));
       if (version === 1) macKeys.set(workspaceId, subkey(bytes, 'row-mac'));
     } finally {
       wipe(bytes);
+    }
+  }
+
+  /** Of one that has been taken over from nothing is left to open. */
+  async function openSigningKey(row: Fields): Promise<void> {
+    if (row['record'] === null) return;
+    const seed = await unwrap('signing_keys', row);
+    try {
+      const isGood = seed.length === 32 && signingPublicKeyOf(seed).equals(bytesOf(row['public_key']));
+      if (!isGood) throw broken('signing_keys', textOf(row['id']));
+    } finally {
+      wipe(seed);
     }
   }
 
@@ -93,6 +112,7 @@ export function createRowChecker(ring: KekRing, deploymentId: string): RowChecke
 
   async function check(table: FoundingTable, row: Fields): Promise<void> {
     if (table === 'workspace_keys') return openWorkspaceKey(row);
+    if (table === 'signing_keys') return openSigningKey(row);
     if (table === 'provider_key_versions') return openVersion(row);
     if (table === 'tokens')
       checkMac(table, row, tokenMacFields(typed(row) as Parameters<typeof tokenMacFields>[0]));

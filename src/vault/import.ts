@@ -5,7 +5,7 @@ import { SallyportError } from '../errors.ts';
 import { wipe } from '../secret.ts';
 import { canaryContext } from './context.ts';
 import { openCanary } from './deployment.ts';
-import { exportMac, rewrapped } from './export.ts';
+import { exportMac, isWrapped, rewrapped } from './export.ts';
 import {
   bytesOf,
   damagedFile,
@@ -94,7 +94,8 @@ export async function checkExport(lines: ExportLines, source: KekRing): Promise<
     if (digest.toString('hex') !== end.sha256 || !isSameMac(mac, Buffer.from(end.mac, 'hex')))
       throw damagedFile('its content is not what was exported');
     for (const name of foundingTables)
-      if (manifest.counts[name] !== counts[name]) throw damagedFile(`rows of ${name} are missing`);
+      // A table that came later is in no older file.
+      if ((manifest.counts[name] ?? 0) !== counts[name]) throw damagedFile(`rows of ${name} are missing`);
     return Object.freeze({ header, manifest, sha256: end.sha256 });
   } finally {
     wipe(canary);
@@ -120,7 +121,7 @@ export async function writeExport(
 
   async function sealedAnew({ table, text }: ExportRow): Promise<string> {
     if (source === target) return text;
-    if (table === 'workspace_keys') return rewrapped(source, target, deploymentId, text);
+    if (isWrapped(table)) return rewrapped(source, target, deploymentId, table, text);
     return table === 'deployment' ? rewrapCanary(source, target, deploymentId, text) : text;
   }
 

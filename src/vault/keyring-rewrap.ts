@@ -32,7 +32,7 @@ export interface RewrapDeps {
 }
 
 interface Row {
-  /** Primary key: workspace and version, or the intake key's id and 0. */
+  /** Primary key: workspace and version, or the id of an intake or signing key and 0. */
   readonly id: string;
   readonly version: number;
   readonly rootKeyId: string;
@@ -41,7 +41,7 @@ interface Row {
 
 /** One table of records under root keys. */
 interface Work {
-  readonly table: 'workspace_keys' | 'intake_keys';
+  readonly table: 'workspace_keys' | 'intake_keys' | 'signing_keys';
   readonly kind: Kind;
   readonly context: (row: Row, rootKeyId: string) => Buffer;
 }
@@ -52,8 +52,8 @@ const abreast = 8;
 const turnMs = 4;
 
 /**
- * Seals everything that is not under the active root key anew under it: workspace keys, intake keys and the canary. Every new record is
- * opened and compared before it is written, and is written only where the old one still stands, so that a run may be killed at any
+ * Seals everything that is not under the active root key anew under it: workspace keys, intake keys, the signing key and the canary.
+ * Every new record is opened and compared before it is written, and is written only where the old one still stands, so that a run may be killed at any
  * moment, run again, and run twice at once: what is done is known by the rows themselves. No network call is made within a transaction.
  *
  * @throws {KekError} a key service that does not answer (isWide). {SallyportError} CONFLICT: another root key was promoted meanwhile.
@@ -122,6 +122,11 @@ export async function rewrap(deps: RewrapDeps, signal: AbortSignal): Promise<Rew
     table: 'intake_keys',
     kind: kinds.service,
     context: ({ id }) => serviceContext(deploymentId, '', 'intake', id),
+  });
+  await pass({
+    table: 'signing_keys',
+    kind: kinds.service,
+    context: ({ id }) => serviceContext(deploymentId, '', 'signing', id),
   });
   if (await rewrapCanary(deps, target)) rewrapped += 1;
   remaining = await remainingOf(store, target);
@@ -199,7 +204,7 @@ async function readBatch(
       ? sql<Row>`select workspace_id as id, version, root_key_id as "rootKeyId", record from workspace_keys
           where (workspace_id, version) > (${after.id}, ${after.version}::int) and root_key_id <> ${target}
           order by workspace_id, version limit ${limit}`.execute(tx)
-      : sql<Row>`select id, 0 as version, root_key_id as "rootKeyId", record from intake_keys
+      : sql<Row>`select id, 0 as version, root_key_id as "rootKeyId", record from ${sql.table(table)}
           where id > ${after.id} and root_key_id <> ${target} order by id limit ${limit}`.execute(tx),
   );
   return rows;

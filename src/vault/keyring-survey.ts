@@ -7,10 +7,11 @@ import type { KekRing } from './keyring.ts';
 export interface RootKeyUse {
   readonly workspaceKeys: number;
   readonly intakeKeys: number;
+  readonly signingKeys: number;
   readonly canary: boolean;
 }
 
-const nothing: RootKeyUse = { workspaceKeys: 0, intakeKeys: 0, canary: false };
+const nothing: RootKeyUse = { workspaceKeys: 0, intakeKeys: 0, signingKeys: 0, canary: false };
 
 /**
  * By root key's id; a key that nothing uses is not in it.
@@ -25,11 +26,12 @@ export async function surveyRootKeys(
   const found = await deps.store.asSystem(async (tx) => {
     if (isExact) {
       await sql`set local lock_timeout = '5s'`.execute(tx);
-      await sql`lock table workspace_keys, intake_keys, deployment in share mode`.execute(tx);
+      await sql`lock table workspace_keys, intake_keys, signing_keys, deployment in share mode`.execute(tx);
     }
     return {
       workspaceKeys: await countBy(tx, 'workspace_keys'),
       intakeKeys: await countBy(tx, 'intake_keys'),
+      signingKeys: await countBy(tx, 'signing_keys'),
       deployment: await tx.selectFrom('deployment').select('canary').executeTakeFirst(),
     };
   });
@@ -38,6 +40,7 @@ export async function surveyRootKeys(
     void uses.set(id, { ...(uses.get(id) ?? nothing), ...more });
   for (const { id, count } of found.workspaceKeys) add(id, { workspaceKeys: Number(count) });
   for (const { id, count } of found.intakeKeys) add(id, { intakeKeys: Number(count) });
+  for (const { id, count } of found.signingKeys) add(id, { signingKeys: Number(count) });
   if (found.deployment !== undefined) {
     const id = await findCanaryKey(deps.ring, { id: deps.deploymentId, canary: found.deployment.canary });
     if (id !== null) add(id, { canary: true });
@@ -50,6 +53,7 @@ export async function countByRootKey(store: Pick<Store, 'asSystem'>): Promise<Re
   const rows = await store.asSystem(async (tx) => [
     ...(await countBy(tx, 'workspace_keys')),
     ...(await countBy(tx, 'intake_keys')),
+    ...(await countBy(tx, 'signing_keys')),
   ]);
   const counts = new Map<string, number>();
   for (const { id, count } of rows) counts.set(id, (counts.get(id) ?? 0) + Number(count));
@@ -76,10 +80,13 @@ export function useOf(uses: ReadonlyMap<string, RootKeyUse>, id: string): RootKe
   return uses.get(id) ?? nothing;
 }
 
-async function countBy(tx: Tx, table: 'workspace_keys' | 'intake_keys') {
-  return tx
+/** A signing key that another has taken over from is under none any more. */
+async function countBy(tx: Tx, table: 'workspace_keys' | 'intake_keys' | 'signing_keys') {
+  const rows = await tx
     .selectFrom(table)
     .select((select) => ['root_key_id as id', select.fn.countAll().as('count')])
+    .where('root_key_id', 'is not', null)
     .groupBy('root_key_id')
     .execute();
+  return rows.map(({ id, count }) => ({ id: id as string, count }));
 }

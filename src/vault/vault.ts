@@ -21,6 +21,7 @@ import {
   type SecretToSeal,
 } from './seal-secret.ts';
 import { runSelfTest } from './self-test.ts';
+import { createSigningKeys, type SigningKeys } from './signing-key.ts';
 import { subkey } from './subkey.ts';
 import { createWorkspaceKeys, type SealedWorkspaceKey, type WorkspaceKeyHandle } from './workspace-keys.ts';
 
@@ -98,6 +99,8 @@ export interface Vault {
     fields: readonly MacField[],
     mac: Uint8Array,
   ): Promise<boolean>;
+  /** What signs checkpoints of the journal. */
+  readonly signingKeys: Pick<SigningKeys, 'active' | 'make' | 'keep' | 'list'>;
   /** 32 hex digits for the journal; the same address gives the same ones in this deployment only. */
   hashIp(ip: string): string;
   /** Drops everything cached of a workspace: it was deleted, or its keys were sealed anew. */
@@ -140,11 +143,13 @@ export async function createVault(deps: {
   });
   const exit = createExitCheck({ knownOrigins, isAdministrative });
   const intakeKeys = createIntakeKeys({ store, ring, deploymentId, clock, alarm });
+  const signingKeys = createSigningKeys({ store, ring, deploymentId, clock, alarm });
   // A hard age holds for what nobody asks for too.
   const sweeper = setInterval(() => {
     workspaceKeys.sweep();
     opener.sweep();
     intakeKeys.sweep();
+    signingKeys.sweep();
   }, sweepMs).unref();
 
   async function verifierOf(
@@ -208,6 +213,7 @@ export async function createVault(deps: {
     rowMac,
     checkRowMac: async (workspaceId, table, fields, mac) =>
       isSameMac(await rowMac(workspaceId, table, fields), mac),
+    signingKeys,
     hashIp,
     forget(workspaceId) {
       workspaceKeys.forget(workspaceId);
@@ -219,6 +225,7 @@ export async function createVault(deps: {
       workspaceKeys.close();
       opener.close();
       intakeKeys.close();
+      signingKeys.close();
     },
   });
 }

@@ -4,6 +4,8 @@ import { testDatabase } from '../support/database.ts';
 /** Whoever adds a table or a grant changes this list: it is read in review as the answer to "who may do what". */
 const grants = [
   'acts: app SELECT INSERT; system SELECT',
+  'checkpoint_streams: app nothing; system SELECT INSERT',
+  'checkpoints: app nothing; system SELECT INSERT',
   'deployment: app SELECT; system SELECT INSERT UPDATE',
   'epoch: app SELECT UPDATE(value); system SELECT UPDATE(value)',
   'idempotency_keys: app SELECT INSERT DELETE; system SELECT DELETE',
@@ -17,6 +19,7 @@ const grants = [
   'provider_key_versions: app SELECT INSERT DELETE; system SELECT UPDATE DELETE',
   'provider_keys: app SELECT INSERT UPDATE DELETE; system SELECT UPDATE',
   'seals: app SELECT INSERT UPDATE DELETE; system SELECT',
+  'signing_keys: app nothing; system SELECT INSERT UPDATE',
   'tokens: app SELECT INSERT UPDATE; system SELECT UPDATE',
   'usage_events: app SELECT; system SELECT INSERT',
   'usage_hourly: app SELECT; system SELECT INSERT UPDATE',
@@ -26,6 +29,8 @@ const grants = [
 ];
 
 const unguarded = [
+  'checkpoint_streams',
+  'checkpoints',
   'deployment',
   'epoch',
   'intake_keys',
@@ -33,6 +38,7 @@ const unguarded = [
   'kysely_migration',
   'kysely_migration_lock',
   'nodes',
+  'signing_keys',
 ];
 
 const commands = ['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER'];

@@ -19,8 +19,6 @@ async function stall(
     providerHint: null,
     isOpaque: false,
     isPassThrough: false,
-    hasSeal: true,
-    renames: null,
   });
   const ended = Promise.withResolvers<{ result: RelayResult; isAborted: boolean; isDestroyed: boolean }>();
   const server = createServer((request, response) => {

@@ -29,6 +29,10 @@ await gateway.addKey('openai', `${secret}-sealed`, {
   protection: 'sealed',
   sealId: seal.body.id,
 });
+const { signingKeys } = gateway.installation.vault;
+const [firstSigner, signer] = [await signingKeys.make(), await signingKeys.make()];
+await signingKeys.keep(firstSigner, 'first', null);
+await signingKeys.keep(signer, 'second', firstSigner.id);
 await gateway.shipped();
 const ring = parseKeyring(
   readFileSync(path.join(path.dirname(gateway.journalDir), 'keyring.json'), 'utf8'),
@@ -59,7 +63,7 @@ async function imported(bytes: Buffer, source: KekRing, target: KekRing) {
   return database;
 }
 
-/** The stored key, opened as a call would. */
+/** The stored key, opened as a call would; the signing key opens, too. */
 async function openedKey(store: Store, ring: KekRing): Promise<string> {
   const vault = await createVault({
     store,
@@ -69,6 +73,7 @@ async function openedKey(store: Store, ring: KekRing): Promise<string> {
     isAdministrative: () => false,
   });
   t.teardown(() => vault.close());
+  t.ok((await vault.signingKeys.active())?.publicKey.equals(signer.publicKey));
   const row = await store.asSystem((tx) =>
     tx
       .selectFrom('provider_keys as key')
@@ -113,6 +118,7 @@ t.test('an export holds every record and no secret, and founds the same deployme
     provider_keys: 3,
     provider_key_versions: 3,
     seals: 1,
+    signing_keys: 2,
   });
   t.match(journal[0], { stream: /^node_/, headHash: /^[0-9a-f]{64}$/ });
 
@@ -125,6 +131,7 @@ t.test('an export holds every record and no secret, and founds the same deployme
     'seals',
     'provider_keys',
     'provider_key_versions',
+    'signing_keys',
   ]) {
     const rows = (from: Store) =>
       from.asSystem(async (tx) =>
@@ -254,6 +261,10 @@ t.test('rows that somebody edited in the database are named, and not imported', 
   await edit('app', `update provider_keys set base_path = base_path || '/x'`);
   await refusal(/row of provider_keys does not verify: key_/);
   await edit('app', `update provider_keys set base_path = left(base_path, -2)`);
+  await edit('system', `update signing_keys set public_key = sha256(public_key) where retired_at is null`);
+  await refusal(/row of signing_keys does not verify: sgn_/);
+  await owner(`update signing_keys set public_key = decode('${signer.publicKey.toString('hex')}', 'hex')
+    where retired_at is null`);
   await edit('app', `update seals set public_key = sha256(public_key)`);
   await refusal(/row of seals does not verify: seal_/);
   await edit('app', `update tokens set requests_per_minute = 0`);

@@ -53,20 +53,25 @@ t.test('everything under an old root key goes under the active one, and opens to
   const base = await rotated(t, 300);
   const workspaceId = await base.newWorkspace();
   const row = await base.seal({ workspaceId });
+  const signer = await base.vault.signingKeys.make();
+  await base.vault.signingKeys.keep(signer, 'introduction', null);
   const told: RewrapProgress[] = [];
   const done = await rewrap({ ...base.deps, batchRows: 70, onProgress: (now) => told.push(now) }, forever);
   t.strictSame(
     done,
-    { remaining: 0, rewrapped: 303, failed: 0 },
-    '301 workspace keys, the intake key, the canary',
+    { remaining: 0, rewrapped: 304, failed: 0 },
+    '301 workspace keys, the intake key, the signing key, the canary',
   );
-  t.strictSame(told[0], { remaining: 302, rewrapped: 0, failed: 0 });
+  t.strictSame(told[0], { remaining: 303, rewrapped: 0, failed: 0 });
   t.ok(told.length > 5, 'it tells how far it is');
-  t.strictSame(await base.uses(), { [base.newId]: { workspaceKeys: 301, intakeKeys: 1, canary: true } });
+  t.strictSame(await base.uses(), {
+    [base.newId]: { workspaceKeys: 301, intakeKeys: 1, signingKeys: 1, canary: true },
+  });
   // With the old key gone for good.
   base.deps.ring.replace([{ id: base.oldId, state: 'retired' }, ...keysOf(base.keyring).slice(1)]);
   await opensAll(t, base.deps.ring, base);
   const vault = await base.restart(base.deps.ring);
+  t.ok((await vault.signingKeys.active())?.publicKey.equals(signer.publicKey));
   t.equal(vault.hashIp('192.0.2.1'), base.vault.hashIp('192.0.2.1'), 'the deployment’s key stays');
   t.ok((await vault.prepare(row)).openInto(Buffer.alloc(500), 0, place) > 0);
   t.strictSame(
@@ -215,7 +220,7 @@ t.test(
     await t.rejects(vault.intakeKey(), { code: 'VAULT_SEALED' });
     const deps = { store: base.database.store, ring, deploymentId: vault.deploymentId };
     t.strictSame(Object.fromEntries(await surveyRootKeys(deps)), {
-      [old.id]: { workspaceKeys: 0, intakeKeys: 0, canary: true },
+      [old.id]: { workspaceKeys: 0, intakeKeys: 0, signingKeys: 0, canary: true },
     });
   },
 );

@@ -18,6 +18,7 @@ export const KeyringShape = Type.Object({
       place: maybe(Type.String()),
       workspaceKeys: Count,
       intakeKeys: Count,
+      signingKeys: Count,
       canary: Type.Boolean(),
     }),
   ),
