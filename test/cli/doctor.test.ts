@@ -106,7 +106,7 @@ t.test('each fault is found by its own check, with a fix, and hides no other', a
   for (const [name, deps, detail] of cases) {
     const { ok, checks } = await examine(deps);
     t.equal(ok, false);
-    t.equal(checks.length, 9);
+    t.equal(checks.length, 10);
     t.match(
       checks.find((check) => check.name === name),
       { ok: false, detail },

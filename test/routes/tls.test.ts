@@ -201,11 +201,8 @@ t.test('the command line reaches it, where it is told whom to trust', async (t) 
       SALLYPORT_ADMIN_TOKEN: gateway.adminToken,
     };
     const child = spawn(program, ['tokens', 'list', '--json'], { env: { ...settings, ...trusted } });
-    const [said, [code]] = await Promise.all([
-      text(child.stdout),
-      once(child, 'close'),
-      child.stderr.resume(),
-    ]);
+    child.stderr.resume();
+    const [said, [code]] = await Promise.all([text(child.stdout), once(child, 'close')]);
     return [code, said];
   };
   const ca = fileURLToPath(new URL('../support/tls/ca.pem', import.meta.url));
