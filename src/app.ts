@@ -1,3 +1,4 @@
+import type { LookupFunction } from 'node:net';
 import { type Act, createActs } from './admin/acts.ts';
 import { createAliases } from './admin/aliases.ts';
 import { createPriceDesk } from './admin/prices.ts';
@@ -21,6 +22,7 @@ import type { Paces } from './gateway/body-pace.ts';
 import { createDataPlane, type DataPlane } from './gateway/data-plane.ts';
 import type { Installation } from './installation.ts';
 import { createLimits } from './limits/limits.ts';
+import { ownOrigins } from './own-origins.ts';
 import { isAdministrative, providers } from './providers/catalogue.ts';
 import { createRootKeyDesk, type RootKeyDesk } from './root-key-desk.ts';
 import { apiRoutes } from './routes/api/api.ts';
@@ -42,6 +44,8 @@ export interface AppDeps {
   readonly version: string;
   /** Trusted for upstreams instead of the built-in roots (tests). */
   readonly ca?: string;
+  /** Resolves names of origins; the system's if left out (tests). */
+  readonly lookup?: LookupFunction;
   /** Of bodies, in place of the usual ones (tests). */
   readonly paces?: Paces;
 }
@@ -74,13 +78,15 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
   const egress = createEgress({
     proxy: config.egressProxy,
     directOrigins: config.egressDirectOrigins,
+    selfOrigins: ownOrigins(config),
     ...(deps.ca === undefined ? {} : { ca: deps.ca }),
+    ...(deps.lookup === undefined ? {} : { lookup: deps.lookup }),
   });
   const origins: Readonly<Record<string, string>> = config.origins;
   const originOf = (provider: string): string => origins[provider] ?? '';
   const operatorSet = new Set([...config.operatorSetOrigins].map(originOf));
   const addresses = createClientAddresses(config.trustedProxies);
-  const { isPrivate, checkArrival } = createArrival(config, addresses);
+  const { isPrivate, checkArrival, ownOrigin } = createArrival(config, addresses);
 
   const limits = createLimits({ clock });
   const dataPlane = await createDataPlane({
@@ -97,6 +103,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     clientAddress: (request) => addresses.of(request),
     isPrivate,
     checkArrival,
+    ownOrigin,
     staleSeconds: config.authStaleSeconds,
     maxJsonBytes: config.maxJsonBytes,
     maxUploadBytes: config.maxUploadBytes,
@@ -187,7 +194,13 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     checkArrival: (request) => checkArrival(request.raw),
   });
   const health = healthRoutes({ version, checks: () => checkHealth(installation, dataPlane) });
-  const scraped = { contentType: metrics.contentType, text: () => scrape(installation, metrics) };
+  const scraped = {
+    contentType: metrics.contentType,
+    text: () => {
+      metrics.setTargetsCooling(dataPlane.targetsCooling());
+      return scrape(installation, metrics);
+    },
+  };
   const openMetrics = metricsRoutes({ metrics: scraped, mayRead: async () => true });
   const guardedMetrics = metricsRoutes({
     metrics: scraped,

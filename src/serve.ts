@@ -11,6 +11,7 @@ import { keepHouse } from './housekeeping.ts';
 import type { Config } from './config.ts';
 import { SallyportError } from './errors.ts';
 import { openInstallation, type Installation } from './installation.ts';
+import { urlOf } from './own-origins.ts';
 import { checkTls } from './routes/tls.ts';
 import { wipe } from './secret.ts';
 import type { Log } from './telemetry/log.ts';
@@ -114,10 +115,6 @@ async function listen(config: Config, app: App, socketPath: string): Promise<str
     }
   }
   return urlOf(config, main);
-}
-
-function urlOf({ host, tlsCertFile }: Config, port: number): string {
-  return `${tlsCertFile === null ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
 type PortName = 'PORT' | 'ADMIN_PORT' | 'METRICS_PORT';

@@ -85,8 +85,8 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
 
   /** What undici is asked for. */
   options(hop: string): Dispatcher.DispatchOptions {
-    const { method, path, headers, body, credential, timeouts, upgrade } = this.#request;
-    const all = [...headers, 'x-sallyport-hop', hop];
+    const { method, path, headers, body, credential, timeouts, upgrade, hops } = this.#request;
+    const all = [...headers, 'x-sallyport-hop', hops == null ? hop : `${hops}, ${hop}`];
     if (credential !== null && this.placeholder !== null)
       all.push(credential.header, credential.prefix + this.placeholder);
     return {

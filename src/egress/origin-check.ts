@@ -16,9 +16,9 @@ const servicePorts: ReadonlySet<number> = new Set([
   26379, 27017, 27018, 27019, 50000,
 ]);
 
-/** Names that never leave a machine, a home or a company (RFC 6761, 6762, 8375; ICANN's `internal`). */
+/** Names that never leave a machine, a home or a company (RFC 6761, 6762, 8375, 9476; ICANN's `internal`). */
 const innerNames =
-  /(?:^|\.)(?:localhost|local|internal|intranet|private|corp|home|lan|home\.arpa|test|invalid|example|onion)$/;
+  /(?:^|\.)(?:localhost|localdomain|local|alt|internal|intranet|private|corp|home|lan|home\.arpa|test|invalid|example|onion)$/;
 const maxChars = 300;
 
 function refuse(message: string): never {

@@ -52,6 +52,8 @@ export interface EgressRequest {
    */
   readonly searchFrom: 0 | 400 | null;
   readonly timeouts: Timeouts;
+  /** Gateways that it came through before this one, for `x-sallyport-hop`. */
+  readonly hops?: string | null;
   /** Asks to change protocols, on a connection of its own: it is never given back. `bodyMs` does not count behind it. */
   readonly upgrade?: 'websocket';
 }

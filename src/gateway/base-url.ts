@@ -4,7 +4,7 @@ import { refuseSecretInUrl } from './secret-in-url.ts';
 
 /** The base URLs that clients know (GATEWAY.md, "What clients see"). */
 export type BaseUrl =
-  | { readonly kind: 'unified'; readonly dialect: 'openai' }
+  | { readonly kind: 'unified'; readonly dialect: Dialect }
   | { readonly kind: 'native'; readonly dialect: Dialect; readonly provider: string }
   | { readonly kind: 'custom'; readonly dialect: 'openai'; readonly name: string };
 

@@ -3,27 +3,24 @@ import type { Dialect } from '../dialects/dialect.ts';
 import { SallyportError, type ErrorCode } from '../errors.ts';
 import { newId } from '../ids.ts';
 import { wipe } from '../secret.ts';
-import type { Receipt } from '../journal/journal.ts';
 import type { Lease } from '../limits/limits.ts';
 import { defaultPolicy } from '../token-policy.ts';
 import { authenticate } from './authentication.ts';
 import { dialectOf, readPlace } from './base-url.ts';
 import { isPreflight, corsHeaders } from './cors.ts';
-import { credentialOf } from './credential.ts';
 import type { Secrets } from './credentials.ts';
-import { requestHeaders } from './forwarded-headers.ts';
 import type { GatewayDeps } from './gateway.ts';
-import { decide, type Dispatch } from './decision.ts';
+import { Attempts } from './attempts.ts';
+import { decideOn, type Undecided } from './decision.ts';
+import { hopsOf } from './hops.ts';
+import { readIncoming } from './incoming.ts';
+import { checkNetwork } from './networks.ts';
 import { answersModels } from './model-answer.ts';
 import { guardsOf, ownHeaders } from './own-headers.ts';
-import { Relay } from './relay.ts';
-import type { RelayResult } from './relay-result.ts';
 import { asRefusal, sendRefusal } from './refusal.ts';
 import { discardRest } from './request-rest.ts';
-import { settle } from './settlement.ts';
 import type { CallerSnapshot } from './snapshot.ts';
-import type { Target } from './target.ts';
-import { beginFields } from './use-record.ts';
+import { uploadUrlHere } from './upload-url.ts';
 
 /** One call, from the request's head to the last byte of its answer. It settles exactly once, whatever happens. */
 export class Call {
@@ -32,20 +29,13 @@ export class Call {
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
   readonly #expectsContinue: boolean;
-  readonly #startedAtMs: number;
   readonly #startedTick = performance.now();
   readonly #dialect: Dialect;
   /** What came along with the token; gone with the call, whatever way it goes. */
   #secrets: Secrets | null = null;
-  #dispatchedTick: number | null = null;
   #isContinued = false;
-  #caller: Pick<CallerSnapshot, 'workspaceId' | 'tokenId' | 'userId' | 'policy'> | null = null;
-  #target: Target | null = null;
-  #relay: Relay | null = null;
-  #begin: Receipt | null = null;
-  #attempt = 0;
-  /** Set when the call has to end before it has an answer: the client left, or the token was revoked. */
-  #ended: SallyportError | null = null;
+  #caller: CallerSnapshot | null = null;
+  readonly #attempts: Attempts;
 
   constructor(
     deps: GatewayDeps,
@@ -57,12 +47,20 @@ export class Call {
     this.#request = request;
     this.#response = response;
     this.#expectsContinue = expectsContinue;
-    this.#startedAtMs = deps.now();
     this.#dialect = dialectOf(request.url ?? '/');
+    this.#attempts = new Attempts(deps, {
+      id: this.id,
+      request,
+      response,
+      dialect: this.#dialect,
+      ownHeaders: () => this.#ownHeaders(),
+      refuse: (error) => this.#refuse(error),
+      startedAtMs: deps.now(),
+    });
     response.on('close', () => {
       if (response.writableFinished) return;
       const { onDisconnect } = this.#caller?.policy ?? defaultPolicy;
-      if (onDisconnect.type === 'drain' && this.#relay?.drain(onDisconnect) === true) return;
+      if (onDisconnect.type === 'drain' && this.#attempts.drain(onDisconnect)) return;
       this.cut('CLIENT_CLOSED', 'The client went away.');
     });
     // A client that resets is not a fault of ours; 'close' follows and says what is needed.
@@ -70,17 +68,22 @@ export class Call {
   }
 
   get keyId(): string | null {
-    return this.#target?.key.id ?? null;
+    return this.#attempts.target?.key.id ?? null;
   }
 
   /** Ends the call now, in whatever state it is. */
   cut(code: ErrorCode, message: string): void {
-    this.#ended ??= new SallyportError(code, message);
-    this.#relay?.cut(code, code === 'CLIENT_CLOSED' ? 'client_closed' : 'revoked', message);
+    this.#attempts.cut(code, message);
+  }
+
+  /** Ends it if it takes longer than it may in all. */
+  cutOverdue(now: number): void {
+    this.#attempts.cutOverdue(now);
   }
 
   async run(isDraining: boolean): Promise<void> {
-    const { bodies, corsOrigins, egress, limits } = this.#deps;
+    const { bodies, clientAddress, keyWatch, corsOrigins, egress, limits } = this.#deps;
+    const { maxJsonBytes, maxUploadBytes, paces } = this.#deps;
     if (isPreflight(this.#request, corsOrigins)) {
       const allowed = corsHeaders(this.#request, corsOrigins, true);
       this.#response.writeHead(204, [...guardsOf(this.#request), ...allowed]).end();
@@ -93,41 +96,36 @@ export class Call {
       this.#deps.checkArrival(this.#request);
       if (isDraining)
         throw new SallyportError('SHUTTING_DOWN', 'The gateway is shutting down.', { retryAfter: 1 });
-      if (this.#request.headers['x-sallyport-hop'] === egress.hop) {
-        throw new SallyportError(
-          'LOOP_DETECTED',
-          'This call came out of this gateway: an origin leads back to it.',
-        );
-      }
+      const hops = hopsOf(this.#request, egress.hop);
       const place = readPlace(this.#request.url ?? '/');
       const authenticated = await authenticate(this.#deps, this.#request, place);
       const { held, query, seal, providerKey } = authenticated;
       this.#secrets = authenticated;
       this.#caller = held.current();
       release = held.hold(this);
-      lease = limits.admit(held.current());
+      checkNetwork(this.#caller, clientAddress(this.#request));
+      lease = limits.admit(this.#caller);
       const own = (): string[] => this.#ownHeaders();
       if (await answersModels(this.#deps, this.#request, this.#response, place, authenticated, own)) return;
-      const dispatch = await decide(this.#deps, {
+      const undecided: Undecided = {
         id: this.id,
         request: this.#request,
         held,
         place: { ...place, query },
         seal,
         providerKey,
-        clientAddress: () => this.#deps.clientAddress(this.#request),
+        clientAddress: () => clientAddress(this.#request),
         onTarget: (target) => {
-          this.#target = target;
+          this.#attempts.target = target;
         },
-        share,
-        goOn: () => this.#goOn(),
-      });
-      try {
-        if (this.#ended !== null) throw this.#ended;
-        await this.#send(dispatch);
-      } finally {
-        dispatch.prepared.wipe();
-      }
+      };
+      const restrictsModels = this.#caller.models !== null;
+      const bounds = { maxJsonBytes, maxUploadBytes, restrictsModels, share, paces };
+      const asked = await readIncoming(this.#request, undecided.place, bounds, () => this.#goOn());
+      const { refusedKeys } = this.#caller;
+      if (refusedKeys.length > 0) keyWatch.retest(refusedKeys, this.#caller);
+      const first = await decideOn(this.#deps, undecided, asked);
+      await this.#attempts.run(undecided, asked, first, { hops, gatewayMs: () => this.#overheadMs ?? 0 });
     } catch (error) {
       this.#refuse(error);
     } finally {
@@ -137,112 +135,6 @@ export class Call {
       release?.();
       if (this.#response.writableEnded) discardRest(this.#request);
     }
-  }
-
-  async #send(dispatch: Dispatch): Promise<void> {
-    const { metrics, now } = this.#deps;
-    const isRepeatable = dispatch.body === null || Buffer.isBuffer(dispatch.body);
-    let startedAtMs = now();
-    let begin: Receipt | null = await this.#beginUse(dispatch, 1, startedAtMs);
-    metrics.callStarted(dispatch.target.provider.name);
-    while (begin !== null) {
-      this.#attempt += 1;
-      this.#begin = begin;
-      let result = await this.#attemptOnce(dispatch);
-      const isStale = result.failure?.kind === 'stale_socket';
-      const repeats =
-        isStale && isRepeatable && this.#attempt < defaultPolicy.maxAttempts && this.#ended === null;
-      const nextStartedAtMs = now();
-      // The next begin comes before this end: an attempt is final unless another one is on record.
-      const next: Receipt | null = repeats
-        ? await this.#beginUse(dispatch, this.#attempt + 1, nextStartedAtMs).catch(() => null)
-        : null;
-      if (next === null && result.isHeld) result = (this.#relay as Relay).release();
-      if (next === null && result.refusal !== null) this.#refuse(result.refusal);
-      settle(this.#deps, {
-        identity: dispatch.identity,
-        pricing: dispatch.pricing,
-        begin,
-        attempt: this.#attempt,
-        isFinal: next === null,
-        result,
-        body: dispatch.body,
-        status: this.#response.headersSent ? this.#response.statusCode : (result.refusal?.status ?? null),
-        startedAtMs,
-        callStartedAtMs: this.#startedAtMs,
-        overheadMs: (this.#dispatchedTick ?? this.#startedTick) - this.#startedTick,
-      });
-      if (next !== null) metrics.retried(dispatch.target.provider.name, 'stale_socket');
-      begin = next;
-      startedAtMs = nextStartedAtMs;
-    }
-  }
-
-  #beginUse({ identity, target }: Dispatch, attempt: number, startedAtMs: number): Promise<Receipt> {
-    const ipHash = this.#deps.hashIp(this.#deps.clientAddress(this.#request));
-    return this.#deps.journal.append(
-      'use.begin',
-      beginFields(identity, target, attempt, startedAtMs, ipHash),
-    );
-  }
-
-  #attemptOnce({ target, limits, prepared, body, isUnpacked, holdsUsage }: Dispatch): Promise<RelayResult> {
-    const { egress, metrics, now } = this.#deps;
-    const { provider } = target;
-    const isCustom = provider.name === 'custom';
-    const relay = new Relay({
-      target,
-      response: this.#response,
-      method: this.#method,
-      requestId: this.id,
-      dialect: this.#dialect,
-      ownHeaders: () => this.#ownHeaders(),
-      holdsUsage,
-      requestBytes: Buffer.isBuffer(body) ? body.length : 0,
-      stalledMs: limits.writeIdleMs,
-      now,
-    });
-    this.#relay = relay;
-    if (this.#ended !== null) {
-      // It ended while its record was being written: the record stands, nothing is sent.
-      this.cut(this.#ended.code, this.#ended.message);
-      return relay.done;
-    }
-    this.#dispatchedTick ??= performance.now();
-    try {
-      if (target.key.auth === 'none') prepared.checkOrigin(target.origin);
-      egress.dispatch(
-        {
-          origin: target.origin,
-          reach: target.reach,
-          method: this.#method,
-          path: target.path,
-          headers: requestHeaders(provider, this.#request.rawHeaders, {
-            isRead: isCustom || provider.usageReader(target.operation) !== null,
-            isStreamed: body !== null && !Buffer.isBuffer(body),
-            isUnpacked,
-            lengthChange: body === null || Buffer.isBuffer(body) ? 0 : body.lengthChange,
-            isOwnKey: target.key.isCallersOwn,
-          }),
-          body,
-          credential: credentialOf(target, prepared, (ok) => metrics.keyOpened(provider.name, ok)),
-          searchFrom: isCustom ? 0 : 400,
-          timeouts: {
-            connectMs: limits.connectMs,
-            headersMs: limits.firstByteMs,
-            bodyMs: limits.betweenBytesMs,
-          },
-        },
-        relay,
-      );
-    } catch (error) {
-      relay.fail(asRefusal(error));
-    }
-    return relay.done;
-  }
-
-  get #method(): string {
-    return this.#request.method ?? 'GET';
   }
 
   #goOn(): void {
@@ -256,7 +148,7 @@ export class Call {
     const { log, denials, clientAddress, hashIp } = this.#deps;
     if (refusal.code === 'INTERNAL')
       log.error('call.failed', { requestId: this.id, error: refusal.cause ?? refusal });
-    if (this.#begin === null && refusal.code !== 'CLIENT_CLOSED') {
+    if (this.#attempts.begin === null && refusal.code !== 'CLIENT_CLOSED') {
       const clientIpHash = hashIp(clientAddress(this.#request));
       denials.note({
         workspaceId: this.#caller?.workspaceId ?? null,
@@ -285,15 +177,22 @@ export class Call {
   }
 
   #ownHeaders(): string[] {
-    const tick = this.#dispatchedTick;
+    const { target, begin, count, upstreamRequestId, uploadUrl } = this.#attempts;
     return ownHeaders(this.#request, this.#deps.corsOrigins, {
       callId: this.id,
       dialect: this.#dialect,
-      target: this.#target,
-      begin: this.#begin,
-      attempt: this.#attempt,
-      upstreamRequestId: this.#relay?.upstreamRequestId ?? null,
-      overheadMs: tick === null ? null : tick - this.#startedTick,
+      target,
+      begin,
+      attempt: count,
+      upstreamRequestId,
+      uploadUrl: uploadUrlHere(this.#deps, this.#request, target, uploadUrl),
+      overheadMs: this.#overheadMs,
     });
+  }
+
+  /** The gateway's own time before the first attempt went out. */
+  get #overheadMs(): number | null {
+    const { dispatchedTick } = this.#attempts;
+    return dispatchedTick === null ? null : dispatchedTick - this.#startedTick;
   }
 }

@@ -24,6 +24,8 @@ interface Entry {
 export interface HeldCaller {
   /** What the token grants now: a key disabled while a body was being read is not used. */
   readonly current: () => CallerSnapshot;
+  /** The same where a change is known that has not been read yet: that is waited for. */
+  readonly latest: () => Promise<CallerSnapshot>;
   /** Registers a call for revocation; the returned function ends that. */
   readonly hold: (call: RunningCall) => () => void;
 }
@@ -154,6 +156,11 @@ export function createCallers({ read, epoch, staleSeconds, now, maxEntries = 10_
       }
       return {
         current: () => entry.snapshot,
+        async latest() {
+          // With the database away what is known holds, as for a new call; a token that is gone cuts the call.
+          if (entry.epoch !== epoch.value()) await reload(key, entry).catch(() => {});
+          return entry.snapshot;
+        },
         hold(call) {
           // Put out for lack of room in between, it would be looked for by nobody when the token is revoked.
           const live = entries.get(key) ?? entry;

@@ -19,6 +19,8 @@ import { createDenials } from './denials.ts';
 import { createEnds } from './ends.ts';
 import { createEpoch, type Epoch } from './epoch.ts';
 import { createGateway, type Gateway } from './gateway.ts';
+import { createKeyRemoval } from './key-removal.ts';
+import { createKeyWatch } from './key-watch.ts';
 import { createLastUsed } from './last-used.ts';
 import { createModelCatalog, listedFor } from './model-catalog.ts';
 import type { Resolver } from './model-choice.ts';
@@ -26,6 +28,7 @@ import { createModelLists } from './model-lists.ts';
 import { createProbe, type ProbeResult } from './probe.ts';
 import { createSealGate } from './seal-gate.ts';
 import { createSnapshotReader } from './snapshot-reader.ts';
+import { createTargetHealth } from './target-health.ts';
 import { createLimitsOf, type SetLimits } from './time-limits.ts';
 
 type KeyRow = Selectable<Schema['provider_keys']>;
@@ -44,6 +47,7 @@ export interface DataPlaneDeps {
   readonly clientAddress: (request: IncomingMessage) => string;
   /** May a provider key come in clear over this connection? */
   readonly isPrivate: (request: IncomingMessage) => boolean;
+  readonly ownOrigin: (request: IncomingMessage) => string | null;
   /** REQUIRE_TLS. @throws {SallyportError} TLS_REQUIRED */
   readonly checkArrival: (request: IncomingMessage) => void;
   readonly staleSeconds: number;
@@ -65,6 +69,8 @@ export interface DataPlane {
     key: KeyRow,
     seal?: Uint8Array | null,
   ): Promise<ProbeResult>;
+  /** Keys at origins that failed a moment ago, as this node has seen. */
+  targetsCooling(): number;
   start(): void;
   /** Resolves when no call is under way and the ends of those that were are durable, or refused by the journal. */
   settled(): Promise<void>;
@@ -72,12 +78,13 @@ export interface DataPlane {
   stop(): Promise<void>;
 }
 
-/** As often as the epoch is asked for: what has run out is cut as soon as what was taken away. */
+/** As often as the epoch is asked for: what has run out, or takes too long, is cut as soon as what was taken away. */
 const expiryMs = 250;
 
 export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
   const { store, vault, journal, egress, log, originOf, isOperatorSet } = deps;
   const now = Date.now;
+  const random = Math.random;
   const epoch = await createEpoch({
     read: () =>
       store.asSystem(
@@ -103,12 +110,24 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
   const lastUsed = createLastUsed({ store });
   const prices = createPriceBook(priceTable);
   const lists = createModelLists({ journal, ends, egress, prices, now });
+  const probe = createProbe({ journal, ends, egress, prices, originOf, isOperatorSet, now });
+  const health = createTargetHealth({ now, random });
+  const keyWatch = createKeyWatch({
+    providers: deps.providers,
+    probe,
+    ...createKeyRemoval({ store, journal, log, now, onMoved: () => epoch.refresh() }),
+    forget: (keyId) => health.forget(keyId),
+    onError: (keyId, error) => log.warn('key.test-failed', { keyId, error }),
+    now,
+  });
   const resolver: Resolver = {
     providers: deps.providers,
     listed: (caller) => listedFor(resolver, lists, caller),
     originOf,
     isOperatorSet,
     now,
+    random,
+    isWell: (keyId, origin) => health.isWell(keyId, origin),
   };
   const sealGate = createSealGate(deps);
   const hashIp = (ip: string): string => vault.hashIp(ip);
@@ -118,6 +137,8 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
     callers,
     resolver,
     models: createModelCatalog({ resolver, lists, sealGate, prices, hashIp }),
+    health,
+    keyWatch,
     limitsOf: createLimitsOf(deps.upstreamTimeouts),
     sealGate,
     prepareGiven: (given) => vault.prepareGiven(given),
@@ -130,7 +151,6 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
     now,
   });
   let expiries: NodeJS.Timeout | null = null;
-  const probe = createProbe({ journal, ends, egress, prices, originOf, isOperatorSet, now });
 
   return Object.freeze<DataPlane>({
     gateway,
@@ -141,15 +161,20 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
         throw new SallyportError('KEY_INVALID', 'The key is for a provider that is not known.');
       return probe(provider, await readOne(key, caller), caller, seal);
     },
+    targetsCooling: () => health.cooling(),
     async settled() {
       await gateway.idle();
       await lists.settled();
+      await keyWatch.settled();
       await ends.flush();
     },
     start() {
       epoch.start();
       lastUsed.start();
-      expiries ??= setInterval(() => callers.cutExpired(), expiryMs).unref();
+      expiries ??= setInterval(() => {
+        callers.cutExpired();
+        gateway.cutOverdue();
+      }, expiryMs).unref();
     },
     async stop() {
       epoch.stop();
@@ -159,6 +184,7 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
       denials.stop();
       await gateway.idle();
       await lists.stop();
+      await keyWatch.settled();
       await ends.flush();
       ends.stop();
       await lastUsed.flush();

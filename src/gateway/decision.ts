@@ -9,11 +9,11 @@ import { splicesOpenaiUsage } from '../providers/openai-endpoints.ts';
 import type { PreparedKey } from '../vault/vault.ts';
 import type { Pricing } from './attempt-cost.ts';
 import type { Place } from './base-url.ts';
-import type { BodyShare } from './body-budget.ts';
 import type { HeldCaller } from './callers.ts';
 import type { GatewayDeps } from './gateway.ts';
-import { readIncoming, type Body, type Incoming } from './incoming.ts';
-import { resolve } from './resolve.ts';
+import { modelInPath, type Body, type Incoming } from './incoming.ts';
+import type { Question } from './model-choice.ts';
+import { nextTarget, resolve } from './resolve.ts';
 import type { CallerSnapshot } from './snapshot.ts';
 import type { Target } from './target.ts';
 import { identityOf, type UseIdentity } from './use-record.ts';
@@ -45,55 +45,77 @@ export interface Undecided {
   readonly clientAddress: () => string;
   /** As soon as it is known where the call goes: refusals after it name the provider, and revocation of the key finds the call. */
   readonly onTarget: (target: Target) => void;
-  /** What the body takes of the memory for all bodies. */
-  readonly share: Pick<BodyShare, 'take'>;
-  /** Says `100 Continue` to a client that waits for it. */
-  readonly goOn: () => void;
 }
 
-type Deps = Pick<
+export type DecisionDeps = Pick<
   GatewayDeps,
-  | 'journal'
-  | 'limitsOf'
-  | 'resolver'
-  | 'maxJsonBytes'
-  | 'maxUploadBytes'
-  | 'paces'
-  | 'sealGate'
-  | 'prepareGiven'
+  'journal' | 'limitsOf' | 'resolver' | 'sealGate' | 'prepareGiven'
 >;
 
+/** What is decided by: a call's body, or a session's URL. */
+export type Asked = Incoming;
+
 /**
- * Everything that can refuse an authenticated call stands here, before the first record of its use.
+ * The first target of a call, ready to go. Everything that can refuse an authenticated call stands here, before the first record of its
+ * use.
  *
- * @throws {SallyportError} what readIncoming and resolve throw; JOURNAL_UNAVAILABLE, KEY_INVALID, SEAL_*, RATE_LIMITED, VAULT_SEALED.
+ * @throws {SallyportError} what `resolve` throws; JOURNAL_UNAVAILABLE, KEY_INVALID, SEAL_*, RATE_LIMITED, VAULT_SEALED.
  */
-export async function decide(deps: Deps, undecided: Undecided): Promise<Dispatch> {
-  const { request, held, place, share, goOn } = undecided;
-  const bounds = { ...deps, restrictsModels: held.current().models !== null, share };
-  return decideOn(deps, undecided, await readIncoming(request, place, bounds, goOn));
+export async function decideOn(deps: DecisionDeps, undecided: Undecided, asked: Asked): Promise<Dispatch> {
+  const caller = undecided.held.current();
+  const question = questionOf(undecided, asked);
+  const tried: Target[] = [];
+  let target = resolve(deps.resolver, caller, question);
+  for (;;) {
+    try {
+      return await ready(deps, undecided, asked, target);
+    } catch (error) {
+      // The seal of the call opens one of several keys that are sealed to different ones: which, is seen only now.
+      if (!(error instanceof SallyportError) || error.code !== 'SEAL_WRONG') throw error;
+      tried.push(target);
+      const next = nextTarget(deps.resolver, caller, question, tried);
+      if (next === null || next.modelAt !== 0 || next.key.protection !== 'sealed') throw error;
+      target = next;
+    }
+  }
 }
 
-/** The same for what has no body, or one that has been read. */
-export async function decideOn(
-  deps: Omit<Deps, 'maxJsonBytes' | 'maxUploadBytes'>,
-  undecided: Omit<Undecided, 'share' | 'goOn'>,
-  incoming: Incoming,
-): Promise<Dispatch> {
-  const { id, request, held, place, onTarget } = undecided;
-  const { body, isUnpacked, fields, model, isStream } = incoming;
-  const method = undecided.method ?? request.method ?? 'GET';
-  // Asked anew after the body: what was revoked while it came is not used.
-  const caller = held.current();
+export function questionOf(undecided: Undecided, asked: Asked): Question {
+  const { request, place, seal, providerKey } = undecided;
+  const { body, fields, form, model } = asked;
   const hint = request.headers['x-sallyport-provider'];
-  const target = resolve(deps.resolver, caller, {
+  const isInMemory = Buffer.isBuffer(body);
+  const isInBody = (isInMemory && (fields?.spans.model ?? null) !== null) || (form?.model ?? null) !== null;
+  return {
     place,
-    method,
+    method: undecided.method ?? request.method ?? 'GET',
     model,
     providerHint: typeof hint === 'string' ? hint : null,
-    isOpaque: body !== null && !Buffer.isBuffer(body),
-    isPassThrough: undecided.providerKey !== null,
-  });
+    isOpaque: body !== null && !isInMemory,
+    isPassThrough: providerKey !== null,
+    hasSeal: seal !== null,
+    // Gemini takes a model from the path, and from both only where they agree.
+    renames:
+      place.base.dialect === 'google' && modelInPath(place) !== null
+        ? isInMemory && !isInBody
+          ? 'path'
+          : null
+        : isInBody
+          ? 'body'
+          : null,
+  };
+}
+
+/** One target, ready to go. @throws {SallyportError} as `decideOn`, but for what `resolve` throws */
+export async function ready(
+  deps: DecisionDeps,
+  undecided: Undecided,
+  asked: Asked,
+  target: Target,
+): Promise<Dispatch> {
+  const { id, request, held, onTarget } = undecided;
+  const { isUnpacked, isStream } = asked;
+  const caller = held.current();
   onTarget(target);
   if (!deps.journal.isOpen()) {
     throw new SallyportError(
@@ -102,37 +124,63 @@ export async function decideOn(
       { retryAfter: 1 },
     );
   }
-  const sent = sentBody(incoming, target);
-  const pricing: Pricing = {
+  const { prepared, fingerprint } = await prepare(deps, undecided, target, caller);
+  try {
+    return {
+      target,
+      limits: deps.limitsOf(target, caller.policy.timeouts),
+      prepared,
+      identity: identityOf(id, caller, target, fingerprint, isStream),
+      pricing: pricingOf(undecided.method ?? request.method ?? 'GET', target, asked, caller),
+      isUnpacked,
+      // Last: a form that streams can be opened once.
+      ...sentBody(asked, target),
+    };
+  } catch (error) {
+    prepared.wipe();
+    throw error;
+  }
+}
+
+function pricingOf(
+  method: string,
+  target: Target,
+  { body, fields }: Asked,
+  { prices }: CallerSnapshot,
+): Pricing {
+  const isSpoken = target.operation === 'openai.speech' && fields !== null && Buffer.isBuffer(body);
+  return {
     method,
     target,
-    characters:
-      target.operation === 'openai.speech' && fields !== null && Buffer.isBuffer(body)
-        ? spokenCharacters(body)
-        : null,
-    overrides: caller.prices,
+    characters: isSpoken ? spokenCharacters(body) : null,
+    overrides: prices,
   };
+}
+
+async function prepare(
+  deps: DecisionDeps,
+  { seal, providerKey, clientAddress }: Undecided,
+  target: Target,
+  caller: CallerSnapshot,
+): Promise<{ readonly prepared: PreparedKey; readonly fingerprint: string | null }> {
   const { key } = target;
-  const limits = deps.limitsOf(target, caller.policy.timeouts);
   if (key.source === 'pass-through') {
-    const given = await prepareGiven(deps, target, caller, undecided.providerKey as Buffer);
-    const identity = identityOf(id, caller, target, given.fingerprint, model, isStream);
-    return { target, limits, prepared: given, identity, pricing, isUnpacked, ...sent };
+    const given = await prepareGiven(deps, target, caller, providerKey as Buffer);
+    return { prepared: given, fingerprint: given.fingerprint };
   }
+  const { fingerprint } = key;
+  if (key.protection === 'standard') return { prepared: await key.prepare(null), fingerprint };
   const { workspaceId, tokenId } = caller;
-  const prepared = await (key.protection === 'standard'
-    ? key.prepare(null)
-    : deps.sealGate.prepare(key, undecided.seal, { workspaceId, tokenId, ip: undecided.clientAddress() }));
-  const identity = identityOf(id, caller, target, key.fingerprint, model, isStream);
-  return { target, limits, prepared, identity, pricing, isUnpacked, ...sent };
+  const sender = { workspaceId, tokenId, ip: clientAddress() };
+  return { prepared: await deps.sealGate.prepare(key, seal, sender), fingerprint };
 }
 
 function prepareGiven(
-  deps: Pick<Deps, 'prepareGiven'>,
+  deps: DecisionDeps,
   { key, provider, origin }: Target,
   { workspaceId }: Pick<CallerSnapshot, 'workspaceId'>,
   secret: Buffer,
-): ReturnType<Deps['prepareGiven']> {
+): ReturnType<DecisionDeps['prepareGiven']> {
   if (isAdministrative(provider.name, secret)) {
     throw new SallyportError(
       'KEY_INVALID',
@@ -149,7 +197,7 @@ function prepareGiven(
   });
 }
 
-function sentBody({ body, fields, form }: Incoming, target: Target): Pick<Dispatch, 'body' | 'holdsUsage'> {
+function sentBody({ body, fields, form }: Asked, target: Target): Pick<Dispatch, 'body' | 'holdsUsage'> {
   if (form !== null) return { body: form.open(target.upstreamModel), holdsUsage: false };
   return fields === null || !Buffer.isBuffer(body)
     ? { body, holdsUsage: false }
@@ -162,7 +210,8 @@ function spliced(body: Buffer, fields: RequestFields, target: Target): Pick<Disp
   const asks = fields.isStream && splicesUsage(target);
   const usage = asks ? askStreamUsage(body, fields) : null;
   const edits = usage === null ? [] : [usage];
-  if (upstreamModel !== null) edits.push(renameModel(fields, upstreamModel));
+  // Gemini's stands in the path.
+  if (upstreamModel !== null && fields.spans.model !== null) edits.push(renameModel(fields, upstreamModel));
   return { body: edits.length === 0 ? body : splice(body, edits), holdsUsage: usage !== null };
 }
 

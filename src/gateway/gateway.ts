@@ -12,12 +12,14 @@ import { Call } from './call.ts';
 import type { Callers } from './callers.ts';
 import type { Denials } from './denials.ts';
 import type { Ends } from './ends.ts';
+import type { KeyWatch } from './key-watch.ts';
 import type { LastUsed } from './last-used.ts';
 import { RealtimeCall } from './realtime.ts';
 import type { Upgrade } from './realtime-client.ts';
 import type { ModelCatalog } from './model-catalog.ts';
 import type { Resolver } from './model-choice.ts';
 import type { SealGate } from './seal-gate.ts';
+import type { TargetHealth } from './target-health.ts';
 import type { LimitsOf } from './time-limits.ts';
 
 export interface GatewayDeps {
@@ -34,6 +36,8 @@ export interface GatewayDeps {
   readonly egress: Pick<Egress, 'dispatch' | 'hop'>;
   readonly limits: Limits;
   readonly limitsOf: LimitsOf;
+  readonly health: Pick<TargetHealth, 'begin' | 'end'>;
+  readonly keyWatch: Pick<KeyWatch, 'refused' | 'retest' | 'worked'>;
   readonly metrics: Metrics;
   readonly log: Log;
   readonly lastUsed: Pick<LastUsed, 'note'>;
@@ -43,6 +47,8 @@ export interface GatewayDeps {
   readonly clientAddress: (request: IncomingMessage) => string;
   /** May a provider key come in clear over this connection? */
   readonly isPrivate: (request: IncomingMessage) => boolean;
+  /** `https://gateway.example`, as the client reached us; null where it cannot be told. */
+  readonly ownOrigin: (request: IncomingMessage) => string | null;
   /** REQUIRE_TLS. @throws {SallyportError} TLS_REQUIRED */
   readonly checkArrival: (request: IncomingMessage) => void;
   readonly maxJsonBytes: number;
@@ -66,6 +72,8 @@ export interface Gateway {
   idle(): Promise<void>;
   /** New calls get 503, running ones go on. */
   drain(): void;
+  /** Ends calls that have taken longer than they may; to be asked a few times a second. */
+  cutOverdue(): void;
   /** Ends what still runs. */
   cutAll(): void;
 }
@@ -97,6 +105,10 @@ export function createGateway(deps: GatewayDeps): Gateway {
       running.size === 0 ? Promise.resolve() : new Promise<void>((resolve) => void waiting.push(resolve)),
     drain: () => {
       isDraining = true;
+    },
+    cutOverdue: () => {
+      const now = deps.now();
+      for (const call of running) if (call instanceof Call) call.cutOverdue(now);
     },
     cutAll: () => {
       for (const call of running) call.cut('SHUTTING_DOWN', 'The gateway is shutting down.');

@@ -7,7 +7,15 @@ import type { BodyShare } from './body-budget.ts';
 import type { Paces } from './body-pace.ts';
 import { unpacked } from './encoded-body.ts';
 import { type FormBody, readForm } from './form-body.ts';
-import { bodyKind, boundedUpload, checkLength, readBody, type Upload } from './request-body.ts';
+import {
+  bodyKind,
+  boundedUpload,
+  checkLength,
+  readBody,
+  type Upload,
+  type BodyKind,
+} from './request-body.ts';
+import { isUploadedPart } from './upload-url.ts';
 
 /** A body in memory may be sent again; one that streams through may not. */
 export type Body = Buffer | Upload | null;
@@ -68,7 +76,7 @@ async function readBodyAndFields(
   goOn: () => void,
 ): Promise<Pick<Incoming, 'body' | 'isUnpacked' | 'fields' | 'form'>> {
   const plain = { isUnpacked: false, fields: null, form: null };
-  const kind = bodyKind(request);
+  const kind = kindOf(request, place);
   if (kind === 'none') return { body: null, ...plain };
   const isUnified = place.base.kind === 'unified';
   const isRead = kind === 'json' || (kind === 'coded' && (isUnified || bounds.restrictsModels));
@@ -88,8 +96,14 @@ async function readBodyAndFields(
   return { body, isUnpacked, fields: isJudged ? readRequestFields(body) : null, form: null };
 }
 
+/** The bytes of an upload that is resumed are read by nobody, whatever their client calls their type: Google's SDK says JSON. */
+function kindOf(request: IncomingMessage, place: Place): BodyKind {
+  const kind = bodyKind(request);
+  return kind !== 'none' && isGoogle(place) && isUploadedPart(request, place) ? 'opaque' : kind;
+}
+
 /** Gemini names the model in the path, before its verb: `/v1beta/models/gemini-2.5-flash:generateContent`, `/v1beta/tunedModels/mine:…`. */
-function modelInPath(place: Place): string | null {
+export function modelInPath(place: Place): string | null {
   // Read as Google's router does, or `%6Dodels` would hide a model from the token's list. No new slash comes of it: readPlace refuses `%2f`,
   // and has seen that every `%` stands before two hex digits; what they make need not be UTF-8.
   const [, collection, name] = /\/(models|[a-z]+Models)\/([^/]+)/.exec(unescaped(place.rest)) ?? [];

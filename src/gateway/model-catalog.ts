@@ -186,12 +186,15 @@ interface Found {
 
 function questionOf(rest: string, model: string | null, providerHint: string | null): Question {
   const place: Place = { base: { kind: 'unified', dialect: 'openai' }, rest, query: '' };
-  return { place, method: 'GET', model, providerHint, isOpaque: false, isPassThrough: false };
+  const plain = { isOpaque: false, isPassThrough: false, hasSeal: false, renames: null };
+  return { place, method: 'GET', model, providerHint, ...plain };
 }
 
 /** Where a call for a provider's own list goes, and whose key it takes; or why it does not. */
 function targetOf(resolver: Resolver, caller: CallerSnapshot, name: string | null): Target | SallyportError {
-  return orRefusal(() => resolve(resolver, caller, questionOf('/models', null, name)));
+  // Of several keys always the same: what is remembered is by key.
+  const steady = { ...resolver, random: () => 0 };
+  return orRefusal(() => resolve(steady, caller, questionOf('/models', null, name)));
 }
 
 function foundBy(resolver: Resolver, caller: CallerSnapshot, id: string): Found | SallyportError {

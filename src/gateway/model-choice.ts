@@ -11,6 +11,10 @@ export interface Resolver extends KnownModels {
   readonly originOf: (provider: string) => string;
   readonly isOperatorSet: (origin: string) => boolean;
   readonly now: () => number;
+  /** From 0, below 1: draws among keys. */
+  readonly random: () => number;
+  /** False for a target that failed a moment ago, where another may do. */
+  readonly isWell: (keyId: string, origin: string) => boolean;
 }
 
 export interface Question {
@@ -24,6 +28,10 @@ export interface Question {
   readonly isOpaque: boolean;
   /** The call brings its own provider key, which goes before any stored one. */
   readonly isPassThrough: boolean;
+  /** A seal came with the call. */
+  readonly hasSeal: boolean;
+  /** Where another model's name can be written in place of the one that was sent; null: nowhere. */
+  readonly renames: 'body' | 'path' | null;
 }
 
 /** Which provider a call means, and by what name of the model. */

@@ -82,7 +82,7 @@ export function createModelLists({ journal, ends, egress, prices, now }: ModelLi
   ): Promise<readonly ListedModel[]> {
     try {
       const { fingerprint } = target.key as { fingerprint?: string | null };
-      const identity = identityOf(newId('call'), caller, target, fingerprint ?? null, null, false);
+      const identity = identityOf(newId('call'), caller, target, fingerprint ?? null, false);
       const startedAtMs = now();
       const receipt = await journal.append(
         'use.begin',

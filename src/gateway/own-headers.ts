@@ -7,6 +7,7 @@ import { isFreeOperation } from '../providers/cost.ts';
 import { priceListOf } from '../providers/price-lists.ts';
 import { corsHeaders } from './cors.ts';
 import type { Target } from './target.ts';
+import { uploadUrlHeader } from './upload-url.ts';
 
 export interface Told {
   readonly callId: string;
@@ -15,6 +16,8 @@ export interface Told {
   readonly begin: Receipt | null;
   readonly attempt: number;
   readonly upstreamRequestId: string | null;
+  /** Where a resumable upload goes on, at this gateway. */
+  readonly uploadUrl?: string | null;
   /** The gateway's own time before the first attempt went out, or null where none did. */
   readonly overheadMs: number | null;
 }
@@ -59,6 +62,7 @@ export function ownHeaders(request: IncomingMessage, corsOrigins: readonly strin
   if (told.upstreamRequestId !== null) {
     headers.push('x-sallyport-upstream-request-id', told.upstreamRequestId);
   }
+  if (typeof told.uploadUrl === 'string') headers.push(uploadUrlHeader, told.uploadUrl);
   if (told.overheadMs !== null) headers.push('server-timing', `gateway;dur=${told.overheadMs.toFixed(2)}`);
   return headers.concat(corsHeaders(request, corsOrigins, false));
 }

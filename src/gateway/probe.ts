@@ -55,6 +55,8 @@ export function createProbe({ journal, ends, egress, prices, originOf, isOperato
       reach: isOperator ? 'operator' : 'public',
       path,
       operation: 'key.test',
+      model: null,
+      modelAt: 0,
       upstreamModel: null,
     };
     const prepared = await key.prepare(seal);
@@ -64,7 +66,6 @@ export function createProbe({ journal, ends, egress, prices, originOf, isOperato
         { ...caller, tokenId: null },
         target,
         key.fingerprint,
-        null,
         false,
       );
       const startedAtMs = now();

@@ -10,6 +10,7 @@ import { credentialOf } from './credential.ts';
 import type { Secrets } from './credentials.ts';
 import { decideOn, type Dispatch } from './decision.ts';
 import type { GatewayDeps } from './gateway.ts';
+import { hopsOf } from './hops.ts';
 import { ownHeaders } from './own-headers.ts';
 import { RealtimeAttempt } from './realtime-attempt.ts';
 import { type Upgrade, WaitingClient } from './realtime-client.ts';
@@ -20,6 +21,8 @@ import { asRefusal, sendRefusal } from './refusal.ts';
 import { settle } from './settlement.ts';
 import type { CallerSnapshot } from './snapshot.ts';
 import type { Target } from './target.ts';
+import { checkNetwork } from './networks.ts';
+import { learn } from './lesson.ts';
 import { beginFields } from './use-record.ts';
 
 /**
@@ -46,6 +49,7 @@ export class RealtimeCall {
   #target: Target | null = null;
   #begin: Receipt | null = null;
   #overheadMs: number | null = null;
+  #hops: string | null = null;
   #attempt: RealtimeAttempt | null = null;
   /** Set when the session has to end before it has begun: the client left, or the token was revoked. */
   #ended: SallyportError | null = null;
@@ -77,19 +81,15 @@ export class RealtimeCall {
       this.#deps.checkArrival(request);
       if (isDraining)
         throw new SallyportError('SHUTTING_DOWN', 'The gateway is shutting down.', { retryAfter: 1 });
-      if (request.headers['x-sallyport-hop'] === egress.hop) {
-        throw new SallyportError(
-          'LOOP_DETECTED',
-          'This call came out of this gateway: an origin leads back to it.',
-        );
-      }
+      this.#hops = hopsOf(request, egress.hop);
       const place = readPlace(request.url ?? '/');
       const authenticated = await authenticate(this.#deps, request, place);
       const { held, query, seal, providerKey } = authenticated;
       this.#secrets = authenticated;
       this.#caller = held.current();
       release = held.hold(this);
-      lease = limits.admit(held.current());
+      checkNetwork(this.#caller, this.#deps.clientAddress(request));
+      lease = limits.admit(this.#caller);
       const handshake = readHandshake(request, corsOrigins);
       const model = modelInQuery(query);
       const dispatch = await decideOn(
@@ -126,7 +126,7 @@ export class RealtimeCall {
   }
 
   async #send(dispatch: Dispatch, handshake: Handshake, query: string): Promise<void> {
-    const { hashIp, clientAddress, journal, metrics, now } = this.#deps;
+    const { hashIp, clientAddress, health, journal, metrics, now } = this.#deps;
     const { request, response } = this.#upgrade;
     const { identity, target } = dispatch;
     const startedAtMs = now();
@@ -134,6 +134,7 @@ export class RealtimeCall {
     const begin = await journal.append('use.begin', beginFields(identity, target, 1, startedAtMs, ipHash));
     this.#begin = begin;
     metrics.callStarted(target.provider.name);
+    health.begin(target);
     const attempt = this.#attemptFor(dispatch, handshake);
     this.#attempt = attempt;
     const { totalMs } = dispatch.limits;
@@ -146,6 +147,7 @@ export class RealtimeCall {
     else this.cut(this.#ended.code, this.#ended.message);
     const result = await attempt.done;
     clearTimeout(late);
+    learn(this.#deps, this.#caller as CallerSnapshot, target, startedAtMs, result);
     if (result.refusal !== null) this.#refuse(result.refusal);
     settle(this.#deps, {
       identity,
@@ -157,6 +159,7 @@ export class RealtimeCall {
       body: { bytesSeen: attempt.requestBytes },
       status: response.headersSent ? response.statusCode : (result.refusal?.status ?? null),
       startedAtMs,
+      endedAtMs: now(),
       callStartedAtMs: this.#startedAtMs,
       overheadMs: this.#overheadMs ?? 0,
     });
@@ -208,6 +211,7 @@ export class RealtimeCall {
           headers: attempt.headers,
           body: null,
           credential: credentialOf(target, prepared, (ok) => metrics.keyOpened(provider.name, ok)),
+          hops: this.#hops,
           searchFrom: provider.name === 'custom' ? 0 : 400,
           timeouts: {
             connectMs: limits.connectMs,

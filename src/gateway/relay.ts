@@ -7,9 +7,10 @@ import { createAnswerBody, type AnswerBody } from './answer-body.ts';
 import { hasForeignCoding, isForeignPage } from './answer-form.ts';
 import { AnswerWriter } from './answer-writer.ts';
 import { startDrain, type Drain, type DrainBounds } from './drain.ts';
-import { answerHeaders } from './forwarded-headers.ts';
+import { answerHeaders, headerOf } from './forwarded-headers.ts';
 import type { RelayOptions } from './relay-options.ts';
 import type { RelayResult } from './relay-result.ts';
+import { uploadUrlHeader } from './upload-url.ts';
 import { foreignAnswer, refusedKey, sentence } from './upstream-words.ts';
 import type { EndReason } from './use-record.ts';
 
@@ -275,6 +276,11 @@ export class Relay implements EgressHandler {
     };
     this.#finish(whole);
     return whole;
+  }
+
+  /** Of the provider, and not to be told as it is. */
+  get uploadUrl(): string | null {
+    return headerOf(this.#headers, uploadUrlHeader);
   }
 
   get upstreamRequestId(): string | null {

@@ -17,6 +17,7 @@ export interface Settled {
   readonly status: number | null;
   /** ms since the epoch: of the attempt, and of the call. */
   readonly startedAtMs: number;
+  readonly endedAtMs: number;
   readonly callStartedAtMs: number;
   /** ms of the gateway's own before the first attempt went out. */
   readonly overheadMs: number;
@@ -30,12 +31,10 @@ export function settle(
     log,
     lastUsed,
     prices,
-    now,
-  }: Pick<GatewayDeps, 'ends' | 'metrics' | 'log' | 'lastUsed' | 'prices' | 'now'>,
+  }: Pick<GatewayDeps, 'ends' | 'metrics' | 'log' | 'lastUsed' | 'prices'>,
   settled: Settled,
 ): void {
-  const { identity, pricing, result, body, startedAtMs } = settled;
-  const endedAtMs = now();
+  const { identity, pricing, result, body, startedAtMs, endedAtMs } = settled;
   const firstByteMs = result.firstByteAt === null ? null : result.firstByteAt - startedAtMs;
   const billed = billedOf(pricing, result);
   const cost = attemptCost(prices, pricing, identity, result, billed, startedAtMs);

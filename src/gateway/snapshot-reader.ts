@@ -193,6 +193,7 @@ function keySnapshot(
     id: row.id,
     name: row.name,
     provider: row.provider,
+    ownerId: row.user_id,
     source: row.source === 'managed' ? 'managed' : isCallersOwn ? 'own' : 'shared',
     isCallersOwn,
     protection: row.protection,
@@ -206,6 +207,7 @@ function keySnapshot(
     weight: row.weight,
     asksStreamUsage: row.stream_usage,
     isActive: row.is_active,
+    isRefused: row.auth_failed_at !== null,
     expiresAt: row.expires_at?.getTime() ?? null,
     sealed,
     prepare: (secret) => vault.prepare(sealed, secret),
@@ -252,6 +254,7 @@ function callerSnapshot(
     aliases,
     prices,
     expiresAt: row.expires_at?.getTime() ?? null,
+    refusedKeys: keys.filter(({ isRefused }) => isRefused),
     keys: keys.toSorted((a, b) => precedence[a.source] - precedence[b.source] || byAge(a, b)),
   };
 }

@@ -8,6 +8,8 @@ export interface KeySnapshot {
   readonly id: string;
   readonly name: string;
   readonly provider: string;
+  /** Whose key it is: he pays. */
+  readonly ownerId: string;
   readonly source: Exclude<KeySource, 'pass-through'>;
   /** Stored for the caller himself, whatever its source: he may list what he keeps at the provider. */
   readonly isCallersOwn: boolean;
@@ -26,6 +28,8 @@ export interface KeySnapshot {
   /** For `custom`: its origin takes `stream_options.include_usage`. */
   readonly asksStreamUsage: boolean;
   readonly isActive: boolean;
+  /** Its provider refused it, in a test of our own too; a good test or a new value ends that. */
+  readonly isRefused: boolean;
   /** ms since the epoch, or null. */
   readonly expiresAt: number | null;
   readonly sealed: SealedKey;
@@ -73,4 +77,6 @@ export interface CallerSnapshot {
    * somebody shares does not make him the payer, and the reader, of what his colleagues do already.
    */
   readonly keys: readonly KeySnapshot[];
+  /** Of these, what its provider refuses. */
+  readonly refusedKeys: readonly KeySnapshot[];
 }

@@ -26,6 +26,10 @@ export interface Target {
   /** Path and query as sent upstream. */
   readonly path: string;
   readonly operation: string;
+  /** As asked for, or as the token's policy names it; null where the call names none. */
+  readonly model: string | null;
+  /** 0: what was asked for; from 1 on what the token falls back to. */
+  readonly modelAt: number;
   /** The name that goes upstream where it differs from the one asked for (`groq/llama` → `llama`). */
   readonly upstreamModel: string | null;
 }

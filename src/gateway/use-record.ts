@@ -1,11 +1,18 @@
 import { type Billed, recordableBilled } from '../dialects/billed.ts';
 import type { Reading } from '../dialects/meter.ts';
+import type { ErrorCode } from '../errors.ts';
 import type { Fields, Receipt } from '../journal/journal.ts';
 import type { Cost } from '../providers/cost.ts';
 import type { CallerSnapshot } from './snapshot.ts';
 import type { Target } from './target.ts';
 
 export type EndReason = 'complete' | 'client_closed' | 'upstream_broken' | 'revoked' | 'timeout' | 'crash';
+
+/** Of a call that was ended before its answer was whole. */
+export function endReasonOf(code: ErrorCode): EndReason {
+  if (code === 'CLIENT_CLOSED') return 'client_closed';
+  return code === 'CALL_TIMEOUT' ? 'timeout' : 'revoked';
+}
 
 /** Who and what: the same in a call's begin and end, so that a usage row is a pure function of its end. */
 export interface UseIdentity {
@@ -51,7 +58,6 @@ export function identityOf(
   caller: Pick<CallerSnapshot, 'workspaceId' | 'userId'> & { readonly tokenId: string | null },
   target: Target,
   keyFingerprint: string | null,
-  model: string | null,
   isStream: boolean,
 ): UseIdentity {
   return {
@@ -65,8 +71,8 @@ export function identityOf(
     keyFingerprint,
     provider: target.provider.name,
     operation: target.operation,
-    model,
-    upstreamModel: target.upstreamModel ?? model,
+    model: target.model,
+    upstreamModel: target.upstreamModel ?? target.model,
     isStream,
   };
 }

@@ -66,8 +66,13 @@ export default defineProvider({
     'x-goog-upload-protocol',
     'x-server-timeout',
   ],
-  // The upload URL stays behind: it leads past the gateway, and clients would send their gateway token there.
-  relays: ['x-goog-upload-status', 'x-gemini-service-tier'],
+  // The URL of an upload goes on as one of the gateway's (gateway/upload-url.ts).
+  relays: [
+    'x-goog-upload-status',
+    'x-goog-upload-chunk-granularity',
+    'x-goog-upload-size-received',
+    'x-gemini-service-tier',
+  ],
   probe: { method: 'GET', path: '/v1beta/models?pageSize=1' },
   operation,
   servesBareModel: (model) => /^(?:models\/)?(?:gemini-|gemma-|imagen-|veo-|text-embedding-00)/.test(model),

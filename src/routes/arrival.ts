@@ -9,9 +9,13 @@ import { isLocalPeer } from './metrics.ts';
 export interface Arrival {
   /** May a provider key come in clear over this connection? */
   readonly isPrivate: (request: IncomingMessage) => boolean;
+  /** `https://gateway.example`, as the client wrote it, or as a trusted proxy tells it; null where it is no host. */
+  readonly ownOrigin: (request: IncomingMessage) => string | null;
   /** REQUIRE_TLS. @throws {SallyportError} TLS_REQUIRED */
   readonly checkArrival: (request: IncomingMessage) => void;
 }
+
+const hostShape = /^(?:[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::\d{1,5})?$/i;
 
 export function createArrival(
   { allowPlainHttp, requireTls }: Pick<Config, 'allowPlainHttp' | 'requireTls'>,
@@ -27,6 +31,13 @@ export function createArrival(
     isPrivate(request) {
       if (allowPlainHttp || isOverHttps(request)) return true;
       return !addresses.isTrustedPeer(request) && isLocalPeer(request, isLoopback);
+    },
+    ownOrigin(request) {
+      const told = addresses.isTrustedPeer(request) ? request.headers['x-forwarded-host'] : undefined;
+      const host = typeof told === 'string' ? told : (request.headers.host ?? '');
+      const origin = URL.parse(`${isOverHttps(request) ? 'https' : 'http'}://${host}`);
+      // What is more than a host and a port would be part of a URL that we make.
+      return hostShape.test(host) && origin !== null ? origin.origin : null;
     },
     checkArrival(request) {
       if (!requireTls || isOverHttps(request)) return;

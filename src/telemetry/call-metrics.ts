@@ -159,6 +159,13 @@ export function createCallMetrics(registry: Registry) {
       inFlight.cell(providerLabel(provider)).value += 1;
     },
 
+    /** A call goes on at another provider. */
+    callMoved(from: string, to: string) {
+      if (from === to) return;
+      inFlight.cell(providerLabel(from)).value -= 1;
+      inFlight.cell(providerLabel(to)).value += 1;
+    },
+
     callEnded(call: EndedCall) {
       const provider = providerLabel(call.provider);
       const operation = operationLabel(call.operation);

@@ -27,6 +27,7 @@ export function createMetrics({ version, node }: { readonly version: string; rea
     'provider',
     'reason',
   ]);
+  const cooling = gauge('sallyport_targets_cooling', 'Keys at origins that failed a moment ago', []).cell();
   const refusals = counter('sallyport_auth_refusals_total', 'Credentials refused', ['code']);
   const opens = counter('sallyport_key_opens_total', 'Provider keys opened', ['provider', 'result']);
   const echoes = counter('sallyport_keys_echoed_total', 'Answers that held the key sent for them', [
@@ -77,13 +78,16 @@ export function createMetrics({ version, node }: { readonly version: string; rea
   return Object.freeze({
     ...callMetrics,
 
-    /** An attempt is repeated: `stale_socket`, `connect`, `rate_limited`, `overloaded`. */
+    /** An attempt is followed by another: what it failed of, or `fallback`. */
     retried(provider: string, reason: string) {
       retries.cell(providerLabel(provider), reasons(reason)).value += 1;
     },
     /** An answer held the key that was sent for it. */
     keyEchoed(provider: string) {
       echoes.cell(providerLabel(provider)).value += 1;
+    },
+    setTargetsCooling(count: number) {
+      cooling.value = count;
     },
     keyOpened(provider: string, isOk: boolean) {
       opens.cell(providerLabel(provider), isOk ? 'ok' : 'failed').value += 1;

@@ -4,6 +4,7 @@ import { transcribe } from 'ai';
 import { GoogleGenAI } from '@google/genai';
 import { toFile } from 'openai';
 import t from 'tap';
+import { ask } from '../support/http-client.ts';
 import { scriptUpstream, type SeenRequest } from '../support/upstream.ts';
 import { aiProvider } from './ai-sdk.ts';
 import { anthropicClient } from './anthropic-sdk.ts';
@@ -157,15 +158,79 @@ t.test('@google/genai', async (t) => {
     );
   });
 
-  t.test(
-    'a resumable upload is told to be impossible, and no byte of it goes past the gateway',
-    async (t) => {
-      const past = 'https://generativelanguage.googleapis.com/upload/v1beta/files?upload_id=1';
-      upstream.respond([
-        { headers: { 'x-goog-upload-url': past, 'x-goog-upload-status': 'active' }, body: {} },
-      ]);
-      const file = new Blob(['hello'], { type: 'text/plain' });
-      await t.rejects(client.files.upload({ file }), { message: /upload url/i });
-    },
-  );
+  t.test('a resumable upload goes on through the gateway, piece by piece', async (t) => {
+    const bytes = randomBytes(9 * 1024 * 1024 + 5);
+    const pieces: SeenRequest[] = [];
+    upstream.respond((seen) => {
+      if (seen.headers['x-goog-upload-command'] === 'start') {
+        const url = `${upstream.origin}/upload/v1beta/files?upload_id=AB_c-1&upload_protocol=resumable`;
+        return {
+          headers: {
+            'x-goog-upload-url': url,
+            'x-goog-upload-control-url': url,
+            'x-goog-upload-status': 'active',
+          },
+          body: {},
+        };
+      }
+      pieces.push(seen);
+      const isLast = seen.headers['x-goog-upload-command']?.includes('finalize') === true;
+      return {
+        headers: { 'x-goog-upload-status': isLast ? 'final' : 'active' },
+        body: isLast ? { file: { name: 'files/f1', state: 'ACTIVE' } } : {},
+      };
+    });
+    const file = await client.files.upload({ file: new Blob([bytes], { type: 'video/mp4' }) });
+    t.equal(file.name, 'files/f1');
+    t.ok(pieces.length > 1);
+    t.ok(Buffer.concat(pieces.map(({ body }) => body)).equals(bytes));
+    for (const { path, headers } of pieces) {
+      t.equal(path, '/upload/v1beta/files?upload_id=AB_c-1&upload_protocol=resumable');
+      t.equal(headers['x-goog-api-key'], providerKeys.google);
+    }
+    await gateway.shipped();
+    const { data } = (await gateway.api('GET', `/usage/calls?limit=${pieces.length + 1}`)).body;
+    t.ok(
+      data.every((call: { operation: string }) => call.operation === 'google.files'),
+      'each is on record',
+    );
+  });
+
+  t.test('the URL of an upload is told as the gateway’s own, or not at all', async (t) => {
+    const ours = async (url: string, headers = {}): Promise<string | null> => {
+      upstream.respond([{ headers: { 'x-goog-upload-url': url }, body: {} }]);
+      const answer = await ask(`${gateway.origin}/google/upload/v1beta/files`, {
+        method: 'POST',
+        headers: { 'x-goog-api-key': gateway.token, 'x-goog-upload-command': 'start', ...headers },
+        body: {},
+      });
+      t.equal(answer.status, 200);
+      return answer.header('x-goog-upload-url');
+    };
+    const path = '/upload/v1beta/files?upload_id=1';
+    t.equal(await ours(upstream.origin + path), `${gateway.origin}/google${path}`);
+    t.equal(
+      await ours(upstream.origin + path, { host: 'llm.example:8443' }),
+      `http://llm.example:8443/google${path}`,
+    );
+    const told = { 'x-forwarded-host': 'evil.example', 'x-forwarded-proto': 'https' };
+    t.equal(
+      await ours(upstream.origin + path, told),
+      `${gateway.origin}/google${path}`,
+      'nobody is believed',
+    );
+    for (const url of [
+      `https://generativelanguage.googleapis.com${path}`,
+      `${upstream.origin}.evil.example${path}`,
+      `${upstream.origin}${path}&key=${providerKeys.google}`,
+      `${upstream.origin.replace('//', '//user:pass@')}${path}`,
+      `${upstream.origin}/v1beta/files?upload_id=1`,
+      `${upstream.origin}${path}#x`,
+      'not a url',
+      `${upstream.origin}${path}${'x'.repeat(5000)}`,
+    ])
+      t.equal(await ours(url), null, url.slice(0, 80));
+    for (const host of ['a/b', 'user@host', 'x y'])
+      t.equal(await ours(upstream.origin + path, { host }), null, `host ${JSON.stringify(host)}`);
+  });
 });

@@ -12,6 +12,7 @@ export function keyOf(provider: string, more: Partial<KeySnapshot> = {}): KeySna
     id,
     name: 'main',
     provider,
+    ownerId: `owner of ${more.source ?? 'own'}`,
     source: 'own',
     isCallersOwn: (more.source ?? 'own') === 'own',
     protection: 'standard',
@@ -25,6 +26,7 @@ export function keyOf(provider: string, more: Partial<KeySnapshot> = {}): KeySna
     weight: 1,
     asksStreamUsage: false,
     isActive: true,
+    isRefused: false,
     expiresAt: null,
     sealed: {
       workspaceId: newId('ws'),
@@ -62,6 +64,7 @@ export function callerOf(keys: readonly KeySnapshot[], more: Partial<CallerSnaps
     prices: [],
     expiresAt: null,
     keys,
+    refusedKeys: keys.filter(({ isRefused }) => isRefused),
     ...more,
   };
 }
@@ -74,4 +77,6 @@ export const resolver: Resolver = {
   originOf: (name) => providers.get(name)?.origin ?? '',
   isOperatorSet: () => false,
   now: () => now,
+  random: () => 0,
+  isWell: () => true,
 };

@@ -11,6 +11,8 @@ const { origin } = upstream;
 const gateway = await startGateway(t, {
   upstreams: { openai: origin, anthropic: origin, google: origin, groq: origin, xai: origin },
 });
+// What is tried again, and where, is failover.test.ts.
+const { body: once } = await gateway.api('POST', '/tokens', { name: 'once', policy: { maxAttempts: 1 } });
 for (const provider of ['openai', 'anthropic', 'google', 'groq', 'xai']) await gateway.addKey(provider, key);
 const custom = { origins: [origin], basePath: '/api/v1' };
 await gateway.addKey('custom', key, { name: 'local', ...custom });
@@ -59,7 +61,7 @@ async function both(base: string, path: string, asked: Asked, answer: Answer, di
   });
   const direct = await ask(origin + directPath, { ...asked, headers: headers(key) });
   const seenDirect = upstream.requests.at(-1) as SeenRequest;
-  const through = await ask(gateway.origin + base + path, { ...asked, headers: headers(gateway.token) });
+  const through = await ask(gateway.origin + base + path, { ...asked, headers: headers(once.token) });
   const seen = upstream.requests.at(-1) as SeenRequest;
   return { direct, through, seenDirect, seen };
 }
@@ -415,22 +417,30 @@ t.test('each answer says which key paid and where its record is', async (t) => {
   t.match(through.header('server-timing'), /^gateway;dur=[\d.]+$/);
 });
 
-t.test('every call that the provider saw has one begin and one final end', async (t) => {
-  await gateway.shipped();
-  const rows = await gateway.database.store.asSystem((tx) =>
-    tx
-      .selectFrom('journal')
-      .select(['event', 'call_id', 'line'])
-      .where('event', 'in', ['use.begin', 'use.end'])
-      .execute(),
-  );
-  const begins = rows.filter(({ event }) => event === 'use.begin').map(({ call_id }) => call_id);
-  const ends = rows.filter(({ event }) => event === 'use.end').map(({ call_id }) => call_id);
-  t.equal(new Set(begins).size, begins.length);
-  t.equal(ends.length, begins.length);
-  t.same(new Set(ends), new Set(begins));
-  t.ok(rows.filter(({ event }) => event === 'use.end').every(({ line }) => JSON.parse(line).final === true));
-  const lines = rows.map(({ line }) => line).join('\n');
-  t.notMatch(lines, key);
-  t.notMatch(gateway.logLines.join('\n'), key);
-});
+t.test(
+  'every attempt that the provider saw has one begin and one end, and every call a final one',
+  async (t) => {
+    await gateway.shipped();
+    const rows = await gateway.database.store.asSystem((tx) =>
+      tx
+        .selectFrom('journal')
+        .select(['event', 'call_id', 'line'])
+        .where('event', 'in', ['use.begin', 'use.end'])
+        .execute(),
+    );
+    const of = (wanted: string) =>
+      rows.filter(({ event }) => event === wanted).map(({ line }) => JSON.parse(line));
+    const attempts = (records: ReturnType<typeof of>): string[] =>
+      records.map(({ callId, attempt }) => `${callId} ${attempt}`);
+    const begins = attempts(of('use.begin'));
+    const ends = attempts(of('use.end'));
+    t.equal(new Set(begins).size, begins.length);
+    t.equal(ends.length, begins.length);
+    t.same(new Set(ends), new Set(begins));
+    const finals = of('use.end').filter(({ final }) => final === true);
+    t.equal(finals.length, new Set(rows.map(({ call_id }) => call_id)).size);
+    const lines = rows.map(({ line }) => line).join('\n');
+    t.notMatch(lines, key);
+    t.notMatch(gateway.logLines.join('\n'), key);
+  },
+);

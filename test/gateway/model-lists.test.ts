@@ -41,6 +41,8 @@ async function scene(t: Test, script: readonly Answer[]) {
     reach: 'operator',
     path: '/v1/models',
     operation: 'openai.models',
+    model: null,
+    modelAt: 0,
     upstreamModel: null,
   };
   const prepare = async (): Promise<PreparedKey> => {

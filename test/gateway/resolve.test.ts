@@ -27,6 +27,8 @@ function to(
     providerHint: null,
     isOpaque: false,
     isPassThrough: false,
+    hasSeal: true,
+    renames: null,
     ...more,
   });
 }
@@ -152,6 +154,8 @@ t.test(
           providerHint: null,
           isOpaque: false,
           isPassThrough: false,
+          hasSeal: true,
+          renames: null,
         }),
       ).message;
     t.match(told('llama-3.3-70b-versatile'), /did you mean "groq\/llama-3\.3-70b-versatile"\?/);
@@ -333,6 +337,8 @@ t.test('a key goes to the origin that it was stored for and to no other', async 
     providerHint: null,
     isOpaque: false,
     isPassThrough: false,
+    hasSeal: true,
+    renames: null,
   };
   t.equal(refusal(() => resolve(moved, everyone, question)).code, 'KEY_ORIGIN');
   t.equal(to(chat, 'gpt-4o').reach, 'public');

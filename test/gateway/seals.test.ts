@@ -223,7 +223,9 @@ t.test('a payload that its owner sealed to do harm sends nothing', async (t) => 
     origins: [upstream.origin],
     createdAt: '2026-01-01T00:00:00.000Z',
   };
+  let last: string | null = null;
   const store = async (payload: object | string): Promise<void> => {
+    if (last !== null) await gateway.api('DELETE', `/api-keys/${last}`);
     const made = await gateway.api('POST', '/api-keys', {
       name: 'k',
       provider: 'openai',
@@ -232,8 +234,8 @@ t.test('a payload that its owner sealed to do harm sends nothing', async (t) => 
       sealedPayload: clientPayload(gateway, seal, 'openai', payload),
     });
     if (made.status !== 201) throw new Error(made.body.detail);
+    last = made.body.id;
   };
-  // The newest key of a user is the one that pays.
   const call = () =>
     ask(`${gateway.origin}/openai/v1/models`, {
       headers: { authorization: `Bearer ${gateway.token}.${seal.secret}` },

@@ -19,6 +19,8 @@ async function stall(
     providerHint: null,
     isOpaque: false,
     isPassThrough: false,
+    hasSeal: true,
+    renames: null,
   });
   const ended = Promise.withResolvers<{ result: RelayResult; isAborted: boolean; isDestroyed: boolean }>();
   const server = createServer((request, response) => {

@@ -1,4 +1,5 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import type { LookupFunction } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Test } from 'tap';
@@ -23,6 +24,8 @@ export interface TestGatewayOptions {
   readonly settings?: Readonly<Record<string, string>>;
   /** Trusted for upstreams with TLS. */
   readonly ca?: string;
+  /** Where names of origins lead. */
+  readonly lookup?: LookupFunction;
   /** How fast bodies have to come. */
   readonly paces?: Paces;
   /** The gateway's own way to the database, in place of the direct one: a test can cut it. */
@@ -105,6 +108,7 @@ export async function startGateway(t: Test, options: TestGatewayOptions = {}): P
     metrics,
     version: 'test',
     ...(options.ca === undefined ? {} : { ca: options.ca }),
+    ...(options.lookup === undefined ? {} : { lookup: options.lookup }),
     ...(options.paces === undefined ? {} : { paces: options.paces }),
   });
   const { workspaceId, adminToken, token } = beside ?? (await app.initialise());

@@ -137,6 +137,7 @@ t.test('every metric of the contract is there from the start', async (t) => {
     ['sallyport_rewrapped_total', 'counter'],
     ['sallyport_rewrap_remaining', 'gauge'],
     ['sallyport_root_key_uses_total', 'counter'],
+    ['sallyport_targets_cooling', 'gauge'],
     ['sallyport_build_info', 'gauge'],
   ];
   t.same(
