@@ -19,7 +19,7 @@ function isOwnList({ method, headers }: IncomingMessage, { base, rest }: Place):
  * `GET /v1/models`, or one of them by its name.
  *
  * @param ownHeaders flat
- * @returns false: the call is for something else.
+ * @returns false: the call is for something else, or for a model that its provider alone can tell of.
  * @throws {SallyportError} as the catalogue.
  */
 export async function answersModels(
@@ -33,11 +33,9 @@ export async function answersModels(
   if (providerKey !== null || !isOwnList(request, place)) return false;
   const caller = held.current();
   deps.lastUsed.note(caller.tokenId, null, deps.now());
-  const { document, headers } = await answerOf(deps, place.rest, {
-    caller,
-    seal,
-    clientAddress: deps.clientAddress(request),
-  });
+  const asking = { caller, seal, clientAddress: deps.clientAddress(request) };
+  const { document, headers } = await answerOf(deps, place.rest, asking);
+  if (document === null) return false;
   const body = Buffer.from(JSON.stringify(document));
   const form = ['content-type', 'application/json', 'content-length', String(body.length)];
   response.writeHead(200, [...form, ...headers, ...ownHeaders()]);

@@ -64,8 +64,11 @@ export interface ModelCatalogDeps {
 export interface ModelCatalog {
   /** @throws {SallyportError} why nobody may be asked, or why nobody answered. */
   list(asking: Asking): Promise<Catalog>;
-  /** @throws {SallyportError} MODEL_UNKNOWN, MODEL_DIALECT; why its provider may not be asked, or did not answer. */
-  one(asking: Asking, id: string): Promise<ModelView>;
+  /**
+   * @returns null: a bare name that stands in no list, and that only its provider can say more of.
+   * @throws {SallyportError} MODEL_UNKNOWN, MODEL_DIALECT; why its provider may not be asked, or did not answer.
+   */
+  one(asking: Asking, id: string): Promise<ModelView | null>;
 }
 
 /** `provider/model` of everything that is remembered for a caller. */
@@ -171,7 +174,10 @@ export function createModelCatalog(deps: ModelCatalogDeps): ModelCatalog {
       const target = targetOf(resolver, caller, found.name);
       if (target instanceof SallyportError) throw target;
       const listed = (await listAt(asking, target)).find((model) => model.id === found.model) ?? null;
-      if (listed === null && !found.isAlias) throw notListed(resolver, caller, id);
+      if (listed === null && !found.isAlias) {
+        if (isLeftToProvider(resolver, caller, found, id)) return null;
+        throw notListed(resolver, caller, id);
+      }
       return view(caller, id, target, { ...found, listed });
     },
   });
@@ -215,6 +221,18 @@ function askedBy(resolver: Resolver, caller: CallerSnapshot, provider: string, m
 
 function mayAsk({ models }: CallerSnapshot, name: string): boolean {
   return models === null || models.some((pattern) => matches(pattern, name));
+}
+
+/** A call without a model, as one for this name is if it is relayed, comes to the same provider. */
+function isLeftToProvider(
+  resolver: Resolver,
+  caller: CallerSnapshot,
+  { name, model }: Found,
+  id: string,
+): boolean {
+  if (model !== id) return false;
+  const target = targetOf(resolver, caller, null);
+  return !(target instanceof SallyportError) && target.providerName === name;
 }
 
 function notListed(resolver: Resolver, caller: CallerSnapshot, id: string): SallyportError {

@@ -51,6 +51,9 @@ function play({ headers, method, path, body }: SeenRequest): Answer {
   return { events: [JSON.stringify({ type: 'delta', ...event }), JSON.stringify(last), '[DONE]'] };
 }
 
+/** Answered on /v1 by the gateway itself, for all providers together (test/gateway/models.test.ts). */
+const ofGateway = /^models\.(?:list|retrieve)$/;
+
 /** Methods that call others again and again, or nobody: what they send is what those send. */
 const helpers =
   /(?:stream|Stream|runTools|toolRunner|thread|(?<!work\.)poll|poller|worker|Poll|waitForProcessing)$|^beta\.agents\.environments\.files\.(?:prepare|upload)$/;
@@ -188,7 +191,7 @@ async function drive(t: Test, { surface, seen, upstream, gateway, token }: Drive
   const isRefused = ({ name }: Method): boolean => surface.refused.some(([names]) => names.test(name));
   const provider = providers.get(surface.provider) as Provider;
   const runs = methods.flatMap((method) => [
-    { kind: 'ok', method, client: ok },
+    { kind: 'ok', method, client: surface.bases[0] === '/v1' && ofGateway.test(method.name) ? refused : ok },
     ...(isRefused(method) ? [] : [{ kind: 'refuse', method, client: refused }]),
     ...(method.streams ? [{ kind: 'stream', method, client: ok }] : []),
   ]);

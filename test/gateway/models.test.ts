@@ -201,6 +201,19 @@ t.test('one model by its name, as SDKs ask for it', async (t) => {
   t.match(call.json(), { error: { code: 'model_not_found', message: /did you mean "local\/qwen3:8b"/ } });
 });
 
+t.test('a bare name that stands in no list is left to its provider', async (t) => {
+  const before = asked();
+  openai.respond([{ body: { id: 'gpt-unlisted', object: 'model' } }]);
+  const answer = await get('/v1/models/gpt-unlisted');
+  t.same(answer.json(), { id: 'gpt-unlisted', object: 'model' });
+  t.equal(openai.requests.at(-1)?.path, '/v1/models/gpt-unlisted');
+  t.equal((await get('/v1/models/grok-4')).header('x-sallyport-code'), 'KEY_MISSING');
+  const narrow = await get('/v1/models/gpt-unlisted', await tokenFor({ models: ['gpt-4o'] }));
+  t.equal(narrow.header('x-sallyport-code'), 'MODEL_UNKNOWN');
+  openai.respond([openaiList]);
+  t.same(asked(), [(before[0] ?? 0) + 1, before[1], before[2]]);
+});
+
 t.test('who says whose list he wants gets it as it is', async (t) => {
   const before = asked();
   const hinted = await get('/v1/models', gateway.token, { 'x-sallyport-provider': 'groq' });
@@ -218,7 +231,7 @@ t.test('each list that was asked for is a use on record, with its end', async (t
       .where('operation', '=', 'openai.models')
       .execute(),
   );
-  t.equal(rows.length, 5, 'three of ours, two relayed');
+  t.equal(rows.length, 6, 'three of ours, three relayed');
   t.ok(rows.every((row) => row.final && row.outcome === 'ok' && row.token_id !== null));
 });
 
