@@ -22,6 +22,7 @@ import type { Paces } from './gateway/body-pace.ts';
 import { createDataPlane, type DataPlane } from './gateway/data-plane.ts';
 import type { Installation } from './installation.ts';
 import { createLimits } from './limits/limits.ts';
+import { findOperatorCaller } from './operator-caller.ts';
 import { ownOrigins } from './own-origins.ts';
 import { isAdministrative, providers } from './providers/catalogue.ts';
 import { createRootKeyDesk, type RootKeyDesk } from './root-key-desk.ts';
@@ -35,6 +36,7 @@ import { isLocalPeer, metricsRoutes } from './routes/metrics.ts';
 import { createTls, type Tls } from './routes/tls.ts';
 import type { Log } from './telemetry/log.ts';
 import type { Metrics } from './telemetry/metrics.ts';
+import { openTracer } from './tracing.ts';
 import { checkHealth, scrape } from './vital-signs.ts';
 
 export interface AppDeps {
@@ -89,6 +91,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
   const { isPrivate, checkArrival, ownOrigin } = createArrival(config, addresses);
 
   const limits = createLimits({ clock });
+  const tracer = await openTracer(config, { egress, log, version });
   const dataPlane = await createDataPlane({
     store,
     vault,
@@ -97,6 +100,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     limits,
     metrics,
     log,
+    tracer,
     providers,
     originOf,
     isOperatorSet: (origin) => operatorSet.has(origin),
@@ -165,26 +169,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
       log.error('api.failed', { requestId: request.id, route: request.routeOptions.url, error }),
   };
 
-  /** The deployment's first user in its first workspace: whoever reaches the socket or the data directory. */
-  async function operatorCaller(): Promise<Caller> {
-    const first = await store.asSystem((tx) =>
-      tx.selectFrom('users').select(['id', 'workspace_id']).orderBy('id').limit(1).executeTakeFirst(),
-    );
-    if (first === undefined) {
-      throw new SallyportError('CONFLICT', 'This installation has no workspace yet.', {
-        fix: 'Run bin/sallyport init, or start the gateway once: npm start',
-      });
-    }
-    return {
-      type: 'cli',
-      id: 'cli',
-      workspaceId: first.workspace_id,
-      userId: first.id,
-      role: 'owner',
-      isOperator: true,
-      ip: null,
-    };
-  }
+  const operatorCaller = (): Promise<Caller> => findOperatorCaller({ store });
 
   const tls = createTls(config, { log });
   const overNetwork = apiRoutes({
@@ -292,6 +277,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
       await rootKeys.close();
       await dataPlane.stop();
       log.debug('closed', { name: 'data plane' });
+      await tracer?.close();
       await egress.close();
       log.debug('closed', { name: 'egress' });
     },

@@ -223,6 +223,18 @@ export const table = {
     '',
     'Web origins whose pages may call the data plane.',
   ),
+  otlpEndpoint: setting(
+    'OTEL_EXPORTER_OTLP_ENDPOINT',
+    gatewayUrl(),
+    null,
+    'An OpenTelemetry collector, such as `http://127.0.0.1:4318`: spans of calls go to `/v1/traces` under it, as JSON. Not set: none are made.',
+  ),
+  otelServiceName: setting(
+    'OTEL_SERVICE_NAME',
+    text(),
+    'sallyport',
+    'The `service.name` of these spans. No other variable of OpenTelemetry is read.',
+  ),
   url: setting('SALLYPORT_URL', gatewayUrl(), null, 'For the command line: the gateway to talk to.'),
   adminToken: setting(
     'SALLYPORT_ADMIN_TOKEN',

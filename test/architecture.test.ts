@@ -38,7 +38,7 @@ const owners: readonly (readonly [RegExp, readonly string[]])[] = [
   [/^undici$/, ['egress/']],
   [/^pg$/, ['db/']],
   [/^kysely/, ['db/', 'vault/', 'journal/', 'gateway/', 'admin/']],
-  [/^(pino|prom-client)$/, ['telemetry/']],
+  [/^(pino|prom-client|@opentelemetry\/.*)$/, ['telemetry/']],
   [/^(fastify|@fastify\/.*|typebox.*)$/, ['routes/']],
   [/^(node:)?child_process$/, ['db/embedded', 'cli/demo/']],
   [

@@ -3,9 +3,9 @@ import { EgressError } from './egress-error.ts';
 import type { Egress } from './egress.ts';
 import type { EgressControl } from './request.ts';
 
-/** One small request and its whole answer, for services that the operator named: key services, not providers. */
+/** One small request and its whole answer, for services that the operator named: key services and collectors, not providers. */
 export interface ExchangeRequest {
-  /** https, or http on loopback. */
+  /** https, or http on loopback unless plain http is allowed. */
   readonly origin: string;
   readonly method: 'GET' | 'POST';
   readonly path: string;
@@ -33,11 +33,18 @@ const maxStale = 4;
 /** For all of it: an answer that drips keeps within the others. */
 const wholeMs = 10_000;
 
-/** No redirects, no proxies, TLS as egress has it. */
-export function createExchange({ dispatch }: Pick<Egress, 'dispatch'>): Exchange {
+/**
+ * No redirects, no proxies, TLS as egress has it.
+ *
+ * @param allowsPlain http anywhere, for what carries no secret: a collector in a private network.
+ */
+export function createExchange(
+  { dispatch }: Pick<Egress, 'dispatch'>,
+  { allowsPlain = false }: { readonly allowsPlain?: boolean } = {},
+): Exchange {
   return async function exchange(request) {
     const { protocol, hostname } = new URL(request.origin);
-    if (protocol !== 'https:' && !isLoopbackName(hostname))
+    if (protocol !== 'https:' && !allowsPlain && !isLoopbackName(hostname))
       throw new EgressError('EGRESS_REFUSED', 'A key service is reached by https, or on loopback.');
     for (let left = maxStale; ; left -= 1) {
       try {

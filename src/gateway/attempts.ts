@@ -4,6 +4,7 @@ import { SallyportError, type ErrorCode } from '../errors.ts';
 import type { Receipt } from '../journal/journal.ts';
 import { sendAttempt } from './attempt.ts';
 import type { Asked, Dispatch, Undecided } from './decision.ts';
+import type { TracedCall } from './call-trace.ts';
 import type { DrainBounds } from './drain.ts';
 import type { GatewayDeps } from './gateway.ts';
 import { learn } from './lesson.ts';
@@ -46,6 +47,8 @@ export class Attempts {
   /** Where the call goes, as soon as that is known. */
   target: Target | null = null;
   begin: Receipt | null = null;
+  /** Null where tracing is off. */
+  trace: TracedCall | null = null;
   /** So far, the one under way too. */
   count = 0;
   /** When the first one went out, as `performance.now` tells it. */
@@ -128,6 +131,7 @@ export class Attempts {
           callStartedAtMs,
           overheadMs: gatewayMs(),
         });
+        this.trace?.attemptEnded(told, isFinal ? now() : endedAtMs);
         if (next === null) return;
         metrics.retried(target.provider.name, next.reason);
         ({ dispatch, begin, startedAtMs } = next);
@@ -232,7 +236,8 @@ export class Attempts {
       return relay.done;
     }
     this.dispatchedTick ??= performance.now();
-    sendAttempt(this.#deps, dispatch, { method, rawHeaders: request.rawHeaders, hops }, relay);
+    const context = this.trace?.attemptStarted(dispatch) ?? null;
+    sendAttempt(this.#deps, dispatch, { method, rawHeaders: request.rawHeaders, hops, context }, relay);
     return relay.done;
   }
 

@@ -11,6 +11,7 @@ import { isPreflight, corsHeaders } from './cors.ts';
 import type { Secrets } from './credentials.ts';
 import type { GatewayDeps } from './gateway.ts';
 import { Attempts } from './attempts.ts';
+import { TracedCall } from './call-trace.ts';
 import { decideOn, type Undecided } from './decision.ts';
 import { hopsOf } from './hops.ts';
 import { readIncoming } from './incoming.ts';
@@ -36,6 +37,7 @@ export class Call {
   #isContinued = false;
   #caller: CallerSnapshot | null = null;
   readonly #attempts: Attempts;
+  #trace: TracedCall | null = null;
 
   constructor(
     deps: GatewayDeps,
@@ -89,6 +91,8 @@ export class Call {
       this.#response.writeHead(204, [...guardsOf(this.#request), ...allowed]).end();
       return;
     }
+    this.#trace = TracedCall.start(this.#deps, this.id, this.#request);
+    this.#attempts.trace = this.#trace;
     let lease: Lease | null = null;
     const share = bodies.share();
     let release: (() => void) | null = null;
@@ -134,6 +138,8 @@ export class Call {
       lease?.release();
       release?.();
       if (this.#response.writableEnded) discardRest(this.#request);
+      const { headersSent, statusCode } = this.#response;
+      this.#trace?.ended(headersSent ? statusCode : null, this.#caller);
     }
   }
 
@@ -146,6 +152,7 @@ export class Call {
   #refuse(error: unknown): void {
     const refusal = asRefusal(error);
     const { log, denials, clientAddress, hashIp } = this.#deps;
+    this.#trace?.refused(refusal.code);
     if (refusal.code === 'INTERNAL')
       log.error('call.failed', { requestId: this.id, error: refusal.cause ?? refusal });
     if (this.#attempts.begin === null && refusal.code !== 'CLIENT_CLOSED') {

@@ -11,6 +11,7 @@ import { priceTable } from '../providers/price-table.ts';
 import type { Provider } from '../providers/provider.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import type { Tracer } from '../telemetry/tracer.ts';
 import type { Vault } from '../vault/vault.ts';
 import { bodyBudgetBytes, createBodyBudget } from './body-budget.ts';
 import { defaultPaces, type Paces } from './body-pace.ts';
@@ -41,6 +42,7 @@ export interface DataPlaneDeps {
   readonly limits: Limits;
   readonly metrics: Metrics;
   readonly log: Log;
+  readonly tracer: Tracer | null;
   readonly providers: ReadonlyMap<string, Provider>;
   readonly originOf: (provider: string) => string;
   readonly isOperatorSet: (origin: string) => boolean;

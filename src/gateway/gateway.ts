@@ -5,6 +5,7 @@ import type { Limits } from '../limits/limits.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { PriceBook } from '../providers/price.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import type { Tracer } from '../telemetry/tracer.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { BodyBudget } from './body-budget.ts';
 import type { Paces } from './body-pace.ts';
@@ -40,6 +41,8 @@ export interface GatewayDeps {
   readonly keyWatch: Pick<KeyWatch, 'refused' | 'retest' | 'worked'>;
   readonly metrics: Metrics;
   readonly log: Log;
+  /** Null where tracing is off. */
+  readonly tracer: Tracer | null;
   readonly lastUsed: Pick<LastUsed, 'note'>;
   readonly prices: PriceBook;
   readonly hashIp: (ip: string) => string;

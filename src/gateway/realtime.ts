@@ -6,6 +6,7 @@ import type { Lease } from '../limits/limits.ts';
 import { wipe } from '../secret.ts';
 import { authenticate } from './authentication.ts';
 import { dialectOf, readPlace } from './base-url.ts';
+import { TracedCall } from './call-trace.ts';
 import { credentialOf } from './credential.ts';
 import type { Secrets } from './credentials.ts';
 import { decideOn, type Dispatch } from './decision.ts';
@@ -51,6 +52,7 @@ export class RealtimeCall {
   #overheadMs: number | null = null;
   #hops: string | null = null;
   #attempt: RealtimeAttempt | null = null;
+  #trace: TracedCall | null = null;
   /** Set when the session has to end before it has begun: the client left, or the token was revoked. */
   #ended: SallyportError | null = null;
 
@@ -75,6 +77,7 @@ export class RealtimeCall {
   async run(isDraining: boolean): Promise<void> {
     const { request } = this.#upgrade;
     const { corsOrigins, egress, limits } = this.#deps;
+    this.#trace = TracedCall.start(this.#deps, this.id, request);
     let lease: Lease | null = null;
     let release: (() => void) | null = null;
     try {
@@ -122,6 +125,8 @@ export class RealtimeCall {
       wipe(this.#secrets?.seal, this.#secrets?.providerKey);
       lease?.release();
       release?.();
+      const { headersSent, statusCode } = this.#upgrade.response;
+      this.#trace?.ended(headersSent ? statusCode : null, this.#caller);
     }
   }
 
@@ -163,6 +168,7 @@ export class RealtimeCall {
       callStartedAtMs: this.#startedAtMs,
       overheadMs: this.#overheadMs ?? 0,
     });
+    this.#trace?.attemptEnded(result, now());
   }
 
   #attemptFor({ target, limits, prepared }: Dispatch, handshake: Handshake): RealtimeAttempt {
@@ -192,7 +198,8 @@ export class RealtimeCall {
     });
   }
 
-  #dispatch({ target, limits, prepared }: Dispatch, attempt: RealtimeAttempt, query: string): void {
+  #dispatch(dispatch: Dispatch, attempt: RealtimeAttempt, query: string): void {
+    const { target, limits, prepared } = dispatch;
     const { egress, metrics } = this.#deps;
     const { origin, reach, key, provider, path, upstreamModel } = target;
     this.#overheadMs = performance.now() - this.#startedTick;
@@ -208,7 +215,7 @@ export class RealtimeCall {
           reach,
           method: 'GET',
           path: renamed,
-          headers: attempt.headers,
+          headers: [...attempt.headers, ...(this.#trace?.attemptStarted(dispatch) ?? [])],
           body: null,
           credential: credentialOf(target, prepared, (ok) => metrics.keyOpened(provider.name, ok)),
           hops: this.#hops,
@@ -231,6 +238,7 @@ export class RealtimeCall {
     const refusal = asRefusal(error);
     const { log, denials, clientAddress, hashIp } = this.#deps;
     const { request, response } = this.#upgrade;
+    this.#trace?.refused(refusal.code);
     if (refusal.code === 'INTERNAL')
       log.error('call.failed', { requestId: this.id, error: refusal.cause ?? refusal });
     if (this.#begin === null && refusal.code !== 'CLIENT_CLOSED') {

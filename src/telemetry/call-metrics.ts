@@ -2,6 +2,7 @@ import type { Registry } from 'prom-client';
 import { errorTable } from '../errors.ts';
 import { type Cell, createHistogram, createTally } from './tally.ts';
 import { modelLabel } from './model-label.ts';
+import { operationName } from './operation-name.ts';
 
 /** Counts as WIRE.md has them; null where the provider told nothing. */
 interface Usage {
@@ -42,19 +43,6 @@ const firstChunkBounds = [
 const overheadBounds = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1];
 
 const genAiLabels = ['gen_ai_provider_name', 'gen_ai_operation_name', 'gen_ai_request_model'] as const;
-
-/** gen_ai.operation.name's well-known values; other operations keep our name. */
-const operationNames: Readonly<Record<string, string>> = {
-  chat: 'chat',
-  responses: 'chat',
-  messages: 'chat',
-  completions: 'text_completion',
-  embeddings: 'embeddings',
-  embed_content: 'embeddings',
-  batch_embed_contents: 'embeddings',
-  generate_content: 'generate_content',
-  stream_generate_content: 'generate_content',
-};
 
 const outcomes: ReadonlySet<string> = new Set(['ok', 'crash', ...Object.keys(errorTable)]);
 const known: ReadonlySet<string> = new Set(['openai', 'anthropic', 'google', 'groq', 'xai', 'custom']);
@@ -122,8 +110,7 @@ export function createCallMetrics(registry: Registry) {
   });
 
   function modelCells(provider: string, operation: string, model: string) {
-    const [, name = operation] = operation.split('.', 2);
-    const genAi = [provider, operationNames[name] ?? operation, model] as const;
+    const genAi = [provider, operationName(operation), model] as const;
     return {
       duration: duration.spread(...genAi),
       firstChunk: firstChunk.spread(...genAi),
