@@ -1,26 +1,20 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Dialect } from '../dialects/dialect.ts';
-import { SallyportError, type ErrorCode } from '../errors.ts';
+import type { ErrorCode } from '../errors.ts';
 import { newId } from '../ids.ts';
-import { wipe } from '../secret.ts';
-import type { Lease } from '../limits/limits.ts';
 import { defaultPolicy } from '../token-policy.ts';
-import { authenticate } from './authentication.ts';
-import { dialectOf, readPlace } from './base-url.ts';
+import { dialectOf } from './base-url.ts';
 import { isPreflight, corsHeaders } from './cors.ts';
-import type { Secrets } from './credentials.ts';
 import type { GatewayDeps } from './gateway.ts';
 import { Attempts } from './attempts.ts';
 import { TracedCall } from './call-trace.ts';
 import { decideOn, type Undecided } from './decision.ts';
-import { hopsOf } from './hops.ts';
+import { Entry } from './entry.ts';
 import { readIncoming } from './incoming.ts';
-import { checkNetwork } from './networks.ts';
 import { answersModels } from './model-answer.ts';
 import { guardsOf, ownHeaders } from './own-headers.ts';
 import { asRefusal, sendRefusal } from './refusal.ts';
 import { discardRest } from './request-rest.ts';
-import type { CallerSnapshot } from './snapshot.ts';
 import { uploadUrlHere } from './upload-url.ts';
 
 /** One call, from the request's head to the last byte of its answer. It settles exactly once, whatever happens. */
@@ -32,10 +26,8 @@ export class Call {
   readonly #expectsContinue: boolean;
   readonly #startedTick = performance.now();
   readonly #dialect: Dialect;
-  /** What came along with the token; gone with the call, whatever way it goes. */
-  #secrets: Secrets | null = null;
+  readonly #entry: Entry;
   #isContinued = false;
-  #caller: CallerSnapshot | null = null;
   readonly #attempts: Attempts;
   #trace: TracedCall | null = null;
 
@@ -50,6 +42,7 @@ export class Call {
     this.#response = response;
     this.#expectsContinue = expectsContinue;
     this.#dialect = dialectOf(request.url ?? '/');
+    this.#entry = new Entry(deps, request, this);
     this.#attempts = new Attempts(deps, {
       id: this.id,
       request,
@@ -61,7 +54,7 @@ export class Call {
     });
     response.on('close', () => {
       if (response.writableFinished) return;
-      const { onDisconnect } = this.#caller?.policy ?? defaultPolicy;
+      const { onDisconnect } = this.#entry.caller?.policy ?? defaultPolicy;
       if (onDisconnect.type === 'drain' && this.#attempts.drain(onDisconnect)) return;
       this.cut('CLIENT_CLOSED', 'The client went away.');
     });
@@ -84,7 +77,7 @@ export class Call {
   }
 
   async run(isDraining: boolean): Promise<void> {
-    const { bodies, clientAddress, keyWatch, corsOrigins, egress, limits } = this.#deps;
+    const { bodies, clientAddress, keyWatch, corsOrigins } = this.#deps;
     const { maxJsonBytes, maxUploadBytes, paces } = this.#deps;
     if (isPreflight(this.#request, corsOrigins)) {
       const allowed = corsHeaders(this.#request, corsOrigins, true);
@@ -93,29 +86,17 @@ export class Call {
     }
     this.#trace = TracedCall.start(this.#deps, this.id, this.#request);
     this.#attempts.trace = this.#trace;
-    let lease: Lease | null = null;
     const share = bodies.share();
-    let release: (() => void) | null = null;
     try {
-      this.#deps.checkArrival(this.#request);
-      if (isDraining)
-        throw new SallyportError('SHUTTING_DOWN', 'The gateway is shutting down.', { retryAfter: 1 });
-      const hops = hopsOf(this.#request, egress.hop);
-      const place = readPlace(this.#request.url ?? '/');
-      const authenticated = await authenticate(this.#deps, this.#request, place);
-      const { held, query, seal, providerKey } = authenticated;
-      this.#secrets = authenticated;
-      this.#caller = held.current();
-      release = held.hold(this);
-      checkNetwork(this.#caller, clientAddress(this.#request));
-      lease = limits.admit(this.#caller);
+      const entered = await this.#entry.enter(isDraining);
+      const { caller, held, place, hops, seal, providerKey } = entered;
       const own = (): string[] => this.#ownHeaders();
-      if (await answersModels(this.#deps, this.#request, this.#response, place, authenticated, own)) return;
+      if (await answersModels(this.#deps, this.#request, this.#response, place, entered, own)) return;
       const undecided: Undecided = {
         id: this.id,
         request: this.#request,
         held,
-        place: { ...place, query },
+        place,
         seal,
         providerKey,
         clientAddress: () => clientAddress(this.#request),
@@ -123,23 +104,21 @@ export class Call {
           this.#attempts.target = target;
         },
       };
-      const restrictsModels = this.#caller.models !== null;
+      const restrictsModels = caller.models !== null;
       const bounds = { maxJsonBytes, maxUploadBytes, restrictsModels, share, paces };
       const asked = await readIncoming(this.#request, undecided.place, bounds, () => this.#goOn());
-      const { refusedKeys } = this.#caller;
-      if (refusedKeys.length > 0) keyWatch.retest(refusedKeys, this.#caller);
+      const { refusedKeys } = caller;
+      if (refusedKeys.length > 0) keyWatch.retest(refusedKeys, caller);
       const first = await decideOn(this.#deps, undecided, asked);
       await this.#attempts.run(undecided, asked, first, { hops, gatewayMs: () => this.#overheadMs ?? 0 });
     } catch (error) {
       this.#refuse(error);
     } finally {
-      wipe(this.#secrets?.seal, this.#secrets?.providerKey);
       share.release();
-      lease?.release();
-      release?.();
+      this.#entry.leave();
       if (this.#response.writableEnded) discardRest(this.#request);
       const { headersSent, statusCode } = this.#response;
-      this.#trace?.ended(headersSent ? statusCode : null, this.#caller);
+      this.#trace?.ended(headersSent ? statusCode : null, this.#entry.caller);
     }
   }
 
@@ -151,21 +130,8 @@ export class Call {
 
   #refuse(error: unknown): void {
     const refusal = asRefusal(error);
-    const { log, denials, clientAddress, hashIp } = this.#deps;
     this.#trace?.refused(refusal.code);
-    if (refusal.code === 'INTERNAL')
-      log.error('call.failed', { requestId: this.id, error: refusal.cause ?? refusal });
-    if (this.#attempts.begin === null && refusal.code !== 'CLIENT_CLOSED') {
-      const clientIpHash = hashIp(clientAddress(this.#request));
-      denials.note({
-        workspaceId: this.#caller?.workspaceId ?? null,
-        tokenId: this.#caller?.tokenId ?? null,
-        userId: this.#caller?.userId ?? null,
-        keyId: this.keyId,
-        code: refusal.code,
-        clientIpHash,
-      });
-    }
+    this.#entry.note(refusal, this.#attempts.begin !== null);
     if (this.#response.headersSent || this.#response.destroyed) {
       this.#response.destroy();
       return;

@@ -2,16 +2,12 @@ import type { Dialect } from '../dialects/dialect.ts';
 import { SallyportError, type ErrorCode } from '../errors.ts';
 import { newId } from '../ids.ts';
 import type { Receipt } from '../journal/journal.ts';
-import type { Lease } from '../limits/limits.ts';
-import { wipe } from '../secret.ts';
-import { authenticate } from './authentication.ts';
-import { dialectOf, readPlace } from './base-url.ts';
+import { dialectOf } from './base-url.ts';
 import { TracedCall } from './call-trace.ts';
 import { credentialOf } from './credential.ts';
-import type { Secrets } from './credentials.ts';
 import { decideOn, type Dispatch } from './decision.ts';
+import { Entry } from './entry.ts';
 import type { GatewayDeps } from './gateway.ts';
-import { hopsOf } from './hops.ts';
 import { ownHeaders } from './own-headers.ts';
 import { RealtimeAttempt } from './realtime-attempt.ts';
 import { type Upgrade, WaitingClient } from './realtime-client.ts';
@@ -22,7 +18,6 @@ import { asRefusal, sendRefusal } from './refusal.ts';
 import { settle } from './settlement.ts';
 import type { CallerSnapshot } from './snapshot.ts';
 import type { Target } from './target.ts';
-import { checkNetwork } from './networks.ts';
 import { learn } from './lesson.ts';
 import { beginFields } from './use-record.ts';
 
@@ -44,9 +39,7 @@ export class RealtimeCall {
   readonly #startedAtMs: number;
   readonly #startedTick = performance.now();
   readonly #dialect: Dialect;
-  /** What came along with the token; gone with the handshake, whatever way it goes: a session may last for hours. */
-  #secrets: Secrets | null = null;
-  #caller: CallerSnapshot | null = null;
+  readonly #entry: Entry;
   #target: Target | null = null;
   #begin: Receipt | null = null;
   #overheadMs: number | null = null;
@@ -61,6 +54,7 @@ export class RealtimeCall {
     this.#upgrade = upgrade;
     this.#startedAtMs = deps.now();
     this.#dialect = dialectOf(upgrade.request.url ?? '/');
+    this.#entry = new Entry(deps, upgrade.request, this);
     this.#client = new WaitingClient(upgrade, () => this.cut('CLIENT_CLOSED', 'The client went away.'));
   }
 
@@ -76,24 +70,12 @@ export class RealtimeCall {
 
   async run(isDraining: boolean): Promise<void> {
     const { request } = this.#upgrade;
-    const { corsOrigins, egress, limits } = this.#deps;
     this.#trace = TracedCall.start(this.#deps, this.id, request);
-    let lease: Lease | null = null;
-    let release: (() => void) | null = null;
     try {
-      this.#deps.checkArrival(request);
-      if (isDraining)
-        throw new SallyportError('SHUTTING_DOWN', 'The gateway is shutting down.', { retryAfter: 1 });
-      this.#hops = hopsOf(request, egress.hop);
-      const place = readPlace(request.url ?? '/');
-      const authenticated = await authenticate(this.#deps, request, place);
-      const { held, query, seal, providerKey } = authenticated;
-      this.#secrets = authenticated;
-      this.#caller = held.current();
-      release = held.hold(this);
-      checkNetwork(this.#caller, this.#deps.clientAddress(request));
-      lease = limits.admit(this.#caller);
-      const handshake = readHandshake(request, corsOrigins);
+      const { held, place, hops, seal, providerKey } = await this.#entry.enter(isDraining);
+      this.#hops = hops;
+      const { query } = place;
+      const handshake = readHandshake(request, this.#deps.corsOrigins);
       const model = modelInQuery(query);
       const dispatch = await decideOn(
         this.#deps,
@@ -102,7 +84,7 @@ export class RealtimeCall {
           request,
           method: 'POST',
           held,
-          place: { ...place, query },
+          place,
           seal,
           providerKey,
           clientAddress: () => this.#deps.clientAddress(request),
@@ -122,11 +104,9 @@ export class RealtimeCall {
     } catch (error) {
       this.#refuse(error);
     } finally {
-      wipe(this.#secrets?.seal, this.#secrets?.providerKey);
-      lease?.release();
-      release?.();
+      this.#entry.leave();
       const { headersSent, statusCode } = this.#upgrade.response;
-      this.#trace?.ended(headersSent ? statusCode : null, this.#caller);
+      this.#trace?.ended(headersSent ? statusCode : null, this.#entry.caller);
     }
   }
 
@@ -152,7 +132,7 @@ export class RealtimeCall {
     else this.cut(this.#ended.code, this.#ended.message);
     const result = await attempt.done;
     clearTimeout(late);
-    learn(this.#deps, this.#caller as CallerSnapshot, target, startedAtMs, result);
+    learn(this.#deps, this.#entry.caller as CallerSnapshot, target, startedAtMs, result);
     if (result.refusal !== null) this.#refuse(result.refusal);
     settle(this.#deps, {
       identity,
@@ -172,7 +152,7 @@ export class RealtimeCall {
   }
 
   #attemptFor({ target, limits, prepared }: Dispatch, handshake: Handshake): RealtimeAttempt {
-    const caller = this.#caller as CallerSnapshot;
+    const caller = this.#entry.caller as CallerSnapshot;
     const { request, response } = this.#upgrade;
     return new RealtimeAttempt({
       target,
@@ -185,8 +165,9 @@ export class RealtimeCall {
       dialect: this.#dialect,
       ownHeaders: (upstreamRequestId) => this.#ownHeaders(upstreamRequestId),
       onUpgraded: () => {
+        // A session may last for hours.
         prepared.wipe();
-        wipe(this.#secrets?.seal, this.#secrets?.providerKey);
+        this.#entry.forget();
       },
       holdsUsage: false,
       requestBytes: 0,
@@ -236,21 +217,9 @@ export class RealtimeCall {
 
   #refuse(error: unknown): void {
     const refusal = asRefusal(error);
-    const { log, denials, clientAddress, hashIp } = this.#deps;
     const { request, response } = this.#upgrade;
     this.#trace?.refused(refusal.code);
-    if (refusal.code === 'INTERNAL')
-      log.error('call.failed', { requestId: this.id, error: refusal.cause ?? refusal });
-    if (this.#begin === null && refusal.code !== 'CLIENT_CLOSED') {
-      denials.note({
-        workspaceId: this.#caller?.workspaceId ?? null,
-        tokenId: this.#caller?.tokenId ?? null,
-        userId: this.#caller?.userId ?? null,
-        keyId: this.keyId,
-        code: refusal.code,
-        clientIpHash: hashIp(clientAddress(request)),
-      });
-    }
+    this.#entry.note(refusal, this.#begin !== null);
     if (response.headersSent || this.#upgrade.socket.destroyed || refusal.code === 'CLIENT_CLOSED') {
       this.#upgrade.socket.destroy();
       return;
