@@ -23,6 +23,8 @@ export class Connection implements Carrier {
   readonly #client: Client;
   readonly #events: ConnectionEvents;
   #socket: Socket | null = null;
+  /** On its way to be one; undici itself lets it go only when it is there. */
+  #connecting: Socket | null = null;
   #call: Call | null = null;
   #served = 0;
   #isGone = false;
@@ -38,7 +40,8 @@ export class Connection implements Carrier {
       maxHeaderSize: maxHeaderBytes,
       connect: (target, done) => {
         this.#call?.onConnecting();
-        connector(target, (...result) => {
+        const connecting = connector(target, (...result) => {
+          this.#connecting = null;
           const [error, socket] = result;
           if (error !== null) {
             done(...result);
@@ -52,6 +55,7 @@ export class Connection implements Carrier {
             else done(null, socket);
           });
         });
+        this.#connecting = connecting ?? null;
       },
     });
   }
@@ -87,6 +91,7 @@ export class Connection implements Carrier {
     this.#call?.abort();
     // Not within undici's own parser, from which a call's end comes.
     await Promise.resolve();
+    this.#connecting?.on('error', () => {}).destroy(lost());
     await this.#client.destroy(new EgressError('ABORTED', 'The connection was closed.'));
   }
 

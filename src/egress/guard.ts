@@ -7,7 +7,8 @@ import { EgressError } from './egress-error.ts';
 import type { Tunnel } from './proxy.ts';
 import type { Reach } from './request.ts';
 
-export type Connector = buildConnector.connector;
+/** Returns the socket that is being connected, if there is one already: whoever gives up destroys it. */
+export type Connector = (target: buildConnector.Options, done: buildConnector.Callback) => Socket | undefined;
 
 function refused(what: string): EgressError {
   return new EgressError('EGRESS_REFUSED', `${what} is not a public address.`);
@@ -52,6 +53,7 @@ export function guardedConnector(options: {
 }): Connector {
   const { reach, ca, tunnel } = options;
   const lookup = options.lookup ?? systemLookup;
+  // What its type leaves out: it returns the socket that it makes.
   const connect = buildConnector({
     allowH2: false,
     rejectUnauthorized: true,
@@ -62,25 +64,24 @@ export function guardedConnector(options: {
     timeout: 60_000,
     ...(ca === undefined ? {} : { ca }),
     lookup: reach === 'public' ? publicLookup(lookup) : lookup,
-  });
+  }) as (...args: Parameters<Connector>) => Socket;
   if (reach === 'operator' && tunnel === null) return connect;
   return (target, done) => {
     if (target.protocol !== 'https:') {
       done(new EgressError('EGRESS_REFUSED', 'A public origin has to be https.'), null);
-      return;
+      return undefined;
     }
     if (isIP(target.hostname) !== 0 && !isPublicAddress(target.hostname)) {
       done(refused(target.hostname), null);
-      return;
+      return undefined;
     }
     if (tunnel !== null) {
-      tunnel(target.hostname, Number(target.port) || 443, (error, socket) => {
+      return tunnel(target.hostname, Number(target.port) || 443, (error, socket) => {
         if (error !== null) done(error, null);
         else connect({ ...target, httpSocket: socket }, done);
       });
-      return;
     }
-    connect(target, (...result) => {
+    return connect(target, (...result) => {
       const [error, socket] = result;
       if (error === null && !isPublicAddress(peerOf(socket))) {
         socket.on('error', () => {}).destroy();

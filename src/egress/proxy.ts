@@ -12,12 +12,12 @@ export interface ProxyOptions {
   readonly withinMs?: number;
 }
 
-/** A connection to `host:port` that the proxy has opened and takes no further part in, or an error; once. */
+/** A connection to `host:port` that the proxy has opened and takes no further part in, or an error; once. Returns its socket, also before. */
 export type Tunnel = (
   host: string,
   port: number,
   done: (...result: [null, Socket] | [EgressError, null]) => void,
-) => void;
+) => Socket;
 
 const answerWithinMs = 5000;
 /** Of the answer's head; what comes behind it in the same breath is no provider's, who speaks second in TLS. */
@@ -98,7 +98,7 @@ export function createTunnel({ url, ca, lookup, withinMs = answerWithinMs }: Pro
       stop();
       done(null, socket);
     }
-    socket.on('readable', onReadable).on('close', onEnd).on('end', onEnd).on('error', onError);
+    return socket.on('readable', onReadable).on('close', onEnd).on('end', onEnd).on('error', onError);
   };
 }
 

@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import t, { type Test } from 'tap';
 import { createEgress, type Egress, type EgressOptions } from '../../src/egress/egress.ts';
@@ -291,6 +293,28 @@ t.test('no connection in time, no head in time, no next byte in time', async (t)
   const body = await call(egress, { origin: silent.origin, timeouts });
   t.match(body.error, { code: 'UPSTREAM_IDLE_TIMEOUT', reachedUpstream: true, stale: false });
   t.equal(body.status, 200);
+});
+
+t.test('a connection that is given up while it is being made is closed at once', async (t) => {
+  const sockets: Socket[] = [];
+  const heard = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  /** Takes the client's hello and says nothing. */
+  const mute = createServer((socket) => {
+    sockets.push(socket);
+    socket.on('error', () => {}).once('data', () => heard[sockets.length - 1]?.resolve());
+  }).listen(0, '127.0.0.1');
+  await once(mute, 'listening');
+  t.teardown(() => mute.close());
+  const egress = egressFor(t);
+  const origin = `https://127.0.0.1:${(mute.address() as AddressInfo).port}`;
+  const late = await call(egress, { origin, timeouts: { connectMs: 50, headersMs: 0, bodyMs: 0 } });
+  t.match(late.error, { code: 'UPSTREAM_CONNECT_TIMEOUT' });
+  const left = startCall(egress, { origin });
+  await heard[1]?.promise;
+  left.control.abort();
+  t.match((await left.outcome).error, { code: 'ABORTED' });
+  for (const socket of sockets) if (!socket.destroyed) await once(socket, 'close');
+  t.equal(sockets.length, 2);
 });
 
 t.test('a redirect is an answer like any other: nobody follows it', async (t) => {
