@@ -112,7 +112,9 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
   const lastUsed = createLastUsed({ store });
   const prices = createPriceBook(priceTable);
   const lists = createModelLists({ journal, ends, egress, prices, now });
-  const probe = createProbe({ journal, ends, egress, prices, originOf, isOperatorSet, now });
+  const stopped = new AbortController();
+  const { signal } = stopped;
+  const probe = createProbe({ journal, ends, egress, prices, originOf, isOperatorSet, now, signal });
   const health = createTargetHealth({ now, random });
   const keyWatch = createKeyWatch({
     providers: deps.providers,
@@ -129,7 +131,7 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
     isOperatorSet,
     now,
     random,
-    isWell: (keyId, origin) => health.isWell(keyId, origin),
+    isWell: (key, origin) => health.isWell(key, origin),
   };
   const sealGate = createSealGate(deps);
   const hashIp = (ip: string): string => vault.hashIp(ip);
@@ -161,7 +163,9 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
       const provider = deps.providers.get(key.provider);
       if (provider === undefined)
         throw new SallyportError('KEY_INVALID', 'The key is for a provider that is not known.');
-      return probe(provider, await readOne(key, caller), caller, seal);
+      const result = await probe(provider, await readOne(key, caller), caller, seal);
+      if (result.ok) health.forget(key.id);
+      return result;
     },
     targetsCooling: () => health.cooling(),
     async settled() {
@@ -186,6 +190,7 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
       denials.stop();
       await gateway.idle();
       await lists.stop();
+      stopped.abort();
       await keyWatch.settled();
       await ends.flush();
       ends.stop();

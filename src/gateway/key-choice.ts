@@ -21,7 +21,7 @@ export interface Terms {
   readonly hasSeal: boolean;
   /** In force for a known provider; null: a custom key's own. */
   readonly origin: string | null;
-  readonly isWell: (keyId: string, origin: string) => boolean;
+  readonly isWell: (key: KeySnapshot, origin: string) => boolean;
   /** Null where nothing was asked yet. */
   readonly isTried: ((key: KeySnapshot) => boolean) | null;
   /** What is kept in an account is looked for with one key, always the same: another's account has it not. */
@@ -105,7 +105,7 @@ function standingOf(
 }
 
 function isWell(key: KeySnapshot, terms: Terms): boolean {
-  if (terms.isWell(key.id, terms.origin ?? (key.origins[0] as string))) return true;
+  if (terms.isWell(key, terms.origin ?? (key.origins[0] as string))) return true;
   terms.onSkipped?.(key, 'ill');
   return false;
 }

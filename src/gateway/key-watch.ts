@@ -52,17 +52,20 @@ export function createKeyWatch(deps: KeyWatchDeps): KeyWatch {
   const tests = new Map<string, Tested>();
   const workedAt = new Map<string, number>();
   const underway = new Set<Promise<void>>();
+  /** A new value was not tested yet. */
+  const nameOf = ({ id, version }: KeySnapshot): string => `${id} ${version}`;
 
-  function note(keyId: string, tested: Tested): void {
-    tests.delete(keyId);
-    tests.set(keyId, tested);
+  function note(key: KeySnapshot, tested: Tested): void {
+    const name = nameOf(key);
+    tests.delete(name);
+    tests.set(name, tested);
     const [oldest] = tests.keys();
     if (tests.size > maxEntries && oldest !== undefined) tests.delete(oldest);
   }
 
   function start(key: KeySnapshot, caller: Caller): void {
-    const refusals = tests.get(key.id)?.refusals ?? 0;
-    note(key.id, { at: now(), isGood: null, refusals });
+    const refusals = tests.get(nameOf(key))?.refusals ?? 0;
+    note(key, { at: now(), isGood: null, refusals });
     const work = test(key, caller, refusals)
       .catch((error: unknown) => deps.onError(key.id, error))
       .finally(() => underway.delete(work));
@@ -74,11 +77,11 @@ export function createKeyWatch(deps: KeyWatchDeps): KeyWatch {
     if (provider === undefined) return;
     const result = await deps.probe(provider, key, caller, null);
     if (result.ok) {
-      note(key.id, { at: now(), isGood: true, refusals: 0 });
+      note(key, { at: now(), isGood: true, refusals: 0 });
       deps.forget(key.id);
       if (key.isRefused) await deps.putBack(key, caller, result);
     } else if (isRefusal(key, result)) {
-      note(key.id, { at: now(), isGood: false, refusals: refusals + 1 });
+      note(key, { at: now(), isGood: false, refusals: refusals + 1 });
       if (!key.isRefused) await deps.takeOut(key, caller, result);
     }
   }
@@ -94,7 +97,7 @@ export function createKeyWatch(deps: KeyWatchDeps): KeyWatch {
     refused({ key }, caller) {
       // What is sealed opens with its seal only, and that is the call's, for the call.
       if (key.id === null || key.protection === 'sealed') return true;
-      const last = tests.get(key.id);
+      const last = tests.get(nameOf(key));
       if (last !== undefined && now() - last.at < minuteMs) return last.isGood !== true;
       start(key, caller);
       return true;
@@ -106,7 +109,7 @@ export function createKeyWatch(deps: KeyWatchDeps): KeyWatch {
     retest(keys, caller) {
       for (const key of keys) {
         if (key.protection === 'sealed' || !key.isActive || key.purpose !== 'relay') continue;
-        const last = tests.get(key.id);
+        const last = tests.get(nameOf(key));
         const wait = Math.min(maxRetestMs, minuteMs * 2 ** Math.min(last?.refusals ?? 0, 6));
         if (last === undefined || now() - last.at >= wait) start(key, caller);
       }

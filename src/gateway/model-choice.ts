@@ -4,6 +4,7 @@ import type { BaseUrl, Place } from './base-url.ts';
 import { aliasOf, type Aliased } from './model-alias.ts';
 import { quoted } from './quoted.ts';
 import type { CallerSnapshot } from './snapshot.ts';
+import type { KeyValue } from './target-health.ts';
 import { type KnownModels, unknownModel } from './unknown-model.ts';
 
 export interface Resolver extends KnownModels {
@@ -14,7 +15,7 @@ export interface Resolver extends KnownModels {
   /** From 0, below 1: draws among keys. */
   readonly random: () => number;
   /** False for a target that failed a moment ago, where another may do. */
-  readonly isWell: (keyId: string, origin: string) => boolean;
+  readonly isWell: (key: KeyValue, origin: string) => boolean;
 }
 
 export interface Question {

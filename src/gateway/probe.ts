@@ -2,6 +2,7 @@ import type { Egress } from '../egress/egress.ts';
 import { errorTable, type ErrorCode } from '../errors.ts';
 import { newId } from '../ids.ts';
 import type { Journal } from '../journal/journal.ts';
+import { saysScopeMissing } from '../providers/failure.ts';
 import type { PriceBook } from '../providers/price.ts';
 import type { Provider } from '../providers/provider.ts';
 import type { Ends } from './ends.ts';
@@ -18,6 +19,8 @@ export interface ProbeDeps {
   readonly originOf: (provider: string) => string;
   readonly isOperatorSet: (origin: string) => boolean;
   readonly now: () => number;
+  /** The gateway stops: what is under way ends. */
+  readonly signal: AbortSignal;
 }
 
 export interface ProbeResult {
@@ -31,12 +34,22 @@ export interface ProbeResult {
 
 const timeouts = { connectMs: 5_000, headersMs: 15_000, bodyMs: 15_000 } as const;
 const maxBytes = 64 * 1024;
+const wholeMs = 20_000;
 
 /**
  * One cheap authenticated request of our own that shows whether a provider takes a key. It is a use like any other: recorded before the
  * key is opened, through the same injector. The provider's body is never told: providers echo parts of a key.
  */
-export function createProbe({ journal, ends, egress, prices, originOf, isOperatorSet, now }: ProbeDeps) {
+export function createProbe({
+  journal,
+  ends,
+  egress,
+  prices,
+  originOf,
+  isOperatorSet,
+  now,
+  signal,
+}: ProbeDeps) {
   return async function probe(
     provider: Provider,
     key: KeySnapshot,
@@ -70,9 +83,10 @@ export function createProbe({ journal, ends, egress, prices, originOf, isOperato
       );
       const startedAtMs = now();
       const begin = await journal.append('use.begin', beginFields(identity, target, 1, startedAtMs, null));
-      const answer = await answerTo(egress, target, prepared, { maxBytes, wholeMs: null, timeouts });
+      const answer = await answerTo(egress, target, prepared, { maxBytes, wholeMs, timeouts, signal });
       const endedAtMs = now();
-      const code = codeOf(provider, answer);
+      // Known, and only not for a list of models: whoever sees that may use it.
+      const code = saysScopeMissing(answer.body) ? null : codeOf(provider, answer);
       const ok = code === null;
       ends.write(
         endFields(identity, 1, begin, {

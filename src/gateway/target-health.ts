@@ -1,4 +1,5 @@
 import type { RelayResult } from './relay-result.ts';
+import type { KeySnapshot } from './snapshot.ts';
 import type { Target } from './target.ts';
 
 /** Of one key at one origin, as far as this process has seen. Times in ms since the epoch. */
@@ -10,6 +11,9 @@ export interface Health {
   /** Until then one call is finding out whether it is well again. */
   readonly probedUntil: number;
 }
+
+/** A key's value: another one has a name of its own to lose. */
+export type KeyValue = Pick<KeySnapshot, 'id' | 'version'>;
 
 export type Standing = 'well' | 'cooling' | 'half-open';
 /** What an attempt says of its target. `none`: nothing. */
@@ -67,12 +71,12 @@ export function verdictOf({ failure, outcome }: Pick<RelayResult, 'failure' | 'o
 
 /** What this process knows of the targets that failed lately. Those that did not are not in it, so that a good call costs nothing. */
 export interface TargetHealth {
-  isWell(keyId: string, origin: string): boolean;
+  isWell(key: KeyValue, origin: string): boolean;
   /** An attempt begins; if the target was cooling it is the one that finds out. @returns whether the target had failed before */
   begin(target: Target): boolean;
   /** @param startedAt of the attempt, ms since the epoch */
   end(target: Target, startedAt: number, verdict: Verdict, retryAfterMs: number | null): void;
-  /** A test of our own found the key good, or it has another value. */
+  /** A test of our own found the key good. */
   forget(keyId: string): void;
   cooling(): number;
 }
@@ -85,15 +89,15 @@ export function createTargetHealth({
   readonly random: () => number;
 }): TargetHealth {
   const known = new Map<string, Health>();
-  const nameOf = (keyId: string, origin: string): string => `${keyId} ${origin}`;
+  const nameOf = ({ id, version }: KeyValue, origin: string): string => `${id} ${version} ${origin}`;
 
   return Object.freeze<TargetHealth>({
-    isWell(keyId, origin) {
-      return known.size === 0 || standingOf(known.get(nameOf(keyId, origin)), now()) !== 'cooling';
+    isWell(key, origin) {
+      return known.size === 0 || standingOf(known.get(nameOf(key, origin)), now()) !== 'cooling';
     },
     begin({ key, origin }) {
       if (known.size === 0 || key.id === null) return false;
-      const name = nameOf(key.id, origin);
+      const name = nameOf(key, origin);
       const health = known.get(name);
       if (health === undefined) return false;
       if (standingOf(health, now()) === 'half-open')
@@ -102,7 +106,7 @@ export function createTargetHealth({
     },
     end({ key, origin }, startedAt, verdict, retryAfterMs) {
       if (key.id === null || (known.size === 0 && verdict !== 'ill')) return;
-      const name = nameOf(key.id, origin);
+      const name = nameOf(key, origin);
       const health = known.get(name);
       if (verdict === 'ill') {
         known.set(name, afterFailure(health, { startedAt, now: now(), retryAfterMs }, random()));

@@ -15,7 +15,8 @@ import { readPlace } from '../../src/gateway/base-url.ts';
 import { defaultPolicy } from '../../src/token-policy.ts';
 import { callerOf, keyOf, resolver } from './callers-fixture.ts';
 
-const target = resolve(resolver, callerOf([keyOf('openai', { id: 'a' })]), {
+const a = keyOf('openai', { id: 'a' });
+const target = resolve(resolver, callerOf([a]), {
   place: readPlace('/v1/chat/completions'),
   method: 'POST',
   model: 'gpt-4o',
@@ -85,24 +86,25 @@ t.test('after the cooldown one call finds out, and the others go elsewhere until
   let now = 0;
   const health = createTargetHealth({ now: () => now, random: () => 0 });
   const end = (verdict: Verdict): void => health.end(target, now, verdict, null);
-  t.ok(health.isWell('a', origin));
+  t.ok(health.isWell(a, origin));
   t.notOk(health.begin(target));
   end('ill');
-  t.notOk(health.isWell('a', origin));
-  t.ok(health.isWell('a', 'https://elsewhere.example'), 'it is this key at this origin');
-  t.ok(health.isWell('b', origin));
+  t.notOk(health.isWell(a, origin));
+  t.ok(health.isWell(a, 'https://elsewhere.example'), 'it is this key at this origin');
+  t.ok(health.isWell(keyOf('openai', { id: 'b' }), origin));
+  t.ok(health.isWell({ ...a, version: 2 }, origin), 'with this value');
   t.equal(health.cooling(), 1);
   now = 1000;
-  t.ok(health.isWell('a', origin), 'somebody may look');
+  t.ok(health.isWell(a, origin), 'somebody may look');
   t.ok(health.begin(target), 'it had failed before');
-  t.notOk(health.isWell('a', origin), 'and one is enough');
+  t.notOk(health.isWell(a, origin), 'and one is enough');
   end('ill');
   now = 2999;
-  t.notOk(health.isWell('a', origin), 'twice as long');
+  t.notOk(health.isWell(a, origin), 'twice as long');
   now = 3000;
   health.begin(target);
   end('none');
-  t.ok(health.isWell('a', origin), 'it found out nothing: the next may look');
+  t.ok(health.isWell(a, origin), 'it found out nothing: the next may look');
   health.begin(target);
   end('well');
   t.equal(health.cooling(), 0);
@@ -116,7 +118,7 @@ t.test('a call that finds out and never ends holds nobody off for ever', async (
   now = 1000;
   health.begin(target);
   now = 61_000;
-  t.ok(health.isWell('a', origin));
+  t.ok(health.isWell(a, origin));
 });
 
 t.test('what went well but began before the failure says nothing of now', async (t) => {

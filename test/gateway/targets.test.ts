@@ -254,7 +254,7 @@ t.test('stored objects are looked for with one key, always the same', async (t) 
 
 t.test('one that is ill is passed over, and taken where nothing else is there', async (t) => {
   const keys = [named('a', { weight: 1000 }), named('b', { weight: 0 })];
-  const ill = (...ids: string[]): Resolver => ({ ...resolver, isWell: (id) => !ids.includes(id) });
+  const ill = (...ids: string[]): Resolver => ({ ...resolver, isWell: ({ id }) => !ids.includes(id) });
   t.same(
     walked(callerOf(keys), asking('gpt-4o'), ill('a')),
     ['b gpt-4o'],
