@@ -51,6 +51,8 @@ async function startSteady(t: Test, program: string, spec: Specification): Promi
   return `http://127.0.0.1:${port}`;
 }
 
+t.setTimeout(600_000);
+
 t.test('openai-node against its specification', async (t) => {
   const [file, program] = process.argv.slice(2);
   if (file === undefined || program === undefined) throw new Error('usage: run.ts SPECIFICATION.json STEADY');
