@@ -154,7 +154,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     keys,
     keyring: rootKeys.keyring,
     seals: createSeals({ store, act, journal, vault, clock, onForgedRow }),
-    tokens: createTokens({ store, act, vault, clock }),
+    tokens: createTokens({ store, act, vault, clock, explain: dataPlane.explain }),
     aliases: createAliases({ store, act, vault, providers, clock, onForgedRow }),
     prices: createPriceDesk({ store, act, vault, providers, clock, onForgedRow }),
     users: createUsers({ store, act, shredder, isOperator, clock }),

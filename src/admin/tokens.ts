@@ -7,6 +7,7 @@ import { tokenMacFields } from '../vault/row-macs.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { Act } from './acts.ts';
 import type { Caller } from './caller.ts';
+import { type ExplainCall, type ExplainQuery, explainTo } from './explain.ts';
 import { found, notFound } from './found.ts';
 import { createOnce, onceOf } from './idempotency.ts';
 import { isUsableBy } from './key-visibility.ts';
@@ -48,12 +49,13 @@ export interface TokensDeps {
   readonly act: Act;
   readonly vault: Pick<Vault, 'verifierOf' | 'rowMac' | 'checkRowMac'>;
   readonly clock: () => number;
+  readonly explain: ExplainCall;
 }
 
 export type Tokens = ReturnType<typeof createTokens>;
 
 /** Gateway and admin tokens: minted, shown once, listed, revoked. */
-export function createTokens({ store, act, vault, clock }: TokensDeps) {
+export function createTokens({ store, act, vault, clock, explain }: TokensDeps) {
   return Object.freeze({
     /**
      * @returns the token and its text, which is null for a replay of the same Idempotency-Key: it was shown once.
@@ -127,6 +129,12 @@ export function createTokens({ store, act, vault, clock }: TokensDeps) {
     },
 
     get,
+
+    /** What a call with a token would meet, to who may see it. @throws {SallyportError} NOT_FOUND, FORBIDDEN. */
+    async explain(caller: Caller, query: ExplainQuery): Promise<object> {
+      const { id } = await get(caller, query.token);
+      return explainTo(explain, caller, id, query);
+    },
 
     /** Idempotent: a revoked token stays as it is, and the answer is the same. */
     async revoke(caller: Caller, id: string): Promise<TokenView> {

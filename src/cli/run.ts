@@ -6,6 +6,7 @@ import { type Api, createApi } from './api.ts';
 import type { Command, Context, Terminal } from './command.ts';
 import { demoCommand } from './demo/demo.ts';
 import type { CliDeps } from './deps.ts';
+import { explainCommands } from './explain.ts';
 import { exits, failureOf } from './failure.ts';
 import { installationCommands } from './installation.ts';
 import { keyringCommands } from './keyring.ts';
@@ -27,6 +28,7 @@ export const commands: readonly Command[] = [
   ...sealCommands,
   ...tokenCommands,
   ...aliasCommands,
+  ...explainCommands,
   ...priceCommands,
   ...peopleCommands,
   ...keyringCommands,

@@ -19,6 +19,7 @@ import { createCallers } from './callers.ts';
 import { createDenials } from './denials.ts';
 import { createEnds } from './ends.ts';
 import { createEpoch, type Epoch } from './epoch.ts';
+import { createExplain, type Explain } from './explain.ts';
 import { createGateway, type Gateway } from './gateway.ts';
 import { createKeyRemoval } from './key-removal.ts';
 import { createKeyWatch } from './key-watch.ts';
@@ -71,6 +72,8 @@ export interface DataPlane {
     key: KeyRow,
     seal?: Uint8Array | null,
   ): Promise<ProbeResult>;
+  /** What a call with a token would meet; nothing is opened or recorded. */
+  readonly explain: Explain;
   /** Keys at origins that failed a moment ago, as this node has seen. */
   targetsCooling(): number;
   start(): void;
@@ -97,7 +100,7 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
   });
   const onForgedRow = (kind: string, record: string): void =>
     log.error('database.forged-row', { kind, record });
-  const { read, readOne } = createSnapshotReader({ store, vault, onForgedRow });
+  const { read, readOne, describe } = createSnapshotReader({ store, vault, onForgedRow });
   const callers = createCallers({
     read,
     epoch,
@@ -133,6 +136,7 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
     random,
     isWell: (key, origin) => health.isWell(key, origin),
   };
+  const limitsOf = createLimitsOf(deps.upstreamTimeouts);
   const sealGate = createSealGate(deps);
   const hashIp = (ip: string): string => vault.hashIp(ip);
   const gateway = createGateway({
@@ -143,7 +147,7 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
     models: createModelCatalog({ resolver, lists, sealGate, prices, hashIp }),
     health,
     keyWatch,
-    limitsOf: createLimitsOf(deps.upstreamTimeouts),
+    limitsOf,
     sealGate,
     prepareGiven: (given) => vault.prepareGiven(given),
     ends,
@@ -167,6 +171,7 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
       if (result.ok) health.forget(key.id);
       return result;
     },
+    explain: createExplain({ describe, resolver, limitsOf, prices }),
     targetsCooling: () => health.cooling(),
     async settled() {
       await gateway.idle();

@@ -216,7 +216,7 @@ function spliced(body: Buffer, fields: RequestFields, target: Target): Pick<Disp
 }
 
 /** Old servers answer 400 to options that they don't know: at a custom origin the key that stands for it says whether it takes this one. */
-function splicesUsage({ provider, key, operation }: Target): boolean {
+export function splicesUsage({ provider, key, operation }: Target): boolean {
   return (
     provider.splicesStreamUsage(operation) ||
     (provider.name === 'custom' && key.asksStreamUsage && splicesOpenaiUsage(operation))

@@ -42,6 +42,32 @@ export function createSnapshotReader({ store, vault, onForgedRow }: SnapshotRead
     vault.prime(found.workspaceKeys);
     if (!(await vault.checkVerifier(row.workspace_id, row.prefix, row.kind, token.secret, row.verifier)))
       return null;
+    return snapshotOf(row, found);
+  }
+
+  /** The same for who may see the token and does not have it: nothing is opened with what comes of it. */
+  async function describe(workspaceId: string, tokenId: string): Promise<CallerSnapshot | null> {
+    const told = await store.asWorkspace(workspaceId, async (tx) => {
+      const row = await tx
+        .selectFrom('tokens')
+        .selectAll()
+        .where('workspace_id', '=', workspaceId)
+        .where('id', '=', tokenId)
+        .executeTakeFirst();
+      return row === undefined || row.kind !== 'gateway'
+        ? null
+        : { row, found: await readWorkspace(tx, row) };
+    });
+    if (told === null) return null;
+    vault.prime(told.found.workspaceKeys);
+    return snapshotOf(told.row, told.found);
+  }
+
+  /** What a token grants, of rows with a MAC of ours; null for one that is revoked or forged. */
+  async function snapshotOf(
+    row: TokenRow,
+    found: Awaited<ReturnType<typeof readWorkspace>>,
+  ): Promise<CallerSnapshot | null> {
     if (!(await vault.checkRowMac(row.workspace_id, 'tokens', tokenMacFields(row), row.mac))) {
       onForgedRow('tokens', row.id);
       return null;
@@ -107,7 +133,7 @@ export function createSnapshotReader({ store, vault, onForgedRow }: SnapshotRead
     return genuine;
   }
 
-  return Object.freeze({ read, readOne });
+  return Object.freeze({ read, readOne, describe });
 }
 
 async function readWorkspace(tx: Tx, token: TokenRow) {

@@ -54,6 +54,7 @@ function requests({ key, token, user, seal, alias, price }: Things): [string, st
     ['POST', '/api/api-keys', { name: 'n', provider: 'openai', value: newKey(), sharedWith: [user] }],
     ...ofSeals(seal, key),
     ['GET', `/api/tokens/${token}`],
+    ['GET', `/api/explain?token=${token}&model=gpt-4o`],
     ['DELETE', `/api/tokens/${token}`],
     ['POST', '/api/tokens', { name: 'n', userId: user }],
     ['POST', '/api/tokens', { name: 'n', keyIds: [key] }],

@@ -114,7 +114,7 @@ export async function startWorld(
     keys,
     keyring: desk.keyring,
     seals: createSeals({ store, act, journal, vault, clock, onForgedRow }),
-    tokens: createTokens({ store, act, vault, clock }),
+    tokens: createTokens({ store, act, vault, clock, explain: async (_, supposed) => supposed }),
     aliases: createAliases({ store, act, vault, providers, clock, onForgedRow }),
     prices: createPriceDesk({ store, act, vault, providers, clock, onForgedRow }),
     users: createUsers({ store, act, shredder, isOperator, clock }),

@@ -206,6 +206,62 @@ t.test('a token’s reach and policy are options with units', async (t) => {
     t.match(await create(wrong), { exit: 2 }, wrong);
 });
 
+t.test('explain says where a call would go, and is exit 1 where it would be refused', async (t) => {
+  const target = {
+    provider: 'openai',
+    keyId,
+    keySource: 'own',
+    origin: 'https://api.openai.com',
+    path: '/v1/chat/completions',
+    upstreamModel: 'gpt-4o-mini',
+    needsSeal: true,
+    pricing: { version: 'v', rates: { input: { usd: 0.15, per: 1e6 }, output: { usd: 0.6, per: 1e6 } } },
+  };
+  const said = {
+    endpoint: '/v1/chat/completions',
+    refusal: null,
+    alias: { alias: 'fast', target: 'openai/gpt-4o-mini' },
+    targets: [target, { ...target, provider: 'local', pricing: null }],
+    skipped: [{ model: 'fast', keyId: 'key_x', reason: 'disabled' }],
+  };
+  const refusal = { code: 'MODEL_UNKNOWN', message: 'No such.', fix: 'Another.' };
+  const { seen, url } = await gateway(t, {
+    [`GET /api/explain?model=fast&token=${tokenId}&endpoint=%2Fv1%2Fresponses&stream=true`]: [200, said],
+    'GET /api/explain': [200, { ...said, refusal, targets: [] }],
+  });
+  const env = { SALLYPORT_ADMIN_TOKEN: adminToken, SALLYPORT_URL: url };
+  const argv = ['explain', 'fast', '--token', tokenId];
+  const told = await run([...argv, '--endpoint', '/v1/responses', '--stream'], { env });
+  t.match(told, {
+    exit: 0,
+    out: /fast stands for openai\/gpt-4o-mini\.[^]*\(sealed\)[^]*0\.15 in, 0\.6 out[^]*not known/,
+  });
+  t.match(told.out, /Not asked: key_x \(disabled\)/);
+  t.match(await run(argv, { env }), {
+    exit: 1,
+    out: /would be refused: No such\. \(MODEL_UNKNOWN\)\n  Another\./,
+  });
+  t.match(await run(['explain', 'fast', '--token', 'x'], { env }), { exit: 1, err: /tokens list/ });
+  t.equal(seen.length, 2);
+});
+
+t.test('aliases are made, listed and taken away by id', async (t) => {
+  const aliasId = 'alias_0195b7c40c8a7e1f9d0123456789abcd';
+  const alias = { id: aliasId, alias: 'team/*', target: 'ollama/*', createdAt: '2026-01-01T00:00:00.000Z' };
+  const { seen, url } = await gateway(t, {
+    'POST /api/aliases': [201, alias],
+    'GET /api/aliases': [200, { data: [alias], nextCursor: null }],
+    [`DELETE /api/aliases/${aliasId}`]: [200, { id: aliasId, deleted: true, receipt: 's.1.0' }],
+  });
+  const env = { SALLYPORT_ADMIN_TOKEN: adminToken, SALLYPORT_URL: url };
+  const create = ['aliases', 'create', '--alias', 'team/*', '--target', 'ollama/*'];
+  t.match(await run(create, { env }), { exit: 0, out: /team\/\* is ollama\/\* on \/v1/ });
+  t.same(JSON.parse(seen[0]?.body ?? ''), { alias: 'team/*', target: 'ollama/*' });
+  t.match(await run(['aliases', 'list'], { env }), { exit: 0, out: /STANDS FOR[^]*team\/\*/ });
+  t.match(await run(['aliases', 'rm', aliasId], { env }), { exit: 0, out: /Receipt: s\.1\.0/ });
+  t.match(await run(['aliases', 'rm', 'team/*'], { env }), { exit: 1, err: /aliases list/ });
+});
+
 t.test('lists are read to their last page and printed whole', async (t) => {
   const row = (n: number) => ({
     id: `key_${n}`,

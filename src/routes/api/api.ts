@@ -22,6 +22,7 @@ import { priceRoutes } from './prices.ts';
 import { apiKeyRoutes } from './api-keys.ts';
 import { auditRoutes } from './audit.ts';
 import { addAuthentication, type AuthenticationDeps } from './authentication.ts';
+import { explainRoutes } from './explain.ts';
 import { maxIntakeBytes } from './intake-body.ts';
 import { intakeKeyRoutes } from './intake-key.ts';
 import { keyringRoutes } from './keyring.ts';
@@ -107,6 +108,7 @@ export function apiRoutes(deps: ApiDeps): FastifyPluginAsync {
       await guarded.register(intakeKeyRoutes(deps), { prefix: '/intake-key' });
       await guarded.register(tokenRoutes(deps), { prefix: '/tokens' });
       await guarded.register(aliasRoutes(deps), { prefix: '/aliases' });
+      await guarded.register(explainRoutes(deps), { prefix: '/explain' });
       await guarded.register(priceRoutes(deps), { prefix: '/prices' });
       await guarded.register(userRoutes(deps), { prefix: '/users' });
       await guarded.register(memberRoutes(deps), { prefix: '/members' });
