@@ -206,7 +206,7 @@ t.test('a token’s reach and policy are options with units', async (t) => {
     t.match(await create(wrong), { exit: 2 }, wrong);
 });
 
-t.test('explain says where a call would go, and is exit 1 where it would be refused', async (t) => {
+t.test('explain says where a call would go, and is exit 3 where it would be refused', async (t) => {
   const target = {
     provider: 'openai',
     keyId,
@@ -238,10 +238,10 @@ t.test('explain says where a call would go, and is exit 1 where it would be refu
   });
   t.match(told.out, /Not asked: key_x \(disabled\)/);
   t.match(await run(argv, { env }), {
-    exit: 1,
+    exit: 3,
     out: /would be refused: No such\. \(MODEL_UNKNOWN\)\n  Another\./,
   });
-  t.match(await run(['explain', 'fast', '--token', 'x'], { env }), { exit: 1, err: /tokens list/ });
+  t.match(await run(['explain', 'fast', '--token', 'x'], { env }), { exit: 3, err: /tokens list/ });
   t.equal(seen.length, 2);
 });
 
@@ -259,7 +259,7 @@ t.test('aliases are made, listed and taken away by id', async (t) => {
   t.same(JSON.parse(seen[0]?.body ?? ''), { alias: 'team/*', target: 'ollama/*' });
   t.match(await run(['aliases', 'list'], { env }), { exit: 0, out: /STANDS FOR[^]*team\/\*/ });
   t.match(await run(['aliases', 'rm', aliasId], { env }), { exit: 0, out: /Receipt: s\.1\.0/ });
-  t.match(await run(['aliases', 'rm', 'team/*'], { env }), { exit: 1, err: /aliases list/ });
+  t.match(await run(['aliases', 'rm', 'team/*'], { env }), { exit: 3, err: /aliases list/ });
 });
 
 t.test('lists are read to their last page and printed whole', async (t) => {
