@@ -106,6 +106,7 @@ export class FrameReader {
       }
       this.#held.push(bytes);
       this.#heldBytes += bytes.length;
+      if (this.#held.length > maxPieces) this.#held = [Buffer.concat(this.#held)];
     };
     const pass = (to: number): void => {
       if (to > from) emit(chunk.subarray(from, to));

@@ -159,3 +159,29 @@ t.test(
     t.ok(held <= 2000, 'pings within a message that is held do not pile up');
   },
 );
+
+t.test('a message of empty frames that waits for its verdict is held in few pieces', async (t) => {
+  const judged: number[] = [];
+  const reader = new FrameReader(
+    {
+      ...roomy,
+      isMasked: false,
+      onMessage(payload) {
+        judged.push(payload?.length ?? -1);
+        return null;
+      },
+    },
+    true,
+  );
+  const empty = frame(0x00, '');
+  const wire = Buffer.concat([
+    frame(0x01, 'a'),
+    ...Array.from({ length: 100_000 }, () => empty),
+    frame(0x80, 'b'),
+  ]);
+  const { passed, fault } = reader.push(wire);
+  t.equal(fault, null);
+  t.same(judged, [2]);
+  t.ok(Buffer.concat(passed).equals(wire));
+  t.ok(passed.length < 2000, `${passed.length} pieces`);
+});
