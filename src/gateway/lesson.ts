@@ -13,7 +13,9 @@ export function learn(
   result: RelayResult,
 ): void {
   const { failure } = result;
-  const verdict = verdictOf(result);
+  // A token that sets its own time would otherwise make a provider look ill to everybody who shares the key.
+  const isHasty = result.outcome === 'UPSTREAM_CONNECT_TIMEOUT' && caller.policy.timeouts.connectMs !== null;
+  const verdict = isHasty ? 'none' : verdictOf(result);
   if (verdict === 'well' && target.key.id !== null) keyWatch.worked(target.key.id);
   const isMeant = failure?.kind !== 'key_refused' || keyWatch.refused(target, caller);
   health.end(target, startedAtMs, isMeant ? verdict : 'none', failure?.retryAfterMs ?? null);

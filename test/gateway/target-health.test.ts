@@ -1,5 +1,10 @@
 import fc from 'fast-check';
 import t from 'tap';
+import { createKeyWatch } from '../../src/gateway/key-watch.ts';
+import { learn } from '../../src/gateway/lesson.ts';
+import type { RelayResult } from '../../src/gateway/relay-result.ts';
+import type { KeySnapshot } from '../../src/gateway/snapshot.ts';
+import { providers } from '../../src/providers/catalogue.ts';
 import { stepAfter, type Situation } from '../../src/gateway/attempt-step.ts';
 import type { AttemptFailure, FailureKind } from '../../src/gateway/attempt-failure.ts';
 import {
@@ -236,3 +241,38 @@ t.test(
     );
   },
 );
+
+t.test('a token that gives connections no time makes a shared key look ill to nobody', async (t) => {
+  const never = (): never => {
+    throw new Error('nothing of this is about the key');
+  };
+  const health = createTargetHealth({ now: () => 1000, random: () => 0 });
+  const keyWatch = createKeyWatch({
+    providers,
+    probe: never,
+    takeOut: never,
+    putBack: never,
+    forget: never,
+    onError: never,
+    now: () => 1000,
+  });
+  const result: RelayResult = {
+    outcome: 'UPSTREAM_CONNECT_TIMEOUT',
+    endReason: 'timeout',
+    upstreamRequestId: null,
+    upstreamStatus: null,
+    isUnsent: true,
+    firstByteAt: null,
+    responseBytes: 0,
+    reading: null,
+    failure: failed('unreachable'),
+    isHeld: false,
+    keyEchoes: 0,
+    refusal: null,
+  };
+  const hasty = { ...defaultPolicy, timeouts: { ...defaultPolicy.timeouts, connectMs: 1 } };
+  learn({ health, keyWatch }, callerOf([], { policy: hasty }), target, 0, result);
+  t.ok(health.isWell(target.key as KeySnapshot, origin));
+  learn({ health, keyWatch }, callerOf([]), target, 0, result);
+  t.notOk(health.isWell(target.key as KeySnapshot, origin), 'the time that holds for all does');
+});
