@@ -40,7 +40,10 @@ const refusedAt: Readonly<Record<string, readonly { readonly method?: string; re
     { path: 'environments/*/work/poll' }, // hands the worker his session's credential
   ],
   // A new webhook is answered with its signing secret; reading one shows a part.
-  google: [{ method: 'POST', path: 'webhooks' }],
+  google: [
+    { method: 'POST', path: 'webhooks' },
+    { path: 'batch' }, // many requests in one body, whose paths nobody here would read
+  ],
 };
 
 /**
@@ -52,13 +55,16 @@ export function refusedPathsOf(provider: string): (method: string, path: string)
   const own = (refusedAt[provider] ?? []).map(({ method, path }) => ({ method, pattern: path.split('/') }));
   return (method, path) => {
     if (isRefusedEverywhere(path)) return true;
-    const segments = own.length === 0 ? [] : endpointSegments(path);
-    return own.some(
-      (refused) =>
-        (refused.method ?? method) === method &&
-        refused.pattern.every((wanted, at) =>
-          wanted === '*' ? segments[at] !== undefined : wanted === segments[at],
-        ),
+    if (own.length === 0) return false;
+    // Google's batches have the version behind them: /batch/v1beta.
+    return [endpointSegments(path), canonicalSegments(path)].some((segments) =>
+      own.some(
+        (refused) =>
+          (refused.method ?? method) === method &&
+          refused.pattern.every((wanted, at) =>
+            wanted === '*' ? segments[at] !== undefined : wanted === segments[at],
+          ),
+      ),
     );
   };
 }

@@ -45,6 +45,9 @@ t.test('what only one provider has is refused there, and is somebody’s path el
     ['anthropic', 'GET', '/v1/compliance/activities'],
     ['anthropic', 'GET', '/v1/environments/env_1/work/poll'],
     ['google', 'POST', '/v1beta/webhooks'],
+    ['google', 'POST', '/batch'],
+    ['google', 'POST', '/batch/v1beta'],
+    ['google', 'POST', '/v1beta/batch'],
   ];
   for (const [name, method, path] of cases) {
     t.ok(provider(name).isRefusedPath(method, path), `${name} ${method} ${path}`);
