@@ -90,6 +90,8 @@ export function codeOf(provider: Provider, answer: OwnAnswer): ErrorCode | null 
   const code = (answer.error as EgressError | null)?.code;
   if (code !== undefined) return code in errorTable ? (code as ErrorCode) : 'UPSTREAM_ERROR';
   if (answer.status === null) return 'UPSTREAM_ERROR';
+  // A restricted key may not list models, and does its work all the same.
+  if (provider.isScopeRefusal(answer.status, answer.body)) return null;
   if (answer.status === 401 || answer.status === 403 || provider.isKeyRefusal(answer.status, answer.body))
     return 'UPSTREAM_AUTH';
   if (answer.status === 429) return 'UPSTREAM_RATE_LIMITED';

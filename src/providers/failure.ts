@@ -41,3 +41,14 @@ export function saysApiKeyInvalid(body: Buffer): boolean {
     objectsAt(objectAt(answer, 'error'), 'details').some((detail) => detail['reason'] === 'API_KEY_INVALID'),
   );
 }
+
+/** OpenAI's of a restricted key that is used for what it is not for: 401 or 403 (seen on the wire), and it has no code. */
+export function saysScopesMissing(body: Buffer): boolean {
+  return errorObjects(body).some((answer) => {
+    const { message } = objectAt(answer, 'error');
+    return (
+      typeof message === 'string' &&
+      message.startsWith('You have insufficient permissions for this operation. Missing scopes: ')
+    );
+  });
+}

@@ -1,3 +1,4 @@
+import { saysScopesMissing } from './failure.ts';
 import { keyStarting } from './key-shape.ts';
 import {
   isStatefulOpenaiPath,
@@ -92,5 +93,6 @@ export default defineProvider({
   usageReader: openaiUsageReader,
   slow: slowOpenaiOperations,
   splicesStreamUsage: splicesOpenaiUsage,
+  refusesScope: saysScopesMissing,
   isStatefulPath: isStatefulOpenaiPath,
 });

@@ -47,6 +47,8 @@ export interface Provider {
   classify(status: number, body: Buffer): ErrorCode | null;
   /** A reason to test the key with a request of our own. */
   isKeyRefusal(status: number, body: Buffer): boolean;
+  /** Does a refusal show that the key itself is good, and only not for this? */
+  isScopeRefusal(status: number, body: Buffer): boolean;
   /** Endpoints that hand out credentials or manage the account: never relayed. */
   isRefusedPath(method: string, path: string): boolean;
   /** Objects that stay in the account (files, batches, stored responses): not on a key that several people use. */
@@ -60,6 +62,7 @@ type Given =
   | 'responseHeaders'
   | 'classify'
   | 'isKeyRefusal'
+  | 'isScopeRefusal'
   | 'isRefusedPath'
   | 'upstreamRequestId'
   | 'timeLimits'
@@ -81,10 +84,22 @@ export interface ProviderSpec extends Omit<Provider, Given> {
   readonly statuses?: Readonly<Record<number, ErrorCode>>;
   /** A refusal of the key that doesn't come as 401 or 403. */
   readonly refusesKey?: (status: number, body: Buffer) => boolean;
+  /** A 401 or 403 that only says that the key is for other endpoints. */
+  readonly refusesScope?: (body: Buffer) => boolean;
 }
 
 export function defineProvider(spec: ProviderSpec): Provider {
-  const { knownModels, forwards, forwardsWithOwnKey, relays, slow, statuses, refusesKey, ...rest } = spec;
+  const {
+    knownModels,
+    forwards,
+    forwardsWithOwnKey,
+    relays,
+    slow,
+    statuses,
+    refusesKey,
+    refusesScope,
+    ...rest
+  } = spec;
   const isKeyRefusal = (status: number, body: Buffer): boolean =>
     status === 401 || status === 403 || (refusesKey?.(status, body) ?? false);
   return Object.freeze({
@@ -96,6 +111,8 @@ export function defineProvider(spec: ProviderSpec): Provider {
     responseHeaders: (name: string) => isResponseHeader(name, relays),
     timeLimits: (operation: string) => (slow === 'all' || slow.has(operation) ? thinkingLimits : plainLimits),
     isKeyRefusal,
+    isScopeRefusal: (status: number, body: Buffer) =>
+      (status === 401 || status === 403) && (refusesScope?.(body) ?? false),
     classify: (status: number, body: Buffer) =>
       isKeyRefusal(status, body) ? 'UPSTREAM_AUTH' : (statuses?.[status] ?? classifyStatus(status)),
     isRefusedPath: refusedPathsOf(spec.name),

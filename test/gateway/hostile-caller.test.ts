@@ -2,6 +2,7 @@ import { request as httpRequest } from 'node:http';
 import t from 'tap';
 import { mintToken } from '../../src/ids.ts';
 import { startGateway } from '../support/gateway.ts';
+import { ask } from '../support/http-client.ts';
 import { scriptUpstream } from '../support/upstream.ts';
 
 const googleKey = 'AIzaSyA-hostile-caller-0123456789abcdefg';
@@ -83,4 +84,32 @@ t.test('a proxy that nobody trusts is no private way for a key, however it says 
     });
     t.match(await answer.json(), { status: 403, code: 'TLS_REQUIRED' }, name);
   }
+});
+
+t.test('nobody can take out a restricted key by using it for what it is not for', async (t) => {
+  const key = 'sk-test-restricted-0123456789abcdef';
+  const scopes = (scope: string): string =>
+    `You have insufficient permissions for this operation. Missing scopes: ${scope}. Check that you have the correct role.`;
+  let probes = 0;
+  const upstream = await scriptUpstream(t, {
+    key,
+    script: ({ path }) => {
+      if (path === '/v1/chat/completions') return { body: { choices: [] } };
+      probes += path === '/v1/models' ? 1 : 0;
+      const scope = path === '/v1/models' ? 'api.model.read' : 'api.files.read';
+      return { status: 401, body: { error: { message: scopes(scope), code: null } } };
+    },
+  });
+  const gateway = await startGateway(t, { upstreams: { openai: upstream.origin } });
+  const id = await gateway.addKey('openai', key);
+  const headers = { 'x-api-key': gateway.token };
+  const hostile = await ask(`${gateway.origin}/openai/v1/files`, { headers });
+  t.equal(hostile.status, 502);
+  await gateway.app.dataPlane.settled();
+  t.equal(probes, 1, 'it was tested');
+  t.equal((await gateway.api('GET', `/api-keys/${id}`)).body.status, 'active');
+  t.match((await gateway.api('POST', '/api-keys/test', { keyId: id })).body, { ok: true });
+  const body = { model: 'gpt-4o', messages: [] };
+  const answer = await ask(`${gateway.origin}/v1/chat/completions`, { headers, body });
+  t.equal(answer.status, 200);
 });
