@@ -82,7 +82,7 @@ export async function decideOn(deps: DecisionDeps, undecided: Undecided, asked: 
 
 export function questionOf(undecided: Undecided, asked: Asked): Question {
   const { request, place, seal, providerKey } = undecided;
-  const { body, fields, form, model } = asked;
+  const { body, fields, form, model, otherModels } = asked;
   const hint = request.headers['x-sallyport-provider'];
   const isInMemory = Buffer.isBuffer(body);
   const isInBody = (isInMemory && (fields?.spans.model ?? null) !== null) || (form?.model ?? null) !== null;
@@ -90,6 +90,7 @@ export function questionOf(undecided: Undecided, asked: Asked): Question {
     place,
     method: undecided.method ?? request.method ?? 'GET',
     model,
+    otherModels,
     providerHint: typeof hint === 'string' ? hint : null,
     isOpaque: body !== null && !isInMemory,
     isPassThrough: providerKey !== null,

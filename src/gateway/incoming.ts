@@ -1,6 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import { isForm } from '../dialects/form-model.ts';
 import { readRequestFields, type RequestFields } from '../dialects/request-fields.ts';
+import { modelsInMessage } from '../dialects/realtime-models.ts';
+import { readTopLevel } from '../dialects/top-level.ts';
 import { SallyportError } from '../errors.ts';
 import type { Place } from './base-url.ts';
 import type { BodyShare } from './body-budget.ts';
@@ -15,6 +17,7 @@ import {
   type Upload,
   type BodyKind,
 } from './request-body.ts';
+import { modelsInQuery } from './realtime-model.ts';
 import { isUploadedPart } from './upload-url.ts';
 
 /** A body in memory may be sent again; one that streams through may not. */
@@ -30,6 +33,8 @@ export interface Incoming {
   readonly fields: RequestFields | null;
   /** As the client asked for it, in the body or in Gemini's path. */
   readonly model: string | null;
+  /** Named beside it; looked for only where the token restricts models. */
+  readonly otherModels: readonly string[];
   readonly isStream: boolean;
 }
 
@@ -61,6 +66,9 @@ export async function readIncoming(
     isUnpacked,
     fields,
     form,
+    otherModels: bounds.restrictsModels
+      ? [...modelsInQuery(place.query), ...(fields === null ? [] : modelsInTools(body as Buffer))]
+      : [],
     // The path goes first: it decides what runs at Google, whatever a `model` in the body says.
     model: isGoogle(place)
       ? (modelInPath(place) ?? fields?.model?.replace(/^models\//, '') ?? null)
@@ -110,6 +118,18 @@ export function modelInPath(place: Place): string | null {
   if (collection === undefined || name === undefined) return null;
   const model = name.split(':')[0] as string;
   return collection === 'models' ? model : `${collection}/${model}`;
+}
+
+/**
+ * Tools may run a model of their own: OpenAI's `image_generation`, Anthropic's advisor.
+ *
+ * @throws {SallyportError} REQUEST_INVALID: twice, or not to be read.
+ */
+function modelsInTools(body: Buffer): readonly string[] {
+  const span = readTopLevel(body, ['tools']).values['tools'];
+  const models = span === undefined ? [] : modelsInMessage(body.subarray(span.start, span.end));
+  if (models !== null) return models;
+  throw new SallyportError('REQUEST_INVALID', 'The models of "tools" cannot be read.');
 }
 
 function unescaped(path: string): string {

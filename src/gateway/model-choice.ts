@@ -23,6 +23,8 @@ export interface Question {
   readonly method: string;
   /** As the client wrote it, or null where no body was read or none names one. */
   readonly model: string | null;
+  /** Others that the call names beside it, as they are called upstream; none where the token takes any. */
+  readonly otherModels?: readonly string[];
   /** `x-sallyport-provider`. */
   readonly providerHint: string | null;
   /** A body is being streamed through unread: its model is not known. */

@@ -16,10 +16,20 @@ interface Parameter {
  */
 export function modelInQuery(query: string): string | null {
   const value = modelParameter(query)?.value ?? '';
-  if (value === '') return null;
+  return value === '' ? null : readable(value);
+}
+
+function readable(value: string): string {
   const model = unescaped(value);
   if (model !== null) return model;
   throw new SallyportError('REQUEST_INVALID', 'The model in the query is not UTF-8.');
+}
+
+/** Every one that it names, for whoever takes the first or the last. @throws {SallyportError} REQUEST_INVALID: not UTF-8. */
+export function modelsInQuery(query: string): readonly string[] {
+  return parametersOf(query).flatMap(({ name, value }) =>
+    name === 'model' && value !== '' ? [readable(value)] : [],
+  );
 }
 
 /** The query with another model, all else byte by byte as it was. Only for one that names a model. */

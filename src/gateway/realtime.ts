@@ -93,7 +93,7 @@ export class RealtimeCall {
             checkJoining(target, query);
           },
         },
-        { body: null, isUnpacked: false, fields: null, form: null, model, isStream: true },
+        { body: null, isUnpacked: false, fields: null, form: null, model, otherModels: [], isStream: true },
       );
       try {
         if (this.#ended !== null) throw this.#ended;

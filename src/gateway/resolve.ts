@@ -1,5 +1,6 @@
 import { SallyportError } from '../errors.ts';
 import { matches } from '../name-pattern.ts';
+import { canonicalSegments } from '../providers/canonical-path.ts';
 import type { Provider } from '../providers/provider.ts';
 import type { Place } from './base-url.ts';
 import { fallbackChoice } from './fallback.ts';
@@ -162,6 +163,7 @@ function targetAt(
   if (needsStored && stored === null) return null;
   const customKey = choice.custom ? stored : null;
   const way = known ?? wayTo(caller, provider, method, place, (customKey as KeySnapshot).basePath);
+  checkDirect(caller, method, way.upstream);
   const key = isPassThrough ? givenKey(provider, customKey) : (stored as KeySnapshot);
   if (!key.isCallersOwn && provider.isStatefulPath(method, way.upstream)) {
     throw new SallyportError(
@@ -254,10 +256,29 @@ function checkToken(caller: CallerSnapshot, name: string, question: Question, mo
       }.`,
     );
   }
-  if (!caller.models.some((pattern) => matches(pattern, model))) {
-    throw new SallyportError(
-      'MODEL_FORBIDDEN',
-      `This token may use ${caller.models.join(', ') || 'no model'}; the call asked for ${quoted(model)}.`,
-    );
-  }
+  const mayUse = (asked: string): boolean =>
+    caller.models?.some((pattern) => matches(pattern, asked)) !== false;
+  const refused = mayUse(model)
+    ? question.otherModels?.find((other) => !mayUse(other) && !mayUse(`${name}/${other}`))
+    : model;
+  if (refused === undefined) return;
+  throw new SallyportError(
+    'MODEL_FORBIDDEN',
+    `This token may use ${caller.models.join(', ') || 'no model'}; the call asked for ${quoted(refused)}.`,
+  );
+}
+
+/** What is said over WebRTC goes past us: a session that is begun so runs whatever its client names later. */
+function checkDirect(caller: CallerSnapshot, method: string, upstream: string): void {
+  if (caller.models === null || method === 'GET' || !/(?:^|\/)realtime\/calls$/.test(endpointOf(upstream)))
+    return;
+  throw new SallyportError(
+    'MODEL_FORBIDDEN',
+    'This token may use certain models only, and what a call over WebRTC runs is not seen here.',
+    { fix: 'Open the session as a WebSocket, or use a token without a list of models.' },
+  );
+}
+
+function endpointOf(upstream: string): string {
+  return canonicalSegments(upstream).join('/');
 }

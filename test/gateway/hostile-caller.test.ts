@@ -113,3 +113,41 @@ t.test('nobody can take out a restricted key by using it for what it is not for'
   const answer = await ask(`${gateway.origin}/v1/chat/completions`, { headers, body });
   t.equal(answer.status, 200);
 });
+
+t.test('a token for certain models runs no other that stands beside the one it names', async (t) => {
+  const key = 'sk-test-beside-0123456789abcdef';
+  const upstream = await scriptUpstream(t, { key, script: [{ body: { ok: true } }] });
+  const gateway = await startGateway(t, { upstreams: { openai: upstream.origin } });
+  await gateway.addKey('openai', key);
+  await gateway.addKey('custom', key, { name: 'local', origins: [upstream.origin] });
+  const models = ['gpt-4o', 'local/*', 'openai/gpt-image-1'];
+  const { token } = (await gateway.api('POST', '/tokens', { name: 'x', models })).body;
+  const send = async (path: string, body: string, type = 'application/json') => {
+    const headers = { 'x-api-key': token, 'content-type': type };
+    const answer = await ask(gateway.origin + path, { method: 'POST', headers, body });
+    return answer.header('x-sallyport-code') ?? answer.status;
+  };
+  const tools = (list: string): string => `{"model":"gpt-4o","tools":${list}}`;
+  const form = (...fields: string[]): string =>
+    `${fields.map((field) => `--b\r\ncontent-disposition: form-data; name=${field}\r\n`).join('')}--b--\r\n`;
+  for (const [path, body, type] of [
+    ['/v1/responses', tools('[{"type":"image_generation","model":"gpt-image-9"}]')],
+    ['/v1/responses', tools('[{"model":"gpt-image-1"},{"mod\\u0065l":"gpt-image-9","model":"gpt-image-1"}]')],
+    ['/v1/responses', `{"model":"gpt-4o","tool\\u0073":[{"model":"gpt-image-9"}]}`],
+    ['/v1/chat/completions?model=gpt-5', '{"model":"gpt-4o"}'],
+    ['/custom/local/listen?model=local&mod%65l=other', '{"model":"gpt-4o"}'],
+    [
+      '/v1/realtime/calls',
+      form('"model"\r\n\r\ngpt-4o', '"session"\r\n\r\n{"model":"gpt-realtime"}'),
+      'multipart/form-data; boundary=b',
+    ],
+  ] as const) {
+    const isLocal = path.startsWith('/custom');
+    t.equal(await send(path, body, type), isLocal ? 200 : 'MODEL_FORBIDDEN', `${path} ${body}`);
+  }
+  t.equal(await send('/custom/local/x?model=gpt-4o', '{"model":"gpt-4o"}'), 200);
+  t.equal(await send('/v1/responses', tools('[{"type":"image_generation","model":"gpt-image-1"}]')), 200);
+  const schema =
+    '[{"type":"function","parameters":{"properties":{"model":{"type":"string"}},"required":["model"]}}]';
+  t.equal(await send('/v1/responses', tools(schema)), 200, 'a parameter of that name is no model');
+});
