@@ -133,7 +133,7 @@ t.test('operations are named by method and path, wherever the API stands', async
     ['xai', '/v1/chat/completions', 'openai.chat'],
     ['custom', '/chat/completions', 'openai.chat'],
     ['custom', '/api/v3/chat/completions', 'openai.chat'],
-    ['custom', '/api/chat', 'openai.other'],
+    ['custom', '/api/chat', 'ollama.chat'],
     ['custom', '/v2/chat', 'custom.chat'],
     ['custom', '/v2/rerank', 'custom.rerank'],
     ['anthropic', '/v1/messages', 'anthropic.messages'],
