@@ -206,7 +206,7 @@ t.test('a token’s reach and policy are options with units', async (t) => {
     t.match(await create(wrong), { exit: 2 }, wrong);
 });
 
-t.test('explain says where a call would go, and is exit 3 where it would be refused', async (t) => {
+t.test('explain says where a call would go, and is exit 1 where it would be refused', async (t) => {
   const target = {
     provider: 'openai',
     keyId,
@@ -238,7 +238,7 @@ t.test('explain says where a call would go, and is exit 3 where it would be refu
   });
   t.match(told.out, /Not asked: key_x \(disabled\)/);
   t.match(await run(argv, { env }), {
-    exit: 3,
+    exit: 1,
     out: /would be refused: No such\. \(MODEL_UNKNOWN\)\n  Another\./,
   });
   t.match(await run(['explain', 'fast', '--token', 'x'], { env }), { exit: 3, err: /tokens list/ });
