@@ -3,6 +3,8 @@ import type { Place } from './base-url.ts';
 import { choose, type Choice, type Question, type Resolver } from './model-choice.ts';
 import type { CallerSnapshot } from './snapshot.ts';
 
+const modelInPath = /\/[a-z]*[mM]odels\/[^/:%]+(?=[/:]|$)/;
+
 /**
  * What a model that a token falls back to means for a call: read as on /v1, in the dialect of the call's own base URL.
  *
@@ -28,7 +30,10 @@ export function fallbackChoice(
   const bent = { ...choice, upstreamModel: name };
   if (question.renames === 'path') {
     // Gemini's, whose every model is one provider's; nothing in the body says which.
-    const rest = place.rest.replace(/\/[a-z]*[mM]odels\/[^/:]+/, `/models/${encodeURIComponent(name)}`);
+    // Where an escape hides the name or its end, the model asked for would run once more, on record as another.
+    if (!modelInPath.test(place.rest))
+      throw new SallyportError('MODEL_DIALECT', 'The path of this call has escapes where its model stands.');
+    const rest = place.rest.replace(modelInPath, `/models/${encodeURIComponent(name)}`);
     return { choice: bent, place: { ...place, rest } };
   }
   if (place.base.kind === 'unified' || choice.name === asked.name) return { choice: bent, place };

@@ -242,6 +242,12 @@ t.test('a native base URL falls back within its dialect, on the other providerâ€
       ['/v1beta/models/gemini-c:generateContent?alt=sse', 'gemini-c'],
     ],
   );
+  for (const path of ['%6Dodels/gemini-a:generateContent', 'models/gemini-a%3AgenerateContent'])
+    t.same(
+      paths(asking('gemini-a', { renames: 'path' }, `/google/v1beta/${path}`)),
+      [[`/v1beta/${path}`, null]],
+      'no other model is put on record for a path that is not rewritten',
+    );
 });
 
 t.test('stored objects are looked for with one key, always the same', async (t) => {
