@@ -1,20 +1,19 @@
 import type { Selectable } from 'kysely';
 import type { Schema } from '../db/schema.ts';
-import type { Store, Tx } from '../db/store.ts';
+import type { Tx } from '../db/store.ts';
 import { SallyportError } from '../errors.ts';
-import { isId, newId } from '../ids.ts';
+import { newId } from '../ids.ts';
 import { aliasMacFields } from '../vault/row-macs.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { Act } from './acts.ts';
 import { checkAlias, checkAliasTarget, type Named } from './alias-name.ts';
 import type { Caller } from './caller.ts';
-import { found, notFound } from './found.ts';
 import { createOnce, onceOf } from './idempotency.ts';
 import { iso } from './moment.ts';
-import { type List, type Page, placeOf, rowsToRead, toList } from './paging.ts';
+import { createOwnRules, type OwnRulesDeps } from './own-rules.ts';
+import type { List, Page } from './paging.ts';
 import { demand } from './permissions.ts';
 import { violates } from './violation.ts';
-import { lockWorkspace } from './workspace-lock.ts';
 
 type Row = Selectable<Schema['model_aliases']>;
 
@@ -32,53 +31,45 @@ export interface NewAlias {
   readonly target: string;
 }
 
-export interface AliasesDeps {
-  readonly store: Pick<Store, 'asWorkspace'>;
+export interface AliasesDeps extends OwnRulesDeps {
   readonly act: Act;
   readonly vault: Pick<Vault, 'rowMac' | 'checkRowMac'>;
   readonly providers: Named['providers'];
   readonly clock: () => number;
-  /** A row whose MAC is wrong was written round us: alarm. */
-  readonly onForgedRow: (table: string, id: string) => void;
 }
 
 export type Aliases = ReturnType<typeof createAliases>;
 
-/** Every cached token of the workspace holds them all. */
 const mostAliases = 500;
 
 export function createAliases({ store, act, vault, providers, clock, onForgedRow }: AliasesDeps) {
+  const rules = createOwnRules<Row>(
+    { store, vault, onForgedRow },
+    {
+      table: 'model_aliases',
+      name: 'alias',
+      macFields: aliasMacFields,
+      most: mostAliases,
+      whenFull: {
+        message: `A workspace has ${mostAliases} aliases at most.`,
+        fix: 'Delete one, or let one with a * stand for several.',
+      },
+    },
+  );
   return Object.freeze({
     /** @throws {SallyportError} FORBIDDEN; REQUEST_INVALID; CONFLICT: the alias is there, or there are 500. */
     async create(caller: Caller, input: NewAlias, idempotencyKey: string | null = null): Promise<AliasView> {
       demand(caller, 'workspace:write');
       return createOnce(store, caller, onceOf(idempotencyKey, 'alias', input), clock(), {
         create: async (remember) => view(await insert(caller, input, remember)),
-        replay: async (id) => view(await read(caller, id)),
+        replay: async (id) => view(await rules.read(caller, id)),
       });
     },
 
     /** Without rows that were written round us: the gateway doesn't follow them either. */
     async list(caller: Caller, page: Page): Promise<List<AliasView>> {
       demand(caller, 'workspace:read');
-      const after = placeOf(page, [/^alias_[0-9a-f]{32}$/]);
-      const rows = await store.asWorkspace(caller.workspaceId, (tx) => {
-        const query = ofWorkspace(tx, caller).orderBy('id', 'desc').limit(rowsToRead(page));
-        return (after === null ? query : query.where('id', '<', after[0])).execute();
-      });
-      const { data, nextCursor } = toList(
-        rows,
-        page,
-        (row) => [row.id],
-        (row) => row,
-      );
-      const genuine: AliasView[] = [];
-      for (const row of data) {
-        if (await vault.checkRowMac(row.workspace_id, 'model_aliases', aliasMacFields(row), row.mac))
-          genuine.push(view(row));
-        else onForgedRow('model_aliases', row.id);
-      }
-      return { data: genuine, nextCursor };
+      return rules.page(caller, page, view);
     },
 
     /** Also a row that was tampered with: to be rid of it is always right. @throws {SallyportError} NOT_FOUND, FORBIDDEN. */
@@ -87,15 +78,10 @@ export function createAliases({ store, act, vault, providers, clock, onForgedRow
       id: string,
     ): Promise<{ readonly id: string; readonly deleted: true; readonly receipt: string }> {
       demand(caller, 'workspace:write');
-      const { alias, target } = await read(caller, id);
-      const { receipt } = await act(caller, 'alias.delete', { aliasId: id, alias, target }, async (tx) => {
-        const gone = await tx
-          .deleteFrom('model_aliases')
-          .where('workspace_id', '=', caller.workspaceId)
-          .where('id', '=', id)
-          .executeTakeFirst();
-        if (gone.numDeletedRows === 0n) throw notFound('alias');
-      });
+      const { alias, target } = await rules.read(caller, id);
+      const { receipt } = await act(caller, 'alias.delete', { aliasId: id, alias, target }, (tx) =>
+        rules.remove(tx, caller, id),
+      );
       return { id, deleted: true, receipt };
     },
   });
@@ -117,11 +103,10 @@ export function createAliases({ store, act, vault, providers, clock, onForgedRow
     const mac = await vault.rowMac(caller.workspaceId, 'model_aliases', aliasMacFields(bare));
     const row: Row = { ...bare, mac };
     await act(caller, 'alias.create', { aliasId: row.id, alias, target }, async (tx) => {
-      await lockWorkspace(tx, caller);
       const named = { providers, customs: await customNames(tx, caller) };
       checkAlias(named, alias);
       checkAliasTarget(named, alias, target);
-      await demandRoom(tx, caller);
+      await rules.demandRoom(tx, caller);
       await tx
         .insertInto('model_aliases')
         .values(row)
@@ -133,20 +118,6 @@ export function createAliases({ store, act, vault, providers, clock, onForgedRow
     });
     return row;
   }
-
-  async function read(caller: Caller, id: string): Promise<Row> {
-    if (!isId('alias', id)) throw notFound('alias');
-    return found(
-      await store.asWorkspace(caller.workspaceId, (tx) =>
-        ofWorkspace(tx, caller).where('id', '=', id).executeTakeFirst(),
-      ),
-      'alias',
-    );
-  }
-}
-
-function ofWorkspace(tx: Tx, { workspaceId }: Caller) {
-  return tx.selectFrom('model_aliases').selectAll().where('workspace_id', '=', workspaceId);
 }
 
 async function customNames(tx: Tx, { workspaceId }: Caller): Promise<ReadonlySet<string>> {
@@ -158,18 +129,6 @@ async function customNames(tx: Tx, { workspaceId }: Caller): Promise<ReadonlySet
     .where('provider', '=', 'custom')
     .execute();
   return new Set(rows.map(({ name }) => name));
-}
-
-async function demandRoom(tx: Tx, { workspaceId }: Caller): Promise<void> {
-  const { count } = await tx
-    .selectFrom('model_aliases')
-    .select((eb) => eb.fn.countAll<bigint>().as('count'))
-    .where('workspace_id', '=', workspaceId)
-    .executeTakeFirstOrThrow();
-  if (Number(count) < mostAliases) return;
-  throw new SallyportError('CONFLICT', `A workspace has ${mostAliases} aliases at most.`, {
-    fix: 'Delete one, or let one with a * stand for several.',
-  });
 }
 
 function taken(): SallyportError {

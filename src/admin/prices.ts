@@ -1,20 +1,18 @@
 import type { Selectable } from 'kysely';
 import type { Schema } from '../db/schema.ts';
-import type { Store, Tx } from '../db/store.ts';
-import { SallyportError } from '../errors.ts';
-import { isId, newId } from '../ids.ts';
+import type { Tx } from '../db/store.ts';
+import { newId } from '../ids.ts';
 import { flawedUnit } from '../providers/price-override.ts';
 import { unitNames } from '../providers/price-units.ts';
 import { priceMacFields } from '../vault/row-macs.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { Act } from './acts.ts';
 import type { Caller } from './caller.ts';
-import { found, notFound } from './found.ts';
 import { createOnce, onceOf } from './idempotency.ts';
 import { invalid, iso, readMoment } from './moment.ts';
-import { type List, type Page, placeOf, rowsToRead, toList } from './paging.ts';
+import { createOwnRules, type OwnRulesDeps } from './own-rules.ts';
+import type { List, Page } from './paging.ts';
 import { demand } from './permissions.ts';
-import { lockWorkspace } from './workspace-lock.ts';
 
 type Row = Selectable<Schema['price_overrides']>;
 /** Decimal dollars by unit (providers/price-units.ts). */
@@ -38,53 +36,46 @@ export interface NewPrice {
   readonly effectiveFrom?: string | undefined;
 }
 
-export interface PricesDeps {
-  readonly store: Pick<Store, 'asWorkspace'>;
+export interface PricesDeps extends OwnRulesDeps {
   readonly act: Act;
   readonly vault: Pick<Vault, 'rowMac' | 'checkRowMac'>;
   readonly providers: ReadonlyMap<string, unknown>;
   readonly clock: () => number;
-  /** A row whose MAC is wrong was written round us: alarm. */
-  readonly onForgedRow: (table: string, id: string) => void;
 }
 
 export type PriceDesk = ReturnType<typeof createPriceDesk>;
 
-/** Every cached token of the workspace holds them all, and every call looks through them. */
+/** Every call looks through them. */
 const mostPrices = 200;
 
 export function createPriceDesk({ store, act, vault, providers, clock, onForgedRow }: PricesDeps) {
+  const rules = createOwnRules<Row>(
+    { store, vault, onForgedRow },
+    {
+      table: 'price_overrides',
+      name: 'price',
+      macFields: priceMacFields,
+      most: mostPrices,
+      whenFull: {
+        message: `A workspace has ${mostPrices} prices of its own at most.`,
+        fix: 'Delete one that has been replaced, or let one with a * stand for several models.',
+      },
+    },
+  );
   return Object.freeze({
     /** @throws {SallyportError} FORBIDDEN; REQUEST_INVALID; CONFLICT: there are 200. */
     async create(caller: Caller, input: NewPrice, idempotencyKey: string | null = null): Promise<PriceView> {
       demand(caller, 'workspace:write');
       return createOnce(store, caller, onceOf(idempotencyKey, 'price', input), clock(), {
         create: async (remember) => view(await insert(caller, input, remember)),
-        replay: async (id) => view(await read(caller, id)),
+        replay: async (id) => view(await rules.read(caller, id)),
       });
     },
 
     /** Without rows that were written round us: no cost is reckoned by them either. */
     async list(caller: Caller, page: Page): Promise<List<PriceView>> {
       demand(caller, 'workspace:read');
-      const after = placeOf(page, [/^price_[0-9a-f]{32}$/]);
-      const rows = await store.asWorkspace(caller.workspaceId, (tx) => {
-        const query = ofWorkspace(tx, caller).orderBy('id', 'desc').limit(rowsToRead(page));
-        return (after === null ? query : query.where('id', '<', after[0])).execute();
-      });
-      const { data, nextCursor } = toList(
-        rows,
-        page,
-        (row) => [row.id],
-        (row) => row,
-      );
-      const genuine: PriceView[] = [];
-      for (const row of data) {
-        if (await vault.checkRowMac(row.workspace_id, 'price_overrides', priceMacFields(row), row.mac))
-          genuine.push(view(row));
-        else onForgedRow('price_overrides', row.id);
-      }
-      return { data: genuine, nextCursor };
+      return rules.page(caller, page, view);
     },
 
     /** Also a row that was tampered with. Costs that it was reckoned by stay. @throws {SallyportError} NOT_FOUND, FORBIDDEN. */
@@ -93,19 +84,9 @@ export function createPriceDesk({ store, act, vault, providers, clock, onForgedR
       id: string,
     ): Promise<{ readonly id: string; readonly deleted: true; readonly receipt: string }> {
       demand(caller, 'workspace:write');
-      const { provider, model, prices } = await read(caller, id);
-      const { receipt } = await act(
-        caller,
-        'price.delete',
-        { priceId: id, provider, model, prices },
-        async (tx) => {
-          const gone = await tx
-            .deleteFrom('price_overrides')
-            .where('workspace_id', '=', caller.workspaceId)
-            .where('id', '=', id)
-            .executeTakeFirst();
-          if (gone.numDeletedRows === 0n) throw notFound('price');
-        },
+      const { provider, model, prices } = await rules.read(caller, id);
+      const { receipt } = await act(caller, 'price.delete', { priceId: id, provider, model, prices }, (tx) =>
+        rules.remove(tx, caller, id),
       );
       return { id, deleted: true, receipt };
     },
@@ -138,9 +119,8 @@ export function createPriceDesk({ store, act, vault, providers, clock, onForgedR
       'price.create',
       { priceId: row.id, provider, model, prices, effectiveFrom },
       async (tx) => {
-        await lockWorkspace(tx, caller);
         await demandProvider(tx, caller, provider);
-        await demandRoom(tx, caller);
+        await rules.demandRoom(tx, caller);
         await tx.insertInto('price_overrides').values(row).execute();
         await remember(tx, row.id);
       },
@@ -162,16 +142,6 @@ export function createPriceDesk({ store, act, vault, providers, clock, onForgedR
     if (custom === undefined)
       throw invalid('/provider', 'is neither a provider nor the name of a custom key of this workspace');
   }
-
-  async function read(caller: Caller, id: string): Promise<Row> {
-    if (!isId('price', id)) throw notFound('price');
-    return found(
-      await store.asWorkspace(caller.workspaceId, (tx) =>
-        ofWorkspace(tx, caller).where('id', '=', id).executeTakeFirst(),
-      ),
-      'price',
-    );
-  }
 }
 
 /** In one order, as the row's MAC covers it. */
@@ -182,22 +152,6 @@ function pricesText(given: NewPrice['prices']): string {
   if (flawed !== null)
     throw invalid(`/prices/${flawed}`, 'has to be a decimal number of dollars with at most nine decimals');
   return JSON.stringify(prices);
-}
-
-function ofWorkspace(tx: Tx, { workspaceId }: Caller) {
-  return tx.selectFrom('price_overrides').selectAll().where('workspace_id', '=', workspaceId);
-}
-
-async function demandRoom(tx: Tx, { workspaceId }: Caller): Promise<void> {
-  const { count } = await tx
-    .selectFrom('price_overrides')
-    .select((eb) => eb.fn.countAll<bigint>().as('count'))
-    .where('workspace_id', '=', workspaceId)
-    .executeTakeFirstOrThrow();
-  if (Number(count) < mostPrices) return;
-  throw new SallyportError('CONFLICT', `A workspace has ${mostPrices} prices of its own at most.`, {
-    fix: 'Delete one that has been replaced, or let one with a * stand for several models.',
-  });
 }
 
 function view(row: Row): PriceView {
