@@ -64,7 +64,7 @@ t.test('a client that leaves in the middle of an upload takes the provider’s c
   await other.addKey('openai', key);
   const connection = await rawConnection(
     other.origin,
-    `POST /openai/v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${other.token}\r\ncontent-type: multipart/form-data; boundary=x\r\ncontent-length: 1000000\r\n\r\n${'a'.repeat(5000)}`,
+    `POST /openai/v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${other.token}\r\ncontent-type: application/octet-stream\r\ncontent-length: 1000000\r\n\r\n${'a'.repeat(5000)}`,
   );
   await server.received(1);
   void (server.requests[0] as SeenRequest).gone.then(() => gone.resolve());
