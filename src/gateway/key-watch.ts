@@ -86,11 +86,10 @@ export function createKeyWatch(deps: KeyWatchDeps): KeyWatch {
     }
   }
 
-  /** 403 may be about the list of models alone: some keys are for a few endpoints, and custom origins may have no such list. */
+  /** 403 may be about the list of models alone: some keys are for a few endpoints. */
   function isRefusal(key: KeySnapshot, { code, status }: ProbeResult): boolean {
     if (code !== 'UPSTREAM_AUTH') return false;
-    if (status !== 403) return true;
-    return key.provider !== 'custom' && now() - (workedAt.get(key.id) ?? -Infinity) > provenMs;
+    return status !== 403 || now() - (workedAt.get(key.id) ?? -Infinity) > provenMs;
   }
 
   return Object.freeze<KeyWatch>({

@@ -92,6 +92,8 @@ export function codeOf(provider: Provider, answer: OwnAnswer): ErrorCode | null 
   if (answer.status === null) return 'UPSTREAM_ERROR';
   // A restricted key may not list models, and does its work all the same.
   if (provider.isScopeRefusal(answer.status, answer.body)) return null;
+  // A custom origin may have no list of models, and forbid what it does not have.
+  if (answer.status === 403 && provider.name === 'custom') return 'UPSTREAM_REJECTED';
   if (answer.status === 401 || answer.status === 403 || provider.isKeyRefusal(answer.status, answer.body))
     return 'UPSTREAM_AUTH';
   if (answer.status === 429) return 'UPSTREAM_RATE_LIMITED';

@@ -2,7 +2,6 @@ import type { Egress } from '../egress/egress.ts';
 import { errorTable, type ErrorCode } from '../errors.ts';
 import { newId } from '../ids.ts';
 import type { Journal } from '../journal/journal.ts';
-import { saysScopeMissing } from '../providers/failure.ts';
 import type { PriceBook } from '../providers/price.ts';
 import type { Provider } from '../providers/provider.ts';
 import type { Ends } from './ends.ts';
@@ -85,8 +84,7 @@ export function createProbe({
       const begin = await journal.append('use.begin', beginFields(identity, target, 1, startedAtMs, null));
       const answer = await answerTo(egress, target, prepared, { maxBytes, wholeMs, timeouts, signal });
       const endedAtMs = now();
-      // Known, and only not for a list of models: whoever sees that may use it.
-      const code = saysScopeMissing(answer.body) ? null : codeOf(provider, answer);
+      const code = codeOf(provider, answer);
       const ok = code === null;
       ends.write(
         endFields(identity, 1, begin, {

@@ -1,4 +1,4 @@
-import { saysApiKeyInvalid } from './failure.ts';
+import { saysApiKeyInvalid, saysScopesMissing } from './failure.ts';
 import { canonicalSegments } from './canonical-path.ts';
 import { customOperation, customUsageReader } from './custom-endpoints.ts';
 import { anyKey } from './key-shape.ts';
@@ -56,6 +56,7 @@ export default defineProvider({
   usageReader: customUsageReader,
   // Old servers answer 400 to options that they don't know: the stored key's own setting decides.
   splicesStreamUsage: () => false,
+  refusesScope: saysScopesMissing,
   refusesKey: (status, body) => status === 400 && saysApiKeyInvalid(body),
   isStatefulPath,
 });

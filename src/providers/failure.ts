@@ -22,19 +22,6 @@ export function errorObjects(body: Buffer): readonly JsonObject[] {
   return errors.slice(0, 16);
 }
 
-/**
- * OpenAI answers 401, and its likes 403, to a good key that was made for a few endpoints only ("restricted") and is asked for another:
- * `{"error":{"message":"You have insufficient permissions for this operation. Missing scopes: api.model.read. …"}}`.
- */
-export function saysScopeMissing(body: Buffer): boolean {
-  return errorObjects(body).some((answer) => {
-    const message = objectAt(answer, 'error')?.['message'];
-    return (
-      typeof message === 'string' && /^You have insufficient permissions|\bMissing scopes:/.test(message)
-    );
-  });
-}
-
 /** Google answers 400 to a wrong or expired key, with this reason (google.rpc.ErrorInfo of googleapis.com). */
 export function saysApiKeyInvalid(body: Buffer): boolean {
   return errorObjects(body).some((answer) =>

@@ -145,6 +145,12 @@ t.test(
       t.same(told(await call(token, {}, `/custom/${name}/v1/chat/completions`)), ['UPSTREAM_AUTH', '1']);
     await settled();
     t.same(await Promise.all([lab, den, other].map(statusOf)), ['active', 'auth_failed', 'active']);
+    t.match((await gateway.api('POST', '/api-keys/test', { keyId: lab })).body, {
+      ok: false,
+      code: 'UPSTREAM_REJECTED',
+      status: 403,
+    });
+    t.equal(await statusOf(lab), 'active', 'nor by a test that its owner asks for');
     t.same(told(await call(token)), ['other', '1']);
   },
 );

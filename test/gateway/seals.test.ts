@@ -286,3 +286,29 @@ t.test('a payload that its owner sealed to do harm sends nothing', async (t) => 
   await store(honest);
   t.equal(codeOf(await call()), '200');
 });
+
+t.test(
+  'of keys that are sealed to different seals, a call’s own seal finds the one that it opens',
+  async (t) => {
+    const { upstream, gateway } = await start(t);
+    const seals = [await storeSeal(gateway), await storeSeal(gateway)];
+    for (const [at, seal] of seals.entries()) {
+      const sealed = { protection: 'sealed', sealId: seal.id, name: `sealed-${at}` };
+      await gateway.addKey('openai', valueOf(`of-seal-${at}`), sealed);
+    }
+    for (let round = 0; round < 8; round += 1) {
+      for (const [at, seal] of seals.entries()) {
+        const answer = await ask(`${gateway.origin}/openai/v1/models`, {
+          headers: { authorization: `Bearer ${gateway.token}.${seal.secret}` },
+        });
+        t.equal(codeOf(answer), '200');
+        t.equal(answer.header('x-sallyport-attempts'), '1');
+        t.match(upstream.requests.at(-1)?.headers.authorization, `Bearer ${valueOf(`of-seal-${at}`)}`);
+      }
+    }
+    const wrong = await ask(`${gateway.origin}/openai/v1/models`, {
+      headers: { authorization: `Bearer ${gateway.token}.${newSeal().secret}` },
+    });
+    t.equal(codeOf(wrong), 'SEAL_WRONG');
+  },
+);
