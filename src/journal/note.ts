@@ -34,6 +34,8 @@ const ed25519 = 0x01;
 /** A note lists the streams that went on: a thousand of them come to 150 KB. */
 const maxNoteBytes = 1024 * 1024;
 const maxSignatures = 16;
+/** Key id and the shortest signature that there is: what is less was cut off. */
+const shortestBytes = 68;
 
 /** The first four bytes of SHA-256(name ‖ 0x0A ‖ 0x01 ‖ public key). */
 export function keyIdOf({ name, publicKey }: Verifier): Buffer {
@@ -79,7 +81,7 @@ export function parseNote(note: string): Note | null {
   for (const line of lines) {
     const [, name = '', base64 = ''] = /^— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})$/.exec(line) ?? [];
     const bytes = Buffer.from(base64, 'base64');
-    if (bytes.length <= 4) return null;
+    if (bytes.length < shortestBytes) return null;
     signatures.push({ name, keyId: bytes.subarray(0, 4), signature: bytes.subarray(4) });
   }
   return { text: note.slice(0, end + 1), signatures };
@@ -104,22 +106,26 @@ export function noteHash({ text }: Pick<Note, 'text'>): string {
   return hash('sha256', text, 'hex');
 }
 
-/** The notes that stand one behind another, blank lines between them or not; null in the place of what is none. */
+/**
+ * The notes that stand one behind another, with blank lines between them or not, as long as they have none within their texts, which
+ * ours have not; null in the place of what is none.
+ */
 export async function* notesOf(lines: AsyncIterable<string>): AsyncGenerator<string | null> {
   let note = '';
-  let hasSignature = false;
+  let before = '';
   const whole = (): string | null => (parseNote(note) === null ? null : note);
   for await (const line of lines) {
     const isSignature = line.startsWith('— ');
-    if (hasSignature && !isSignature) {
-      yield whole();
-      [note, hasSignature] = ['', false];
+    const isOver = before.startsWith('— ') || (before === '' && note !== '');
+    if (isOver && !isSignature) {
+      if (note.trim() !== '') yield whole();
+      note = '';
     }
+    before = line;
     if (note === '' && line === '') continue;
     if (note.length <= maxNoteBytes) note += `${line}\n`;
-    hasSignature ||= isSignature;
   }
-  if (note !== '') yield whole();
+  if (note.trim() !== '') yield whole();
 }
 
 /** No control character but the newline, and nothing that is no UTF-8. */

@@ -103,8 +103,13 @@ t.test('a file of notes falls into its notes, and what is none between them is t
   const notes = [1, 2, 3].map((n) => signedNote('log', `log/${n}\n${n}\n`, [signer]));
   t.same(await split(notes.join('')), notes);
   t.same(await split(`\n${notes.join('\n\n')}\n\n`), notes);
-  const joined = `something else\n${notes[1]}`;
-  t.same(await split(`${notes[0]}\n${joined}`), [notes[0], joined], 'a text ends with its signature alone');
+  for (const end of [8, 12, -1, -20, -90])
+    t.same(
+      await split(`${notes[0]}\n${notes[1]?.slice(0, end)}\n\n${notes[2]}`),
+      [notes[0], end === -1 ? notes[1] : null, notes[2]],
+      `torn at ${end}`,
+    );
   t.same(await split(`${notes[0]}${notes[1]?.slice(0, 8)}`), [notes[0], null], 'a torn end');
+  t.same(await split(`\n\nsomething else\n\n${notes[1]}`), [null, notes[1]]);
   t.same(await split(''), []);
 });
