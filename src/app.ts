@@ -15,6 +15,7 @@ import { createTokens } from './admin/tokens.ts';
 import { createUsageReports } from './admin/usage.ts';
 import { createUsers } from './admin/users.ts';
 import { createWorkspaces, type NewWorkspace } from './admin/workspaces.ts';
+import { type CheckpointDesk, createCheckpointDesk } from './checkpoint-desk.ts';
 import type { Config } from './config.ts';
 import { createEgress } from './egress/egress.ts';
 import { SallyportError } from './errors.ts';
@@ -48,6 +49,8 @@ export interface AppDeps {
   readonly ca?: string;
   /** Resolves names of origins; the system's if left out (tests). */
   readonly lookup?: LookupFunction;
+  /** Where the outlet `stdout` writes. */
+  readonly output?: { write(text: string): unknown };
   /** Of bodies, in place of the usual ones (tests). */
   readonly paces?: Paces;
 }
@@ -63,6 +66,7 @@ export interface App {
   readonly operator: Edge;
   readonly keys: Keys;
   readonly rootKeys: Pick<RootKeyDesk, 'beat' | 'rewrapped'>;
+  readonly checkpoints: CheckpointDesk;
   /** Null: plain HTTP. */
   readonly tls: Pick<Tls, 'refresh'> | null;
   /** The first workspace. @throws {SallyportError} ALREADY_INITIALISED */
@@ -84,6 +88,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     ...(deps.ca === undefined ? {} : { ca: deps.ca }),
     ...(deps.lookup === undefined ? {} : { lookup: deps.lookup }),
   });
+  const checkpoints = createCheckpointDesk(config, { ...deps, egress, clock });
   const origins: Readonly<Record<string, string>> = config.origins;
   const originOf = (provider: string): string => origins[provider] ?? '';
   const operatorSet = new Set([...config.operatorSetOrigins].map(originOf));
@@ -183,6 +188,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     contentType: metrics.contentType,
     text: () => {
       metrics.setTargetsCooling(dataPlane.targetsCooling());
+      metrics.setCheckpointAge(checkpoints.age());
       return scrape(installation, metrics);
     },
   };
@@ -250,6 +256,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     operator,
     keys,
     rootKeys,
+    checkpoints,
     tls,
     operatorCaller,
     async initialise() {
@@ -274,6 +281,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
       await Promise.all([main, admin, metricsEdge, operator].map(async (edge) => edge?.close()));
       clearTimeout(cutter);
       log.debug('closed', { name: 'listeners' });
+      await checkpoints.close();
       await rootKeys.close();
       await dataPlane.stop();
       log.debug('closed', { name: 'data plane' });

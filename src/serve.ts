@@ -77,6 +77,7 @@ export async function serve(config: Config, deps: ServeDeps): Promise<number> {
       version: deps.version,
     });
     app.rootKeys.beat.start();
+    app.checkpoints.start();
     stopHousekeeping = keepHouse(config, installation, deps);
     log.info('stopping', { signal: await signal.first });
   } finally {

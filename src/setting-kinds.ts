@@ -156,6 +156,21 @@ export function gatewayUrl(): Kind<string> {
   };
 }
 
+/** Where checkpoints go: `file`, `stdout`, or a URL as it is written. */
+export function outlet(): Kind<string> {
+  return {
+    type: '`file`, `stdout` or URL',
+    parse(value) {
+      if (value === 'file' || value === 'stdout') return value;
+      const url = URL.canParse(value) ? new URL(value) : fail('must list file, stdout or URLs');
+      if (url.protocol !== 'https:' && url.protocol !== 'http:') fail('must list file, stdout or https URLs');
+      if (url.username !== '' || url.password !== '' || url.hash !== '')
+        fail('must list URLs without a user name, a password or a fragment');
+      return url.href;
+    },
+  };
+}
+
 export function databaseUrl(): Kind<string> {
   return {
     type: 'PostgreSQL URL',

@@ -12,6 +12,7 @@ import {
   network,
   oneOf,
   origin,
+  outlet,
   path,
   proxyUrl,
   sealSecret,
@@ -166,6 +167,13 @@ export const table = {
     size(16 * MiB, 16_384 * GiB),
     '10GiB',
     'Room for journal files that have not reached the database; at 90 % no key is opened.',
+  ),
+  checkpointOutlets: setting(
+    'CHECKPOINT_OUTLETS',
+    list(outlet()),
+    'file',
+    'Where signed checkpoints of the journal go: `file` is `DATA_DIR/checkpoints.txt`, `stdout` standard output, a URL gets each by POST.',
+    true,
   ),
   authStaleSeconds: setting(
     'AUTH_STALE_SECONDS',

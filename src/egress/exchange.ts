@@ -1,7 +1,7 @@
 import { secretBuffer, secretCopy, wipe } from '../secret.ts';
 import { EgressError } from './egress-error.ts';
 import type { Egress } from './egress.ts';
-import type { EgressControl } from './request.ts';
+import type { EgressControl, Reach } from './request.ts';
 
 /** One small request and its whole answer, for services that the operator named: key services and collectors, not providers. */
 export interface ExchangeRequest {
@@ -37,10 +37,14 @@ const wholeMs = 10_000;
  * No redirects, no proxies, TLS as egress has it.
  *
  * @param allowsPlain http anywhere, for what carries no secret: a collector in a private network.
+ * @param reach `public` for addresses that the operator named without having allowed private ones for them.
  */
 export function createExchange(
   { dispatch }: Pick<Egress, 'dispatch'>,
-  { allowsPlain = false }: { readonly allowsPlain?: boolean } = {},
+  {
+    allowsPlain = false,
+    reach = 'operator',
+  }: { readonly allowsPlain?: boolean; readonly reach?: Reach } = {},
 ): Exchange {
   return async function exchange(request) {
     const { protocol, hostname } = new URL(request.origin);
@@ -69,7 +73,7 @@ export function createExchange(
     dispatch(
       {
         origin,
-        reach: 'operator',
+        reach,
         method,
         path,
         headers: [...headers, ...(body === null ? [] : ['content-length', String(body.length)])],

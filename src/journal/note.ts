@@ -81,7 +81,7 @@ export function parseNote(note: string): Note | null {
   for (const line of lines) {
     const [, name = '', base64 = ''] = /^— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})$/.exec(line) ?? [];
     const bytes = Buffer.from(base64, 'base64');
-    if (bytes.length < shortestBytes) return null;
+    if (bytes.length < shortestBytes || bytes.toString('base64') !== base64) return null;
     signatures.push({ name, keyId: bytes.subarray(0, 4), signature: bytes.subarray(4) });
   }
   return { text: note.slice(0, end + 1), signatures };

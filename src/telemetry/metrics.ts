@@ -54,6 +54,13 @@ export function createMetrics({ version, node }: { readonly version: string; rea
   };
   const gate = gauge('sallyport_journal_gate_closed', '1 while no key may be opened', []).cell();
   const problems = gauge('sallyport_journal_verify_problems', 'What the last verification found', []).cell();
+  const checkpoints = counter('sallyport_checkpoints_total', 'Signed checkpoints of the journal', ['result']);
+  for (const result of ['written', 'failed', 'sent', 'unsent'] as const) checkpoints.cell(result);
+  const checkpointAge = gauge(
+    'sallyport_checkpoint_age_seconds',
+    'Since the last checkpoint, 0 while no record waits for one',
+    [],
+  ).cell();
   const rewrapped = counter(
     'sallyport_rewrapped_total',
     'Records sealed anew under another root key',
@@ -124,6 +131,13 @@ export function createMetrics({ version, node }: { readonly version: string; rea
     rewrapProgress(now: { readonly remaining: number; readonly more: number }) {
       rewrapRemaining.value = now.remaining;
       rewrapped.value += now.more;
+    },
+    /** `failed`: none could be written. `sent`, `unsent`: one went to an outlet, or did not. */
+    checkpoint(result: 'written' | 'failed' | 'sent' | 'unsent') {
+      checkpoints.cell(result).value += 1;
+    },
+    setCheckpointAge(seconds: number) {
+      checkpointAge.value = seconds;
     },
     setVerifyProblems(count: number) {
       problems.value = count;

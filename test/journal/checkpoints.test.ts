@@ -30,7 +30,7 @@ async function world(t: Test, options: Partial<CheckpointsDeps> = {}) {
     checkpoints: node(),
     restart,
     time,
-    async records(calls: number) {
+    records: async (calls: number): Promise<void> => {
       for (let i = 0; i < calls; i += 1) await relay(journal);
       await shipper.flush();
     },

@@ -32,6 +32,8 @@ export interface TestGatewayOptions {
   readonly through?: (direct: ConnectionOptions) => Promise<ConnectionOptions>;
   /** The journal's disk. */
   readonly journalFiles?: FileSeam;
+  /** In place of standard output. */
+  readonly output?: { write(text: string): unknown };
   /** Looks at what the gateway hands to its vault, and at what it gets. */
   readonly seen?: (vault: Vault) => Vault;
   /** A further node: on the database and with the root keys of this one, whose tokens it takes. */
@@ -110,6 +112,10 @@ export async function startGateway(t: Test, options: TestGatewayOptions = {}): P
     ...(options.ca === undefined ? {} : { ca: options.ca }),
     ...(options.lookup === undefined ? {} : { lookup: options.lookup }),
     ...(options.paces === undefined ? {} : { paces: options.paces }),
+    ...(options.output === undefined ? {} : { output: options.output }),
+  }).catch(async (error: unknown) => {
+    await opened.close();
+    throw error;
   });
   const { workspaceId, adminToken, token } = beside ?? (await app.initialise());
   const canary = createCanary();

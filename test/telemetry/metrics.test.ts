@@ -134,6 +134,8 @@ t.test('every metric of the contract is there from the start', async (t) => {
     ['sallyport_journal_lag_seconds', 'gauge'],
     ['sallyport_journal_gate_closed', 'gauge'],
     ['sallyport_journal_verify_problems', 'gauge'],
+    ['sallyport_checkpoints_total', 'counter'],
+    ['sallyport_checkpoint_age_seconds', 'gauge'],
     ['sallyport_rewrapped_total', 'counter'],
     ['sallyport_rewrap_remaining', 'gauge'],
     ['sallyport_root_key_uses_total', 'counter'],
