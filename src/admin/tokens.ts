@@ -1,4 +1,4 @@
-import type { Selectable } from 'kysely';
+import { type Selectable, sql } from 'kysely';
 import type { Schema } from '../db/schema.ts';
 import type { Store, Tx } from '../db/store.ts';
 import { SallyportError } from '../errors.ts';
@@ -42,6 +42,7 @@ export interface NewToken {
 export interface TokenFilter extends Page {
   readonly userId?: string | undefined;
   readonly status?: TokenView['status'] | undefined;
+  readonly tag?: string | undefined;
 }
 
 export interface TokensDeps {
@@ -110,6 +111,7 @@ export function createTokens({ store, act, vault, clock, explain }: TokensDeps) 
         let query = visible(tx, caller).orderBy('id', 'desc').limit(rowsToRead(filter));
         if (after !== null) query = query.where('id', '<', after[0]);
         if (filter.userId !== undefined) query = query.where('user_id', '=', filter.userId);
+        if (filter.tag !== undefined) query = query.where(sql<boolean>`tags @> array[${filter.tag}]::text[]`);
         if (filter.status === 'revoked') query = query.where('revoked_at', 'is not', null);
         if (filter.status === 'expired')
           query = query.where('revoked_at', 'is', null).where('expires_at', '<=', now);

@@ -10,7 +10,7 @@ import { type List, type Page, placeOf, rowsToRead, toList } from './paging.ts';
 import { type Period, readPeriod } from './period.ts';
 import { demand } from './permissions.ts';
 import { addSums, noSums, sumColumns, type SumRow, type Sums, viewSums } from './sums.ts';
-import { visibleUses } from './use-visibility.ts';
+import { usesOfTagged, visibleUses } from './use-visibility.ts';
 
 export const groupings = ['hour', 'day', 'key', 'token', 'user', 'provider', 'model'] as const;
 export type Grouping = (typeof groupings)[number];
@@ -22,6 +22,8 @@ export interface UsageFilter {
   readonly tokenId?: string | undefined;
   readonly userId?: string | undefined;
   readonly provider?: string | undefined;
+  /** Of tokens with this word among their tags. */
+  readonly tag?: string | undefined;
 }
 
 export interface UsageReport {
@@ -98,6 +100,7 @@ export function createUsageReports({
         if (filter.tokenId !== undefined) query = query.where('token_id', '=', filter.tokenId);
         if (filter.userId !== undefined) query = query.where('user_id', '=', filter.userId);
         if (filter.provider !== undefined) query = query.where('provider', '=', filter.provider);
+        if (filter.tag !== undefined) query = query.where(usesOfTagged(caller, filter.tag));
         if (filter.outcome !== undefined) query = query.where('outcome', '=', filter.outcome);
         if (after !== null) {
           const [at, callId, attempt] = after;
@@ -187,6 +190,7 @@ async function sumRows(
     ...(filter.tokenId === undefined ? [] : [sql`token_id = ${filter.tokenId}`]),
     ...(filter.userId === undefined ? [] : [sql`user_id = ${filter.userId}`]),
     ...(filter.provider === undefined ? [] : [sql`provider = ${filter.provider}`]),
+    ...(filter.tag === undefined ? [] : [usesOfTagged(caller, filter.tag)]),
     ...(keyIds === undefined ? [] : [sql`key_id = any(${keyIds}::text[])`]),
   ];
   const isByTime = groupBy === 'hour' || groupBy === 'day';

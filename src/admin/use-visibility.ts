@@ -12,3 +12,10 @@ export function visibleUses(caller: Caller, all: Action): RawBuilder<boolean> {
   return sql<boolean>`(${inWorkspace} and (user_id = ${caller.userId} or key_id in (
     select id from provider_keys where workspace_id = ${caller.workspaceId} and user_id = ${caller.userId})))`;
 }
+
+/** Uses with tokens that have a tag; of others' tokens who doesn't see the workspace's uses knows none. */
+export function usesOfTagged(caller: Caller, tag: string): RawBuilder<boolean> {
+  const own = can(caller.role, 'usage:all') ? sql`` : sql`and user_id = ${caller.userId}`;
+  return sql<boolean>`token_id in (
+    select id from tokens where workspace_id = ${caller.workspaceId} ${own} and tags @> array[${tag}]::text[])`;
+}

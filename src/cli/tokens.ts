@@ -69,6 +69,7 @@ const list: Command = {
   options: {
     user: { value: 'USER', doc: 'of one user' },
     status: { value: 'STATUS', doc: 'active, revoked or expired' },
+    tag: { value: 'WORD', doc: 'with this tag' },
   },
   async run(context) {
     const api = await context.api();
@@ -76,6 +77,7 @@ const list: Command = {
     const data = await api.list<Token>('/api/tokens', {
       userId: user === null ? null : await userId(api, user),
       status: context.text('status'),
+      tag: context.text('tag'),
     });
     const rows = data.map((token) => [
       token.id,

@@ -25,6 +25,7 @@ export const usageCommand: Command = {
   options: {
     from: { value: 'TIME', doc: 'RFC 3339 (30 days ago)' },
     to: { value: 'TIME', doc: 'RFC 3339 (now)' },
+    tag: { value: 'WORD', doc: 'of tokens with this tag' },
     'group-by': { value: 'WHAT', doc: 'hour, day, key, token, user, provider or model' },
   },
   async run(context) {
@@ -33,6 +34,7 @@ export const usageCommand: Command = {
       from: context.text('from'),
       to: context.text('to'),
       groupBy: context.text('group-by'),
+      tag: context.text('tag'),
     });
     const report = await api.call<Report>('GET', `/api/usage${query}`);
     const row = (name: string, sums: Sums) => [

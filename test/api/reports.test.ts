@@ -19,6 +19,7 @@ interface Use {
   costNanoUsd?: string | null;
   keyId?: string | null;
   attempts?: number;
+  tokenId?: string;
 }
 
 /** A call as the gateway records it. */
@@ -32,7 +33,7 @@ async function use(input: Use): Promise<string> {
       callId,
       attempt,
       workspaceId: input.workspaceId ?? me.workspaceId,
-      tokenId: newId('tok'),
+      tokenId: input.tokenId ?? newId('tok'),
       userId: input.userId ?? me.userId,
       keyId: input.keyId ?? null,
       keyVersion: 1,
@@ -257,6 +258,36 @@ t.test('a cursor that somebody made up is refused, and nothing fails of it', asy
       t.equal(answer.status, 400, `${list} ${JSON.stringify(place)}`);
     }
   }
+});
+
+t.test('usage is found by the tags of tokens, and others’ tags by nobody who sees them not', async (t) => {
+  const tokenOf = async (userId: string, tags: string[]): Promise<string> =>
+    (await call(owner, 'POST', '/api/tokens', { name: 'tagged', userId, tags })).json.id;
+  const [mine, his] = [await tokenOf(me.userId, ['team-a', 'batch']), await tokenOf(member.id, ['team-a'])];
+  await use({ startedAt: '2026-04-01T10:00:00.000Z', tokenId: mine });
+  await use({ startedAt: '2026-04-01T11:00:00.000Z', tokenId: his, userId: member.id });
+  const key = (
+    await call(member.token, 'POST', '/api/api-keys', { name: 'k', provider: 'openai', value: newKey() })
+  ).json.id;
+  await use({ startedAt: '2026-04-01T12:00:00.000Z', tokenId: mine, keyId: key });
+  await world.shipper.flush();
+  const day = 'from=2026-04-01&to=2026-04-02';
+  const count = async (token: string, tag: string): Promise<number[]> => [
+    (await call(token, 'GET', `/api/usage?${day}&tag=${tag}`)).json.totals.calls,
+    (await call(token, 'GET', `/api/usage?from=2026-04-01T00:00:01Z&to=2026-04-02&tag=${tag}`)).json.totals
+      .calls,
+    (await call(token, 'GET', `/api/usage/calls?${day}&tag=${tag}`)).json.data.length,
+  ];
+  t.same(await count(owner, 'team-a'), [3, 3, 3]);
+  t.same(await count(owner, 'batch'), [2, 2, 2]);
+  t.same(await count(owner, 'none'), [0, 0, 0]);
+  t.same(await count(member.token, 'team-a'), [1, 1, 1]);
+  t.same(await count(member.token, 'batch'), [0, 0, 0], 'though his key was used');
+  const listed = (await call(owner, 'GET', '/api/tokens?tag=batch')).json.data;
+  t.same(
+    listed.map(({ id }: { id: string }) => id),
+    [mine],
+  );
 });
 
 t.test('faults of the gateway say nothing of themselves', (t) => {

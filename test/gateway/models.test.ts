@@ -260,6 +260,37 @@ t.test('what gives no list is left out and named, and is not asked by every clie
   );
 });
 
+t.test(
+  'an alias holds from the answer that made it to the one that took it away, and none that was forged',
+  async (t) => {
+    const askBrief = async (): Promise<string | null> => {
+      const answer = await ask(`${gateway.origin}/v1/chat/completions`, {
+        headers: { authorization: `Bearer ${gateway.token}` },
+        body: { model: 'brief' },
+      });
+      return answer.status === 200
+        ? answer.header('x-sallyport-provider')
+        : answer.header('x-sallyport-code');
+    };
+    t.equal(await askBrief(), 'MODEL_UNKNOWN');
+    const { id } = (await gateway.api('POST', '/aliases', { alias: 'brief', target: 'groq/llama' })).body;
+    t.equal(await askBrief(), 'groq');
+    t.match(JSON.parse(groq.requests.at(-1)?.body.toString() ?? ''), { model: 'llama' });
+    await gateway.database.owner('alter table model_aliases no force row level security');
+    await gateway.database.owner(`update model_aliases set target = 'local/x' where id = '${id}'`);
+    await gateway.api('POST', '/aliases', { alias: 'other', target: 'groq/llama' });
+    t.equal(
+      await askBrief(),
+      'MODEL_UNKNOWN',
+      'whoever writes targets into the database sends nobody elsewhere',
+    );
+    t.ok(gateway.logLines.some((line) => line.includes('database.forged-row') && line.includes(id)));
+    await gateway.api('DELETE', `/aliases/${id}`);
+    await gateway.api('POST', '/aliases', { alias: 'brief', target: 'groq/llama' });
+    t.equal(await askBrief(), 'groq');
+  },
+);
+
 t.test('the list of a sealed key is told to who has its seal', async (t) => {
   const seal = await storeSeal(gateway);
   const user = (await gateway.api('POST', '/users', { name: 'sealed' })).body.id;

@@ -3,7 +3,7 @@ import { Type } from 'typebox';
 import type { Tokens } from '../../admin/tokens.ts';
 import { idempotencyKeyOf } from './conditions.ts';
 import { Endpoints, Networks, PolicyShape, SentPolicyShape, Tags } from './policy-shapes.ts';
-import { answers, Id, listOf, maybe, Moment, Name, paging, Params, strict } from './shapes.ts';
+import { answers, Id, listOf, maybe, Moment, Name, paging, Params, strict, Word } from './shapes.ts';
 
 const Kind = Type.Enum(['gateway', 'admin']);
 const Status = Type.Enum(['active', 'revoked', 'expired']);
@@ -55,7 +55,12 @@ const Body = strict({
   policy: Type.Optional(maybe(SentPolicyShape)),
 });
 
-const Query = strict({ ...paging, userId: Type.Optional(Id), status: Type.Optional(Status) });
+const Query = strict({
+  ...paging,
+  userId: Type.Optional(Id),
+  status: Type.Optional(Status),
+  tag: Type.Optional(Word),
+});
 
 export function tokenRoutes({ tokens }: { readonly tokens: Tokens }): FastifyPluginAsyncTypebox {
   return async function (app) {

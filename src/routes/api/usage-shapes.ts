@@ -22,6 +22,7 @@ const filter = {
   tokenId: Type.Optional(Id),
   userId: Type.Optional(Id),
   provider: Type.Optional(Word),
+  tag: Type.Optional(Word),
 };
 
 export const UsageQuery = strict({
