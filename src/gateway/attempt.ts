@@ -1,7 +1,7 @@
 import type { GatewayDeps } from './gateway.ts';
-import { credentialOf } from './credential.ts';
 import type { Dispatch } from './decision.ts';
 import { requestHeaders } from './forwarded-headers.ts';
+import { outgoing } from './outgoing.ts';
 import { asRefusal } from './refusal.ts';
 import type { Relay } from './relay.ts';
 
@@ -16,42 +16,24 @@ interface Sent {
 
 /** One attempt goes out; the relay hears of all that comes of it, also where nothing could be sent. */
 export function sendAttempt(
-  { egress, metrics }: Pick<GatewayDeps, 'egress' | 'metrics'>,
-  { target, limits, prepared, body, isUnpacked }: Dispatch,
+  deps: Pick<GatewayDeps, 'egress' | 'metrics'>,
+  dispatch: Dispatch,
   { method, rawHeaders, hops, context }: Sent,
   relay: Relay,
 ): void {
-  const { provider, key, origin } = target;
-  const isCustom = provider.name === 'custom';
+  const { target, body, isUnpacked } = dispatch;
+  const { provider, key, operation, path } = target;
   try {
-    if (key.auth === 'none') prepared.checkOrigin(origin);
+    const request = outgoing(deps, dispatch, hops);
     const headers = requestHeaders(provider, rawHeaders, {
-      isRead: isCustom || provider.usageReader(target.operation) !== null,
+      isRead: provider.name === 'custom' || provider.usageReader(operation) !== null,
       isStreamed: body !== null && !Buffer.isBuffer(body),
       isUnpacked,
       lengthChange: body === null || Buffer.isBuffer(body) ? 0 : body.lengthChange,
       isOwnKey: key.isCallersOwn,
     });
     if (context !== null) headers.push(...context);
-    egress.dispatch(
-      {
-        origin,
-        reach: target.reach,
-        method,
-        path: target.path,
-        headers,
-        body,
-        credential: credentialOf(target, prepared, (ok) => metrics.keyOpened(provider.name, ok)),
-        hops,
-        searchFrom: isCustom ? 0 : 400,
-        timeouts: {
-          connectMs: limits.connectMs,
-          headersMs: limits.firstByteMs,
-          bodyMs: limits.betweenBytesMs,
-        },
-      },
-      relay,
-    );
+    deps.egress.dispatch({ ...request, method, path, headers, body }, relay);
   } catch (error) {
     relay.fail(asRefusal(error));
   }

@@ -4,10 +4,11 @@ import { newId } from '../ids.ts';
 import type { Receipt } from '../journal/journal.ts';
 import { dialectOf } from './base-url.ts';
 import { TracedCall } from './call-trace.ts';
-import { credentialOf } from './credential.ts';
 import { decideOn, type Dispatch } from './decision.ts';
 import { Entry } from './entry.ts';
 import type { GatewayDeps } from './gateway.ts';
+import { learn } from './lesson.ts';
+import { outgoing } from './outgoing.ts';
 import { ownHeaders } from './own-headers.ts';
 import { RealtimeAttempt } from './realtime-attempt.ts';
 import { type Upgrade, WaitingClient } from './realtime-client.ts';
@@ -18,7 +19,6 @@ import { asRefusal, sendRefusal } from './refusal.ts';
 import { settle } from './settlement.ts';
 import type { CallerSnapshot } from './snapshot.ts';
 import type { Target } from './target.ts';
-import { learn } from './lesson.ts';
 import { beginFields } from './use-record.ts';
 
 /**
@@ -180,32 +180,20 @@ export class RealtimeCall {
   }
 
   #dispatch(dispatch: Dispatch, attempt: RealtimeAttempt, query: string): void {
-    const { target, limits, prepared } = dispatch;
-    const { egress, metrics } = this.#deps;
-    const { origin, reach, key, provider, path, upstreamModel } = target;
+    const { path, upstreamModel } = dispatch.target;
     this.#overheadMs = performance.now() - this.#startedTick;
     const renamed =
       upstreamModel === null
         ? path
         : path.slice(0, path.length - query.length) + renameInQuery(query, upstreamModel);
     try {
-      if (key.auth === 'none') prepared.checkOrigin(origin);
-      egress.dispatch(
+      this.#deps.egress.dispatch(
         {
-          origin,
-          reach,
+          ...outgoing(this.#deps, dispatch, this.#hops),
           method: 'GET',
           path: renamed,
           headers: [...attempt.headers, ...(this.#trace?.attemptStarted(dispatch) ?? [])],
           body: null,
-          credential: credentialOf(target, prepared, (ok) => metrics.keyOpened(provider.name, ok)),
-          hops: this.#hops,
-          searchFrom: provider.name === 'custom' ? 0 : 400,
-          timeouts: {
-            connectMs: limits.connectMs,
-            headersMs: limits.firstByteMs,
-            bodyMs: limits.betweenBytesMs,
-          },
           upgrade: 'websocket',
         },
         attempt,
