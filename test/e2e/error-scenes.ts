@@ -193,7 +193,7 @@ export function scenesOf({ gateway, tokens, moved }: ErrorWorld): readonly Scene
     {
       code: 'UPSTREAM_AUTH',
       requests: [1, 1, 3],
-      message: /refused the stored key key_[0-9a-f]{32} \(status 401\)/,
+      message: /refused the stored key key_[0-9a-f]{32} (?:\(status 401\)|when it was last tested)/,
       connection: as(tokens.withWrongKeys),
     },
     {
