@@ -5,14 +5,9 @@ import { SallyportError } from '../errors.ts';
 import type { ParsedToken } from '../ids.ts';
 import { readPolicy } from '../token-policy.ts';
 import { ownPrice, type PriceOverride } from '../providers/price-override.ts';
-import {
-  aliasMacFields,
-  keyMacFields,
-  priceMacFields,
-  sealMacFields,
-  tokenMacFields,
-} from '../vault/row-macs.ts';
+import { keyMacFields, priceMacFields, sealMacFields, tokenMacFields } from '../vault/row-macs.ts';
 import type { SealedKey, Vault } from '../vault/vault.ts';
+import { createGenuineAliases } from './genuine-aliases.ts';
 import type { CallerSnapshot, KeySnapshot, ModelAlias } from './snapshot.ts';
 
 type TokenRow = Selectable<Schema['tokens']>;
@@ -32,6 +27,8 @@ export interface SnapshotReaderDeps {
 }
 
 export function createSnapshotReader({ store, vault, onForgedRow }: SnapshotReaderDeps) {
+  const genuineAliases = createGenuineAliases({ vault, onForgedRow });
+
   /** What a token grants; null for one that is unknown, wrong, revoked or forged. The database's errors pass. */
   async function read(token: ParsedToken): Promise<CallerSnapshot | null> {
     const row = await store.asLookup(token.prefix, (tx) =>
@@ -83,12 +80,7 @@ export function createSnapshotReader({ store, vault, onForgedRow }: SnapshotRead
       if (isGenuine) keys.push(keySnapshot(vault, row.user_id, key, seal));
       else onForgedRow('provider_keys', key.id);
     }
-    const aliases: ModelAlias[] = [];
-    for (const alias of found.aliases) {
-      if (await vault.checkRowMac(alias.workspace_id, 'model_aliases', aliasMacFields(alias), alias.mac))
-        aliases.push({ alias: alias.alias, target: alias.target });
-      else onForgedRow('model_aliases', alias.id);
-    }
+    const aliases = await genuineAliases(row.workspace_id, found.aliases);
     const prices: PriceOverride[] = [];
     for (const price of found.prices) {
       if (await vault.checkRowMac(price.workspace_id, 'price_overrides', priceMacFields(price), price.mac))
