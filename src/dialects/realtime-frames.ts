@@ -1,8 +1,3 @@
-/**
- * WebSocket frames (RFC 6455, section 5), read from a copy of the bytes. What is read goes on unchanged, but for this: the head of a
- * frame goes on whole or not at all, so that after any piece it is known where on the wire one stands, and a frame that breaks the
- * rules goes on not at all.
- */
 export interface FrameReaderOptions {
   /** Frames of clients are masked, those of servers are not (5.1). */
   readonly isMasked: boolean;
@@ -45,6 +40,11 @@ interface FrameHead {
   readonly payloadBytes: number;
 }
 
+/**
+ * WebSocket frames (RFC 6455, section 5), read from a copy of the bytes. What is read goes on unchanged, but for this: the head of a
+ * frame goes on whole or not at all, so that after any piece it is known where on the wire one stands, and a frame that breaks the
+ * rules goes on not at all.
+ */
 export class FrameReader {
   readonly #options: FrameReaderOptions;
   /** The beginning of a head whose rest has not come. */
