@@ -1,17 +1,12 @@
 import { type ListedModel, readModelList } from '../dialects/model-list.ts';
-import type { Egress } from '../egress/egress.ts';
 import { SallyportError, type ErrorCode } from '../errors.ts';
-import { newId } from '../ids.ts';
-import type { Journal } from '../journal/journal.ts';
-import type { PriceBook } from '../providers/price.ts';
 import type { PreparedKey } from '../vault/vault.ts';
-import type { Ends } from './ends.ts';
-import { answerTo, codeOf, type OwnAnswer } from './own-answer.ts';
+import { codeOf, type OwnAnswer } from './own-answer.ts';
+import { answerOnRecord, type OwnUseDeps } from './own-use.ts';
 import { asRefusal } from './refusal.ts';
 import { refusedKey, sentence } from './upstream-words.ts';
 import type { CallerSnapshot } from './snapshot.ts';
 import type { Target } from './target.ts';
-import { beginFields, endFields, identityOf } from './use-record.ts';
 
 /** What providers say that they serve, by the key that asked them. */
 export interface ModelLists {
@@ -33,14 +28,6 @@ export interface ModelLists {
   settled(): Promise<void>;
   /** Ends what is under way. Resolves when nothing is. */
   stop(): Promise<void>;
-}
-
-export interface ModelListsDeps {
-  readonly journal: Pick<Journal, 'append'>;
-  readonly ends: Pick<Ends, 'write'>;
-  readonly egress: Pick<Egress, 'dispatch'>;
-  readonly prices: Pick<PriceBook, 'version'>;
-  readonly now: () => number;
 }
 
 interface Entry {
@@ -68,7 +55,8 @@ const bounds = {
 /** Models of all lists together, some 200 bytes each. */
 const maxModels = 100_000;
 
-export function createModelLists({ journal, ends, egress, prices, now }: ModelListsDeps): ModelLists {
+export function createModelLists(deps: OwnUseDeps): ModelLists {
+  const { now } = deps;
   /** The least lately filled first. */
   const entries = new Map<string, Entry>();
   const underway = new Set<Promise<void>>();
@@ -82,34 +70,18 @@ export function createModelLists({ journal, ends, egress, prices, now }: ModelLi
   ): Promise<readonly ListedModel[]> {
     try {
       const { fingerprint } = target.key as { fingerprint?: string | null };
-      const identity = identityOf(newId('call'), caller, target, fingerprint ?? null, false);
-      const startedAtMs = now();
-      const receipt = await journal.append(
-        'use.begin',
-        beginFields(identity, target, 1, startedAtMs, clientIpHash),
+      const { answer, verdict } = await answerOnRecord(
+        deps,
+        { caller, target, fingerprint: fingerprint ?? null, clientIpHash },
+        prepared,
+        { ...bounds, signal: stopped.signal },
+        (given) => {
+          const models = given.status === 200 && given.isWhole ? readModelList(given.body) : null;
+          return models === null ? { models, code: failureOf(target, given) } : { models, code: null };
+        },
       );
-      const answer = await answerTo(egress, target, prepared, { ...bounds, signal: stopped.signal });
-      const models = answer.status === 200 && answer.isWhole ? readModelList(answer.body) : null;
-      const code = models === null ? failureOf(target, answer) : null;
-      ends.write(
-        endFields(identity, 1, receipt, {
-          final: true,
-          outcome: code ?? 'ok',
-          endReason: answer.isWhole ? 'complete' : 'upstream_broken',
-          status: answer.status,
-          upstreamRequestId: null,
-          startedAtMs,
-          endedAtMs: now(),
-          firstByteMs: null,
-          requestBytes: 0,
-          responseBytes: answer.body.length,
-          reading: null,
-          billed: {},
-          cost: { nanoUsd: 0n, version: prices.version },
-        }),
-      );
-      if (models === null) throw refusalOf(code ?? 'UPSTREAM_ERROR', target, answer);
-      return models;
+      if (verdict.models === null) throw refusalOf(verdict.code, target, answer);
+      return verdict.models;
     } finally {
       prepared.wipe();
     }

@@ -1,23 +1,13 @@
-import type { Egress } from '../egress/egress.ts';
 import { errorTable, type ErrorCode } from '../errors.ts';
-import { newId } from '../ids.ts';
-import type { Journal } from '../journal/journal.ts';
-import type { PriceBook } from '../providers/price.ts';
 import type { Provider } from '../providers/provider.ts';
-import type { Ends } from './ends.ts';
-import { answerTo, codeOf } from './own-answer.ts';
+import { codeOf } from './own-answer.ts';
+import { answerOnRecord, type OwnUseDeps } from './own-use.ts';
 import type { KeySnapshot } from './snapshot.ts';
 import type { Target } from './target.ts';
-import { beginFields, endFields, identityOf } from './use-record.ts';
 
-export interface ProbeDeps {
-  readonly journal: Pick<Journal, 'append'>;
-  readonly ends: Pick<Ends, 'write'>;
-  readonly egress: Pick<Egress, 'dispatch'>;
-  readonly prices: Pick<PriceBook, 'version'>;
+export interface ProbeDeps extends OwnUseDeps {
   readonly originOf: (provider: string) => string;
   readonly isOperatorSet: (origin: string) => boolean;
-  readonly now: () => number;
   /** The gateway stops: what is under way ends. */
   readonly signal: AbortSignal;
 }
@@ -39,16 +29,8 @@ const wholeMs = 20_000;
  * One cheap authenticated request of our own that shows whether a provider takes a key. It is a use like any other: recorded before the
  * key is opened, through the same injector. The provider's body is never told: providers echo parts of a key.
  */
-export function createProbe({
-  journal,
-  ends,
-  egress,
-  prices,
-  originOf,
-  isOperatorSet,
-  now,
-  signal,
-}: ProbeDeps) {
+export function createProbe(deps: ProbeDeps) {
+  const { originOf, isOperatorSet, signal } = deps;
   return async function probe(
     provider: Provider,
     key: KeySnapshot,
@@ -73,40 +55,18 @@ export function createProbe({
     };
     const prepared = await key.prepare(seal);
     try {
-      const identity = identityOf(
-        newId('call'),
-        { ...caller, tokenId: null },
-        target,
-        key.fingerprint,
-        false,
+      // The cheapest request that needs a key is one that costs nothing.
+      const { answer, verdict, ms } = await answerOnRecord(
+        deps,
+        { caller: { ...caller, tokenId: null }, target, fingerprint: key.fingerprint, clientIpHash: null },
+        prepared,
+        { maxBytes, wholeMs, timeouts, signal },
+        (given) => ({ code: codeOf(provider, given) }),
       );
-      const startedAtMs = now();
-      const begin = await journal.append('use.begin', beginFields(identity, target, 1, startedAtMs, null));
-      const answer = await answerTo(egress, target, prepared, { maxBytes, wholeMs, timeouts, signal });
-      const endedAtMs = now();
-      const code = codeOf(provider, answer);
-      const ok = code === null;
-      ends.write(
-        endFields(identity, 1, begin, {
-          final: true,
-          outcome: code ?? 'ok',
-          endReason: answer.error === null ? 'complete' : 'upstream_broken',
-          status: answer.status,
-          upstreamRequestId: null,
-          startedAtMs,
-          endedAtMs,
-          firstByteMs: null,
-          requestBytes: 0,
-          responseBytes: answer.body.length,
-          reading: null,
-          billed: {},
-          // The cheapest request that needs a key is one that costs nothing.
-          cost: { nanoUsd: 0n, version: prices.version },
-        }),
-      );
+      const { code } = verdict;
       const message =
         code === null ? null : `API key test failed: ${sentence(code, provider, answer.status)}`;
-      return { ok, status: answer.status, code, ms: endedAtMs - startedAtMs, message };
+      return { ok: code === null, status: answer.status, code, ms, message };
     } finally {
       prepared.wipe();
     }
