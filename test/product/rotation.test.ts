@@ -116,7 +116,7 @@ t.test('a root key is exchanged while the gateway serves', async (t) => {
     async (t) => {
       t.match(await post('retire', { rootKeyId: old.id }), {
         status: 409,
-        body: { detail: /still opens 1 workspace keys, \d intake keys and the canary/ },
+        body: { detail: /still opens 1 workspace keys, \d intake keys, \d signing keys and the canary/ },
       });
       t.match(await post('retire', { rootKeyId: fresh.id }), { status: 409, body: { detail: /active/ } });
       t.match(await post('retire', { rootKeyId: `k1${'0'.repeat(20)}` }), { status: 404 });
