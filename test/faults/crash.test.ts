@@ -19,7 +19,8 @@ t.test(
         [],
         `round ${round}: ${answers} answers in clients' hands, ${upstream} requests upstream, ${begins} begins, ${crashed} settled as crashed`,
       );
-      t.ok(readyMs < 5000, `ready again in ${Math.round(readyMs)} ms`);
+      // Another test shares the two cores; alone on them a start has 5 s (`scripts/newcomer.ts`).
+      t.ok(readyMs < 15_000, `ready again in ${Math.round(readyMs)} ms`);
       t.ok(answers >= round * callsPerRound);
     }
   },
