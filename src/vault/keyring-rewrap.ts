@@ -65,6 +65,8 @@ export async function rewrap(deps: RewrapDeps, signal: AbortSignal): Promise<Rew
   let rewrapped = 0;
   let failed = 0;
   let turnedAt = performance.now();
+  // The first goes alone: after an outage a key service is asked by one caller, and the others are told that it is away (kek-hold-off.ts).
+  let width = 1;
   let remaining = await remainingOf(store, target);
   const tell = (): RewrapProgress => {
     const now = { remaining, rewrapped, failed };
@@ -93,12 +95,17 @@ export async function rewrap(deps: RewrapDeps, signal: AbortSignal): Promise<Rew
       if (last === undefined) return;
       after = last;
       const next: { row: Row; record: Buffer }[] = [];
-      for (let i = 0; i < rows.length; i += abreast) {
+      for (let i = 0; i < rows.length;) {
         signal.throwIfAborted();
-        const handful = rows.slice(i, i + abreast);
-        const records = await Promise.all(handful.map((row) => seal(row, work)));
-        for (const [k, record] of records.entries())
-          if (record !== null) next.push({ row: handful[k] as Row, record });
+        const handful = rows.slice(i, i + width);
+        i += handful.length;
+        // All of them end before the run does: none asks on behind a caller's back.
+        const records = await Promise.allSettled(handful.map((row) => seal(row, work)));
+        width = abreast;
+        for (const [k, record] of records.entries()) {
+          if (record.status === 'rejected') throw record.reason;
+          if (record.value !== null) next.push({ row: handful[k] as Row, record: record.value });
+        }
         if (performance.now() - turnedAt > turnMs) {
           await setImmediate();
           turnedAt = performance.now();
