@@ -1,4 +1,3 @@
-import path from 'node:path';
 import { findUndecryptable, listKeyOrigins } from './admin/key-survey.ts';
 import { createApp } from './app.ts';
 import { examine } from './cli/doctor.ts';
@@ -12,12 +11,13 @@ import { openStore, type Store } from './db/store.ts';
 import { SallyportError } from './errors.ts';
 import { migrateDatabase, openDatabase, openInstallation } from './installation.ts';
 import { readRing } from './root-keys.ts';
+import { checkJournal } from './journal-check.ts';
 import { verifyJournal } from './journal/verify.ts';
 import { serve } from './serve.ts';
 import { createLog, openLogSink } from './telemetry/log.ts';
 import { createMetrics } from './telemetry/metrics.ts';
 import { countSealed } from './vault/deployment.ts';
-import { createVault } from './vault/vault.ts';
+import { createVault, type Vault } from './vault/vault.ts';
 
 export interface ProgramOptions {
   readonly version: string;
@@ -78,10 +78,16 @@ export function createCliDeps(config: Config, { version, output }: ProgramOption
   const look = <T>(work: (store: Store) => Promise<T>): Promise<T> =>
     withConnection((connection) => withStore(connection, work));
 
-  async function verify() {
-    const dir = path.join(config.dataDir, 'journal');
-    return look((store) => verifyJournal({ dir, store }));
-  }
+  const verify = (wanted: { since: Date | null; against: string | null } = { since: null, against: null }) =>
+    look((store) =>
+      withVault(config, store, (vault) => checkJournal(config, { store, vault, ...wanted })).catch(
+        (error: unknown) => {
+          // Records are checked without the ring, too; only the signing key's row is believed then.
+          if (error instanceof VaultAway) return checkJournal(config, { store, vault: null, ...wanted });
+          throw error;
+        },
+      ),
+    );
 
   return Object.freeze<CliDeps>({
     // Loaded where it is asked for: its libraries would cost every other command a tenth of a second.
@@ -102,7 +108,8 @@ export function createCliDeps(config: Config, { version, output }: ProgramOption
     },
     init: () => withApp((app): Promise<Initialised> => app.initialise()),
     migrate: () => withConnection((connection) => migrateDatabase(config, { connection }), { mayMake: true }),
-    verifyJournal: ({ dir }) => (dir === null ? verify() : verifyJournal({ dir, store: null })),
+    verifyJournal: ({ dir, ...wanted }) =>
+      dir === null ? verify(wanted) : verifyJournal({ dir, store: null }),
     async openOffline() {
       // A mistyped DATA_DIR must not become a database and a keyring.
       if (config.databaseUrl === null && !hasDatabase(config.dataDir)) throw notSetUp();
@@ -119,7 +126,7 @@ export function createCliDeps(config: Config, { version, output }: ProgramOption
         schemaState: () => withConnection((connection) => schemaState(connection)),
         openVault: () => look((store) => surveyVault(config, store)),
         keyOrigins: () => look((store) => listKeyOrigins({ store })),
-        verifyJournal: verify,
+        verifyJournal: () => verify(),
       }),
   });
 }
@@ -133,26 +140,40 @@ async function withStore<T>(connection: ConnectionOptions, work: (store: Store) 
   }
 }
 
-/** Opens the vault as a start would, but founds nothing: the doctor changes nothing. */
-async function surveyVault(config: Config, store: Store): Promise<string[]> {
-  if (!(await countSealed(store)).hasDeployment) {
-    throw notSetUp();
-  }
-  const ring = await readRing(config);
+/** The ring is not at hand, or not that of this database. */
+class VaultAway extends Error {
+  override readonly name = 'VaultAway';
+}
+
+/** Opens the vault as a start would, but founds nothing: a look changes nothing. @throws {VaultAway} */
+async function withVault<T>(config: Config, store: Store, work: (vault: Vault) => Promise<T>): Promise<T> {
+  if (!(await countSealed(store)).hasDeployment) throw new VaultAway('', { cause: notSetUp() });
+  const away = (cause: unknown): never => {
+    throw new VaultAway('', { cause });
+  };
+  const ring = await readRing(config).catch(away);
   try {
     const vault = await createVault({
       store,
       ring,
       clock: Date.now,
       knownOrigins: (provider) => (config.origins as Readonly<Record<string, string>>)[provider] ?? null,
-    });
+    }).catch(away);
     try {
-      return await findUndecryptable({ store, vault });
+      return await work(vault);
     } finally {
       vault.close();
     }
   } finally {
     ring.close();
+  }
+}
+
+async function surveyVault(config: Config, store: Store): Promise<string[]> {
+  try {
+    return await withVault(config, store, (vault) => findUndecryptable({ store, vault }));
+  } catch (error) {
+    throw error instanceof VaultAway ? error.cause : error;
   }
 }
 

@@ -28,7 +28,7 @@ interface Done extends Cut {
  */
 export async function cutJournal(dir: string, store: Pick<Store, 'asSystem'>): Promise<Cut | null> {
   const table = await openTable(store);
-  const shipped = await table.streams();
+  const shipped = table.streams();
   await completeLast(dir, table, store);
   let cut: Cut | null = null;
   for (const files of await listStreams(dir)) {
@@ -128,9 +128,8 @@ async function completeLast(dir: string, table: JournalTable, store: Pick<Store,
   const have = (segment?.firstSeq ?? 0) + text.split('\n').length - 1;
   if (have >= nextSeq) return;
   const missing: string[] = [];
-  for await (const page of table.lines(last.stream, nextSeq))
-    for (const line of page)
-      if ((parseRecord(line)?.seq ?? -1) >= have) missing.push(`${line.toString('utf8')}\n`);
+  for await (const page of table.rows(last.stream, have, nextSeq))
+    for (const { line } of page) missing.push(`${line}\n`);
   const generation = (all.at(-1)?.generation ?? 0) + 1;
   await writeWhole(
     segment?.path ?? segmentPath(basePath(dir, generation, last.stream), 0),

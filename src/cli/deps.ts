@@ -5,8 +5,15 @@ export interface CliDeps {
   /** @throws {SallyportError} ALREADY_INITIALISED, nothing changed. */
   init(): Promise<Initialised>;
   migrate(): Promise<{ readonly applied: readonly string[]; readonly version: string }>;
-  /** Files and table of this installation; with `dir`, that folder's files alone, without a database. */
-  verifyJournal(options: { readonly dir: string | null }): Promise<Verification>;
+  /**
+   * Files, table and checkpoints of this installation; with `dir`, that folder's files alone, without a database. `against`: a file of
+   * checkpoints in place of DATA_DIR/checkpoints.txt.
+   */
+  verifyJournal(options: {
+    readonly dir: string | null;
+    readonly since: Date | null;
+    readonly against: string | null;
+  }): Promise<Verification>;
   /** Opens the data directory in this process, as the caller `cli`. Refused while a gateway runs on it. */
   openOffline(): Promise<Offline>;
   doctor(): Promise<{ readonly ok: boolean; readonly checks: readonly Check[] }>;
@@ -94,6 +101,7 @@ export interface Verification {
   readonly streams: number;
   readonly records: number;
   readonly openCalls: number;
+  readonly checkpoints: number;
   readonly problems: readonly {
     readonly stream: string;
     readonly seq: number | null;

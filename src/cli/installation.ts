@@ -3,7 +3,7 @@ import type { Command } from './command.ts';
 import type { Initialised } from './deps.ts';
 import { keysFd } from './environment-keys.ts';
 import { exits } from './failure.ts';
-import { printable, textTable } from './text-table.ts';
+import { printable } from './text-table.ts';
 
 const serve: Command = {
   words: 'serve',
@@ -44,26 +44,6 @@ const migrate: Command = {
   },
 };
 
-const journalVerify: Command = {
-  words: 'journal verify',
-  doc: 'Check that no record of the journal was changed, lost or moved.',
-  options: {
-    dir: { value: 'FOLDER', doc: 'check a copy of the journal’s files alone, without the database' },
-  },
-  async run(context) {
-    const deps = await context.deps();
-    const found = await deps.verifyJournal({ dir: context.text('dir') });
-    const { ok, streams, records, openCalls, problems } = found;
-    const head = `Records: ${records.toLocaleString('en-US')}, streams: ${streams}, calls under way: ${openCalls}. `;
-    const rows = problems.map(({ stream, seq, kind, message }) => [stream, seq, kind, message]);
-    const text = ok
-      ? `${head}All well.\n`
-      : `${head}Problems: ${problems.length}.\n\n${textTable(['STREAM', 'SEQ', 'KIND', 'WHAT'], rows)}`;
-    context.print({ ok, streams, records, openCalls, problems }, text);
-    return ok ? exits.ok : exits.refused;
-  },
-};
-
 const doctor: Command = {
   words: 'doctor',
   doc: 'Say what is wrong with this installation, and how to mend it.',
@@ -94,7 +74,7 @@ async function diagnose(context: Parameters<Command['run']>[0]) {
   return deps.doctor();
 }
 
-export const installationCommands: readonly Command[] = [serve, init, migrate, journalVerify, doctor];
+export const installationCommands: readonly Command[] = [serve, init, migrate, doctor];
 
 export function credentialsText({ workspaceId, adminToken, token }: Initialised): string {
   return `Shown this once; keep them where you keep passwords.

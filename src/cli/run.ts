@@ -9,6 +9,7 @@ import type { CliDeps } from './deps.ts';
 import { explainCommands } from './explain.ts';
 import { exits, failureOf } from './failure.ts';
 import { installationCommands } from './installation.ts';
+import { journalCommands } from './journal.ts';
 import { keyringCommands } from './keyring.ts';
 import { keyLifeCommands } from './key-life.ts';
 import { keyCommands } from './keys.ts';
@@ -31,6 +32,7 @@ export const commands: readonly Command[] = [
   ...explainCommands,
   ...priceCommands,
   ...peopleCommands,
+  ...journalCommands,
   ...keyringCommands,
   ...safekeepingCommands,
   usageCommand,

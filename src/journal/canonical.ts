@@ -59,6 +59,34 @@ function compound(value: Exclude<JsonValue, string | number | boolean | null>, d
   return `${text}}`;
 }
 
+/**
+ * Is this text, of which `value` was parsed, in the canonical form? Where its members are in order, what the engine writes is the
+ * canonical form, at a fifth of the cost.
+ */
+export function isCanonical(text: string, value: JsonValue): boolean {
+  try {
+    // An escaped half of a pair is the one text that the engine writes and we do not.
+    if (!text.includes('\\ud') && JSON.stringify(value) === text && isSorted(value)) return true;
+    return canonicalize(value) === text;
+  } catch {
+    // Nested too deep, or a number that is none: no record of ours.
+    return false;
+  }
+}
+
+function isSorted(value: JsonValue): boolean {
+  if (typeof value !== 'object' || value === null) return true;
+  if (isArray(value)) return value.every(isSorted);
+  let before = '';
+  for (const name of Object.keys(value)) {
+    if (name < before) return false;
+    before = name;
+    const member = value[name] as JsonValue;
+    if (typeof member === 'object' && !isSorted(member)) return false;
+  }
+  return true;
+}
+
 function isArray(value: JsonValue): value is readonly JsonValue[] {
   return Array.isArray(value);
 }

@@ -5,6 +5,8 @@ import type { CheckpointKeys, KnownKeys } from './checkpoint-keys.ts';
 import { checkpointText, type CoveredStream, noCheckpoint, readCheckpoint } from './checkpoint-note.ts';
 import {
   type CheckpointRow,
+  hashBytes,
+  leavesOf,
   readHashes,
   readLastCheckpoint,
   readMonths,
@@ -156,14 +158,15 @@ export function createCheckpoints(deps: CheckpointsDeps): Checkpoints {
       const until = Math.min(nextSeq, firstSeq + maxRecords - leaves.length);
       if (until <= firstSeq) break;
       const hashes = await readHashes(tx, months, { stream, firstSeq, nextSeq: until });
-      const head = hashes.at(-1)?.toString('hex') ?? '';
-      if (hashes.length !== until - firstSeq || (until === nextSeq && head !== headHash)) {
+      const head = hashes.toString('hex', Math.max(0, hashes.length - hashBytes));
+      const isWhole = hashes.length === (until - firstSeq) * hashBytes;
+      if (!isWhole || (until === nextSeq && head !== headHash)) {
         held.set(stream, clock());
-        const kind = hashes.length === until - firstSeq ? 'mismatch' : 'missing';
+        const kind = isWhole ? 'mismatch' : 'missing';
         deps.onFault({ stream, seq: firstSeq, kind, message: 'What was shipped is not what is there.' });
         continue;
       }
-      leaves.push(...hashes);
+      leaves.push(...leavesOf(hashes));
       streams.push({ stream, firstSeq, nextSeq: until, headHash: head });
     }
     return { leaves, streams };

@@ -11,7 +11,16 @@ export interface StoredRecord {
 }
 
 /** `kind`s of WIRE.md, `journal verify`. */
-export type FaultKind = 'hash' | 'gap' | 'duplicate' | 'link' | 'torn' | 'mismatch' | 'missing' | 'usage';
+export type FaultKind =
+  | 'hash'
+  | 'gap'
+  | 'duplicate'
+  | 'link'
+  | 'torn'
+  | 'mismatch'
+  | 'missing'
+  | 'usage'
+  | 'checkpoint';
 
 /** What is wrong with a journal, and where: `seq` is the record that it was noticed at. */
 export interface Fault {

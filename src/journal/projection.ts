@@ -214,9 +214,15 @@ function nano(value: JsonValue | undefined): string | null {
   return BigInt(value) <= maxInt8 ? String(BigInt(value)) : null;
 }
 
+/** Of our own making, and on a day that every month has: as it should be. */
+const plainTime =
+  /^2\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z$/;
+
 /** RFC 3339 in UTC with ms, between the years 2000 and 9999: what the columns and partitions take. */
 export function time(value: JsonValue | undefined): string | null {
   if (typeof value !== 'string' && typeof value !== 'number') return null;
+  // A million times over, making a date of it and a text again costs more than all else of a row.
+  if (typeof value === 'string' && plainTime.test(value)) return value;
   const date = new Date(value);
   const year = date.getUTCFullYear();
   return year >= 2000 && year <= 9999 ? date.toISOString() : null;

@@ -9,7 +9,8 @@ import { createStreamChecker } from './verify-stream.ts';
 
 export interface FileRecord {
   readonly record: JournalRecord;
-  readonly line: Buffer;
+  /** The line. */
+  readonly text: string;
 }
 
 /**
@@ -46,8 +47,9 @@ export async function* checkFiles(
         const records: FileRecord[] = [];
         for (const line of chunk.lines) {
           if (checker.nextSeq() > until) break;
-          const record = checker.check(line);
-          if (record !== null) records.push({ record, line });
+          const text = line.toString('utf8');
+          const record = checker.check(text, Buffer.byteLength(text) === line.length);
+          if (record !== null) records.push({ record, text });
         }
         yield records;
       }

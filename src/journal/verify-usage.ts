@@ -7,69 +7,148 @@ import { summed } from './ship-batch.ts';
 import type { JournalTable } from './verify-table.ts';
 import { idText } from './obligations.ts';
 
-/** Compares the usage rows of these ends with what the projection says of their lines. */
+/** Columns of `usage_events` as text, but for `provider_usage`, whose members have an order of PostgreSQL's own. */
+const compared: Readonly<Record<Exclude<keyof UsageRow, 'month' | 'provider_usage'>, 'text' | 'time'>> = {
+  workspace_id: 'text',
+  call_id: 'text',
+  attempt: 'text',
+  final: 'text',
+  started_at: 'time',
+  ended_at: 'time',
+  token_id: 'text',
+  user_id: 'text',
+  key_id: 'text',
+  key_version: 'text',
+  key_source: 'text',
+  key_fingerprint: 'text',
+  provider: 'text',
+  model: 'text',
+  operation: 'text',
+  is_stream: 'text',
+  status: 'text',
+  outcome: 'text',
+  end_reason: 'text',
+  input_tokens: 'text',
+  cached_input_tokens: 'text',
+  cache_write_input_tokens: 'text',
+  output_tokens: 'text',
+  reasoning_tokens: 'text',
+  usage_source: 'text',
+  cost_nano_usd: 'text',
+  price_version: 'text',
+  request_bytes: 'text',
+  response_bytes: 'text',
+  first_byte_ms: 'text',
+  total_ms: 'text',
+  upstream_request_id: 'text',
+  receipt: 'text',
+};
+const names = Object.keys(compared) as (keyof typeof compared)[];
+const separator = '\u001f';
+const absent = '\u0002';
+
+/** One column in place of 33: a driver takes as long over a row's columns as all the rest here takes. */
+const comparedText = sql.join(
+  names.map((name) =>
+    compared[name] === 'time'
+      ? sql`(date_part('epoch', ${sql.ref(name)}) * 1000)::bigint`
+      : sql`coalesce(${sql.ref(name)}::text, ${absent})`,
+  ),
+);
+
+function expectedText(row: UsageRow): string {
+  let text = '';
+  for (const name of names) {
+    const value = row[name];
+    if (text !== '') text += separator;
+    if (value === null) text += absent;
+    else text += compared[name] === 'time' ? Date.parse(String(value)) : String(value);
+  }
+  return text;
+}
+
+/**
+ * Compares the usage rows of these ends with what the projection says of their lines.
+ *
+ * @returns how many rows stand behind them.
+ */
 export async function checkUsage(
   store: Pick<Store, 'asSystem'>,
   ends: readonly JournalRecord[],
   report: (fault: Fault) => void,
-): Promise<void> {
-  if (ends.length === 0) return;
-  const callIds = [...new Set(ends.map((record) => idText(record['callId'])))];
-  const rows = await store.asSystem((tx) =>
-    tx.selectFrom('usage_events').selectAll().where('call_id', 'in', callIds).execute(),
+): Promise<number> {
+  const expected = ends.map((record) => ({ record, row: usageRow(record) })).filter(hasRow);
+  if (expected.length === 0) return 0;
+  const callIds = [...new Set(expected.map(({ row }) => row.call_id))];
+  // The primary key begins with it.
+  const months = [...new Set(expected.map(({ row }) => row.month))];
+  const { rows } = await store.asSystem((tx) =>
+    sql<{ call_id: string; attempt: number; text: string; provider_usage: unknown }>`
+      select call_id, attempt, concat_ws(${separator}, ${comparedText}) as text, provider_usage
+      from usage_events where month = any(${months}::date[]) and call_id = any(${callIds}::text[])`.execute(
+      tx,
+    ),
   );
   const found = new Map(rows.map((row) => [`${row.call_id}#${row.attempt}`, row]));
-  for (const record of ends) {
-    const expected = usageRow(record);
-    if (expected === null) continue;
+  const behind = new Set<string>();
+  for (const { record, row } of expected) {
     const { seq, stream } = record;
-    const row = found.get(`${expected.call_id}#${expected.attempt}`);
-    if (row === undefined) {
-      report({
-        stream,
-        seq,
-        kind: 'usage',
-        message: `usage_events has no row of ${expected.call_id}, attempt ${expected.attempt}.`,
-      });
+    const key = `${row.call_id}#${row.attempt}`;
+    const other = found.get(key);
+    if (other === undefined) {
+      const message = `usage_events has no row of ${row.call_id}, attempt ${row.attempt}.`;
+      report({ stream, seq, kind: 'usage', message });
       continue;
     }
-    const differing = (Object.keys(expected) as (keyof UsageRow)[]).filter(
-      (name) => !isEqual(expected[name], row[name] as string | number | boolean | bigint | object | null),
-    );
-    if (differing.length > 0) {
-      report({
-        stream,
-        seq,
-        kind: 'usage',
-        message: `The row of usage_events differs from the record in ${differing.join(', ')}.`,
-      });
-    }
+    behind.add(key);
+    const differing = differences(row, other);
+    if (differing.length === 0) continue;
+    const message = `The row of usage_events differs from the record in ${differing.join(', ')}.`;
+    report({ stream, seq, kind: 'usage', message });
   }
+  return behind.size;
 }
 
-function isEqual(
-  expected: string | number | boolean | null,
-  found: string | number | boolean | bigint | object | null,
-): boolean {
-  if (expected === null || found === null) return expected === found;
-  if (found instanceof Date) return found.toISOString() === expected;
-  // jsonb, which has an order of members of its own.
-  if (typeof found === 'object') return canonicalText(JSON.parse(String(expected))) === canonicalText(found);
-  return String(found) === String(expected);
+function hasRow(one: { readonly record: JournalRecord; readonly row: UsageRow | null }): one is {
+  readonly record: JournalRecord;
+  readonly row: UsageRow;
+} {
+  return one.row !== null;
 }
 
-function canonicalText(value: unknown): string {
-  return JSON.stringify(value, (_, item: unknown) =>
-    typeof item === 'object' && item !== null && !Array.isArray(item)
-      ? Object.fromEntries(Object.entries(item).toSorted(([a], [b]) => (a < b ? -1 : 1)))
-      : item,
+function differences(
+  row: UsageRow,
+  found: { readonly text: string; readonly provider_usage: unknown },
+): string[] {
+  const differing: string[] = [];
+  const text = expectedText(row);
+  if (text !== found.text) {
+    const theirs = found.text.split(separator);
+    for (const [i, value] of text.split(separator).entries())
+      if (value !== theirs[i]) differing.push(names[i] ?? 'its columns');
+    if (differing.length === 0) differing.push('its columns');
+  }
+  const usage: unknown = row.provider_usage === null ? null : JSON.parse(row.provider_usage);
+  if (!isSame(usage, found.provider_usage)) differing.push('provider_usage');
+  return differing;
+}
+
+/** Equal JSON, whatever the order of members. */
+function isSame(a: unknown, b: unknown): boolean {
+  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return a === b;
+  const [mine, theirs] = [Object.entries(a), b as Readonly<Record<string, unknown>>];
+  return (
+    Array.isArray(a) === Array.isArray(b) &&
+    mine.length === Object.keys(b).length &&
+    mine.every(([name, value]) => Object.hasOwn(theirs, name) && isSame(value, theirs[name]))
   );
 }
 
-/** Rows that no record stands behind, and hours whose sums are not those of their rows. Named by table: no record is at fault. */
-export async function checkSums(
+/** Rows that no record stands behind, named by table: no record is at fault. @param since null: all. */
+export async function checkGhosts(
   store: Pick<Store, 'asSystem'>,
   table: Pick<JournalTable, 'ofCalls'>,
+  since: Date | null,
   report: (fault: Fault) => void,
 ): Promise<void> {
   let after = { month: '0001-01-01', call_id: '', attempt: 0 };
@@ -78,10 +157,11 @@ export async function checkSums(
     const { rows } = await store.asSystem((tx) =>
       sql<typeof after>`select month, call_id, attempt from usage_events
         where (month, call_id, attempt) > (${month}::date, ${call_id}, ${attempt}::integer)
+          and started_at >= ${since ?? new Date(0)}
         order by month, call_id, attempt limit 1000`.execute(tx),
     );
     const last = rows.at(-1);
-    if (last === undefined) break;
+    if (last === undefined) return;
     after = last;
     const ends = new Set<string>();
     // In our own JSON, for PostgreSQL's refuses to read a line with an escaped NUL in it.
@@ -98,17 +178,25 @@ export async function checkSums(
       });
     }
   }
-  for (const hour of await differingHours(store)) {
+}
+
+/** Hours whose sums are not those of their rows. @param since null: all. */
+export async function checkSums(
+  store: Pick<Store, 'asSystem'>,
+  since: Date | null,
+  report: (fault: Fault) => void,
+): Promise<void> {
+  for (const { hour, workspace_id } of await differingHours(store, since ?? new Date(0))) {
     report({
       stream: 'usage_hourly',
       seq: 0,
       kind: 'usage',
-      message: `The sums of ${hour} are not those of usage_events.`,
+      message: `The sums of ${hour.toISOString()} in ${workspace_id} are not those of usage_events.`,
     });
   }
 }
 
-async function differingHours(store: Pick<Store, 'asSystem'>): Promise<string[]> {
+async function differingHours(store: Pick<Store, 'asSystem'>, since: Date) {
   const columns = sql.join(summed.map((name) => sql.ref(name)));
   const { rows } = await store.asSystem((tx) =>
     sql<{ hour: Date; workspace_id: string }>`
@@ -123,12 +211,14 @@ async function differingHours(store: Pick<Store, 'asSystem'>): Promise<string[]>
           count(*) filter (where final and usage_source = 'unknown') as unknown_usage_calls,
           coalesce(sum(cost_nano_usd), 0) as cost_nano_usd,
           count(*) filter (where final and cost_nano_usd is null) as unknown_cost_calls
-        from usage_events group by 1, 2, 3, 4, 5, 6, 7),
+        from usage_events where started_at >= date_trunc('hour', ${since}::timestamptz, 'UTC')
+        group by 1, 2, 3, 4, 5, 6, 7),
       keys as (select workspace_id, hour, token_id, user_id, key_id, provider, model, ${columns} from rows),
-      kept as (select workspace_id, hour, token_id, user_id, key_id, provider, model, ${columns} from usage_hourly)
+      kept as (select workspace_id, hour, token_id, user_id, key_id, provider, model, ${columns} from usage_hourly
+        where hour >= date_trunc('hour', ${since}::timestamptz, 'UTC'))
       select distinct workspace_id, hour from (
         (select * from keys except select * from kept) union all (select * from kept except select * from keys)
       ) as differing order by hour, workspace_id limit 100`.execute(tx),
   );
-  return rows.map(({ hour, workspace_id }) => `${hour.toISOString()} in ${workspace_id}`);
+  return rows;
 }

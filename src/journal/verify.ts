@@ -1,15 +1,22 @@
 import type { Store } from '../db/store.ts';
 import { SallyportError } from '../errors.ts';
 import { genesisHash, type JournalRecord } from './chain.ts';
-import { createCursor, type Fault } from './cursor.ts';
+import type { Fault } from './cursor.ts';
+import { idText } from './obligations.ts';
+import type { Position } from './ship-batch.ts';
 import { listStreams, type StreamFiles } from './stream-files.ts';
-import { checkIntents, checkOutcomes } from './verify-acts.ts';
+import { checkIntents, countActs } from './verify-acts.ts';
+import { checkCheckpoints } from './verify-checkpoints.ts';
+import { checkCopy, type Copy } from './verify-copy.ts';
 import { createDuties } from './verify-duties.ts';
 import { checkFiles } from './verify-files.ts';
-import { createStreamChecker } from './verify-stream.ts';
+import { readKeys } from './verify-keys.ts';
+import { checkLinks } from './verify-links.ts';
+import { createPace, type Pace } from './verify-pace.ts';
+import { checkStreamRows } from './verify-rows.ts';
+import { findStart } from './verify-since.ts';
 import { type JournalTable, openTable } from './verify-table.ts';
-import { checkSums, checkUsage } from './verify-usage.ts';
-import { idText } from './obligations.ts';
+import { checkGhosts, checkSums } from './verify-usage.ts';
 
 /** WIRE.md, `journal verify`. */
 export interface Verdict {
@@ -19,131 +26,104 @@ export interface Verdict {
   readonly records: number;
   /** Begins without an end in streams that are being written or not yet settled. */
   readonly openCalls: number;
-  /** At most 1000. */
+  readonly checkpoints: number;
+  /** At most 1000, and at most 50 of one kind in one stream. */
   readonly problems: readonly Fault[];
 }
 
-const maxProblems = 1000;
+export interface VerifyOptions {
+  readonly dir: string;
+  /** Null: files alone, where what was shipped and deleted can't be told from what was removed. */
+  readonly store: Pick<Store, 'asSystem'> | null;
+  /** From the last checkpoint before this moment on; where there is none, all. Files are gone through whole. */
+  readonly since?: Date | null;
+  /** A file of checkpoints to compare the database's with. */
+  readonly copy?: Copy | null;
+  /** The public key that signs now, as the vault opens it; left out: the database is believed. */
+  readonly activeKey?: Uint8Array | null;
+  readonly pace?: Pace;
+}
+
+/** In all, and of one kind in one stream: what breaks a thousand records must not hide what breaks one. */
+const [maxProblems, maxAlike] = [1000, 50];
 
 /**
  * Recomputes everything that can be recomputed: chains of files and table, their agreement, links between streams, begins and
- * ends, usage rows and sums, intents and acts. Reads only; safe beside a running gateway. Memory is bounded by a page, the
+ * ends, usage rows and sums, intents and acts, checkpoints. Reads only; safe beside a running gateway. Memory is bounded by a page, the
  * open calls and the streams.
  *
- * @param store null: files alone, where what was shipped and deleted can't be told from what was removed.
- * @throws {SallyportError} NOT_FOUND: files alone, and there are none.
+ * @throws {SallyportError} NOT_FOUND: files alone, and there are none; a copy without a checkpoint.
  */
-export async function verifyJournal({
-  dir,
-  store,
-}: {
-  readonly dir: string;
-  readonly store: Pick<Store, 'asSystem'> | null;
-}): Promise<Verdict> {
+export async function verifyJournal(options: VerifyOptions): Promise<Verdict> {
+  const { activeKey = null, copy = null, dir, pace = createPace(), store } = options;
   const problems: Fault[] = [];
-  const report = (fault: Fault): void => void (problems.length < maxProblems && problems.push(fault));
+  const report = createReport(problems);
   const table = store === null ? null : await openTable(store);
-  const shipped = (await table?.streams()) ?? new Map();
+  const shipped: ReadonlyMap<string, Position> = table?.streams() ?? new Map();
   const folder = new Map((await listStreams(dir)).map((files) => [files.stream, files]));
   if (table === null && folder.size === 0) {
     throw new SallyportError('NOT_FOUND', 'There are no journal files in that folder.', {
       fix: 'Name the folder that holds the files of the journal: a copy of DATA_DIR/journal.',
     });
   }
+  const keys = store === null ? null : await readKeys(store, activeKey, report);
+  const since = options.since ?? null;
+  const start =
+    since === null || store === null || keys === null ? null : await findStart(store, keys, since);
+  const from = start === null ? null : since;
+  // PostgreSQL adds up while the records are gone through here.
+  const wrongSums: Fault[] = [];
+  const sums = store === null ? null : checkSums(store, from, (fault) => wrongSums.push(fault));
+  sums?.catch(() => {});
+
   const duties = createDuties(report);
   const opened: JournalRecord[] = [];
   const unshippedIntents = new Set<string>();
   const ends = new Map<string, number>();
   let records = 0;
+  const see = (record: JournalRecord) => {
+    records += 1;
+    if (record.seq === 0) opened.push(record);
+    return duties.see(record);
+  };
 
   for (const files of folder.values()) {
-    const nextSeq: number = shipped.get(files.stream)?.nextSeq ?? 0;
-    const firstSeq = files.segments[0]?.firstSeq ?? 0;
     const { stream } = files;
-    if (table !== null && firstSeq > nextSeq) {
-      report({
-        stream,
-        seq: nextSeq,
-        kind: 'missing',
-        message: `Records ${nextSeq} to ${firstSeq - 1} are neither on disk nor in the database.`,
-      });
-    }
-    const before = firstSeq === 0 ? genesisHash : ((await table?.hashAt(stream, firstSeq - 1)) ?? null);
-    for await (const chunk of checkFiles(files, before, report)) {
-      const first = chunk[0]?.record.seq ?? 0;
-      const last = Math.min(chunk.at(-1)?.record.seq ?? 0, nextSeq - 1);
-      const stored = table !== null && first <= last ? await table.range(stream, first, last) : null;
-      for (const { line, record } of chunk) {
-        const other = stored?.get(record.seq);
-        if (other !== undefined && other !== line.toString('utf8')) {
-          report({
-            stream,
-            seq: record.seq,
-            kind: 'mismatch',
-            message: 'The line in the file is not the one in the database.',
-          });
-        }
-        ends.set(stream, record.seq);
-        if (record.seq < nextSeq) continue;
-        records += 1;
-        duties.see(record);
-        if (record.event.endsWith('.intent')) unshippedIntents.add(idText(record['actId']));
-        if (record.seq === 0) opened.push(record);
-      }
-    }
-    const end = (ends.get(stream) ?? -1) + 1;
-    // Unless it was deleted while we read.
-    if (
-      end < nextSeq &&
-      (await listStreams(dir)).some((now) => now.stream === stream && now.segments[0]?.firstSeq === firstSeq)
-    ) {
-      report({
-        stream,
-        seq: end,
-        kind: 'missing',
-        message: `The file ends before record ${nextSeq - 1}, which is in the database.`,
-      });
+    const nextSeq = shipped.get(stream)?.nextSeq ?? 0;
+    for await (const record of checkFolder(files, dir, table, nextSeq, report)) {
+      ends.set(stream, record.seq);
+      if (record.seq < nextSeq) continue;
+      see(record);
+      if (record.event.endsWith('.intent')) unshippedIntents.add(idText(record['actId']));
+      await pace.turn();
     }
   }
 
+  let checkpoints = 0;
   if (store !== null && table !== null) {
-    for (const [stream, { headHash, nextSeq }] of shipped) {
-      const checker = createStreamChecker(stream, report);
-      let head = genesisHash;
-      for await (const lines of table.lines(stream, nextSeq)) {
-        const page = lines.map((line) => checker.check(line)).filter((record) => record !== null);
-        records += page.length;
-        head = page.at(-1)?.hash ?? head;
-        for (const record of page) {
-          duties.see(record);
-          if (record.seq === 0) opened.push(record);
-        }
-        await checkUsage(
-          store,
-          page.filter(({ event }) => event === 'use.end'),
-          report,
-        );
-        await checkOutcomes(store, page, report);
-      }
-      ends.set(stream, Math.max(ends.get(stream) ?? -1, checker.nextSeq() - 1));
-      if (checker.nextSeq() < nextSeq) {
-        report({
-          stream,
-          seq: checker.nextSeq(),
-          kind: 'missing',
-          message: `The table ends before record ${nextSeq - 1}, which was shipped.`,
-        });
-      } else if (head !== headHash) {
-        report({
-          stream,
-          seq: nextSeq - 1,
-          kind: 'mismatch',
-          message: 'journal_streams has another hash for the last record.',
-        });
-      }
+    let [usageRows, acts] = [0, 0];
+    for (const [stream, position] of shipped) {
+      const begin = start?.heads.get(stream) ?? { nextSeq: 0, headHash: genesisHash };
+      const found = await checkStreamRows(
+        { store, table, keys, pace, see },
+        { stream, from: begin, until: position },
+        report,
+      );
+      usageRows += found.usageRows;
+      acts += found.acts;
+      ends.set(stream, Math.max(ends.get(stream) ?? -1, found.nextSeq - 1));
     }
-    await checkSums(store, table, report);
-    await checkIntents(store, unshippedIntents, report);
+    await sums;
+    // Every row has its record where there are as many of them as records that want one.
+    if (from !== null || usageRows !== table.usageRows() || problems.length > 0)
+      await checkGhosts(store, table, from, report);
+    wrongSums.forEach(report);
+    if (from !== null || acts !== (await countActs(store, null)) || problems.length > 0)
+      await checkIntents(store, unshippedIntents, from, report);
+    if (keys !== null) {
+      checkpoints = await checkCheckpoints({ store, keys, months: table.months(), start, pace }, report);
+      if (copy !== null) await checkCopy({ store, copy, keys, pace }, report);
+    }
   }
 
   await checkLinks(opened, { dir, folder, table, shipped, ends }, report);
@@ -159,7 +139,7 @@ export async function verifyJournal({
       });
   }
   for (const [key, record] of duties.orphans()) {
-    if (store === null && !isOnDisk(record, folder)) continue;
+    if (from !== null || (store === null && !isOnDisk(record, folder))) continue;
     report({
       stream: record.stream,
       seq: record.seq,
@@ -168,7 +148,69 @@ export async function verifyJournal({
     });
   }
   const streams = new Set([...folder.keys(), ...shipped.keys()]).size;
-  return { ok: problems.length === 0, streams, records, openCalls, problems };
+  return { ok: problems.length === 0, streams, records, openCalls, checkpoints, problems };
+}
+
+function createReport(problems: Fault[]): (fault: Fault) => void {
+  const alike = new Map<string, number>();
+  return (fault) => {
+    const key = `${fault.kind} ${fault.stream}`;
+    const count = (alike.get(key) ?? 0) + 1;
+    alike.set(key, count);
+    if (count <= maxAlike && problems.length < maxProblems) problems.push(fault);
+  };
+}
+
+/** The records of one stream's files, compared with those of them that are in the table. */
+async function* checkFolder(
+  files: StreamFiles,
+  dir: string,
+  table: JournalTable | null,
+  nextSeq: number,
+  report: (fault: Fault) => void,
+): AsyncGenerator<JournalRecord> {
+  const firstSeq = files.segments[0]?.firstSeq ?? 0;
+  const { stream } = files;
+  if (table !== null && firstSeq > nextSeq) {
+    report({
+      stream,
+      seq: nextSeq,
+      kind: 'missing',
+      message: `Records ${nextSeq} to ${firstSeq - 1} are neither on disk nor in the database.`,
+    });
+  }
+  const before = firstSeq === 0 ? genesisHash : ((await table?.hashAt(stream, firstSeq - 1)) ?? null);
+  let end = 0;
+  for await (const chunk of checkFiles(files, before, report)) {
+    const first = chunk[0]?.record.seq ?? 0;
+    const last = Math.min(chunk.at(-1)?.record.seq ?? 0, nextSeq - 1);
+    const stored = table !== null && first <= last ? await table.range(stream, first, last) : null;
+    for (const { record, text } of chunk) {
+      const other = stored?.get(record.seq);
+      if (other !== undefined && other !== text) {
+        report({
+          stream,
+          seq: record.seq,
+          kind: 'mismatch',
+          message: 'The line in the file is not the one in the database.',
+        });
+      }
+      end = record.seq + 1;
+      yield record;
+    }
+  }
+  // Unless it was deleted while we read.
+  if (
+    end < nextSeq &&
+    (await listStreams(dir)).some((now) => now.stream === stream && now.segments[0]?.firstSeq === firstSeq)
+  ) {
+    report({
+      stream,
+      seq: end,
+      kind: 'missing',
+      message: `The file ends before record ${nextSeq - 1}, which is in the database.`,
+    });
+  }
 }
 
 /** Its writer lives, or the next start will settle it, or it is another machine's. */
@@ -184,73 +226,4 @@ function isOnDisk(end: JournalRecord, folder: ReadonlyMap<string, StreamFiles>):
   const stream = end['beginStream'] ?? end.stream;
   const first = folder.get(idText(stream))?.segments[0]?.firstSeq;
   return first !== undefined && first <= Number(end['beginSeq'] ?? 0);
-}
-
-interface Known {
-  readonly dir: string;
-  readonly folder: ReadonlyMap<string, StreamFiles>;
-  readonly table: JournalTable | null;
-  readonly shipped: ReadonlyMap<string, { nextSeq: number }>;
-  /** The last record of each stream. */
-  readonly ends: ReadonlyMap<string, number>;
-}
-
-/** Each stream names the head of the one before: whoever cuts a tail has to explain this. */
-async function checkLinks(
-  opened: readonly JournalRecord[],
-  known: Known,
-  report: (fault: Fault) => void,
-): Promise<void> {
-  for (const { previous, seq, stream } of opened) {
-    if (typeof previous !== 'object' || previous === null) continue;
-    const link = previous as unknown as { stream: string; seq: number; hash: string; state: string };
-    const end = known.ends.get(link.stream);
-    if (end === undefined) {
-      if (known.table !== null)
-        report({
-          stream,
-          seq,
-          kind: 'link',
-          message: `It follows ${link.stream}, of which nothing is left.`,
-        });
-    } else if (end < link.seq) {
-      report({
-        stream: link.stream,
-        seq: end + 1,
-        kind: 'missing',
-        message: `The stream's end was cut: ${stream} found it at record ${link.seq}.`,
-      });
-    } else if (end > link.seq && link.state !== 'live') {
-      report({
-        stream: link.stream,
-        seq: link.seq + 1,
-        kind: 'link',
-        message: `The stream goes on though ${stream} found it ended.`,
-      });
-    } else {
-      const hash = await hashAt(link.stream, link.seq, known);
-      if (hash !== null && hash !== link.hash) {
-        report({
-          stream,
-          seq,
-          kind: 'link',
-          message: `It names another hash for record ${link.seq} of ${link.stream}.`,
-        });
-      }
-    }
-  }
-}
-
-async function hashAt(stream: string, seq: number, { dir, shipped, table }: Known): Promise<string | null> {
-  if (table !== null && seq < (shipped.get(stream)?.nextSeq ?? 0)) return table.hashAt(stream, seq);
-  const cursor = createCursor(dir, stream, { seq, hash: null });
-  try {
-    for (;;) {
-      const { isAtEnd, records } = await cursor.read(seq + 1);
-      if (records.length > 0) return records[0]?.record.hash ?? null;
-      if (isAtEnd) return null;
-    }
-  } finally {
-    await cursor.close();
-  }
 }

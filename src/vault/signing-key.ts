@@ -42,7 +42,7 @@ export interface SigningKey {
 }
 
 export interface SigningKeys {
-  /** The one that signs now; null: none was made yet. @throws {SallyportError} VAULT_SEALED: out of reach, or changed (an alarm). */
+  /** The one that signs now; null: none was made yet. @throws {SallyportError} VAULT_SEALED; KEY_INVALID: its row was changed (an alarm). */
   active(): Promise<Signer | null>;
   /** Wraps it, which may ask a key service; stores nothing. @throws {SallyportError} VAULT_SEALED */
   make(): Promise<NewSigner>;
@@ -89,7 +89,7 @@ export function createSigningKeys(deps: {
 
   function changed(id: string, code: string): never {
     alarm(code, { workspaceId: '', keyId: id });
-    throw new SallyportError('VAULT_SEALED', `The signing key ${id} does not open: its row was changed.`, {
+    throw new SallyportError('KEY_INVALID', `The signing key ${id} does not open: its row was changed.`, {
       fix: 'Put the row of signing_keys back as it was, from a backup.',
     });
   }

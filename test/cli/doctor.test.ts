@@ -32,7 +32,8 @@ async function installation(t: { teardown(work: () => void): void }): Promise<Do
         { id: 'key_1', provider: 'openai', origins: ['https://api.openai.com'] },
         { id: 'key_2', provider: 'custom', origins: ['http://x'] },
       ]),
-    verifyJournal: () => Promise.resolve({ ok: true, streams: 1, records: 2, openCalls: 0, problems: [] }),
+    verifyJournal: () =>
+      Promise.resolve({ ok: true, streams: 1, records: 2, openCalls: 0, checkpoints: 0, problems: [] }),
   };
 }
 
@@ -97,6 +98,7 @@ t.test('each fault is found by its own check, with a fix, and hides no other', a
             streams: 1,
             records: 2,
             openCalls: 0,
+            checkpoints: 0,
             problems: [{ stream: 'n:b', seq: 1, kind: 'hash', message: 'm' }],
           }),
       },

@@ -474,6 +474,7 @@ t.test('what is bad is exit 1: a failed key test, a broken journal', async (t) =
         streams: 1,
         records: 4,
         openCalls: 0,
+        checkpoints: 2,
         problems: dir === null ? [] : problems,
       }),
     serve: ({ keysFd }) => Promise.resolve(keysFd === 3 ? 0 : 9),
@@ -481,7 +482,14 @@ t.test('what is bad is exit 1: a failed key test, a broken journal', async (t) =
   t.match(await run(['journal', 'verify', '--json'], { deps }), { exit: 0 });
   const broken = await run(['journal', 'verify', '--dir', '/copy', '--json'], { deps });
   t.match(broken, { exit: 1, err: '' });
-  t.same(JSON.parse(broken.out), { ok: false, streams: 1, records: 4, openCalls: 0, problems });
+  t.same(JSON.parse(broken.out), {
+    ok: false,
+    streams: 1,
+    records: 4,
+    openCalls: 0,
+    checkpoints: 2,
+    problems,
+  });
   t.match(await run(['serve', '--keys-fd=3'], { deps }), { exit: 0 });
   t.match(await run(['serve', '--keys-fd=0'], { deps }), { exit: 2 });
 });

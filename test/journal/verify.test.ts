@@ -162,20 +162,24 @@ t.test('whoever changes the table is found, and the record named', async (t) => 
 
 t.test('usage that no record stands behind, sums and acts are checked', async (t) => {
   const { database, journal, verify } = await shipped(t);
-  await journal.append('key.create.intent', { actId: 'act_1', workspaceId, actor: { type: 'cli', id: 'x' } });
+  const actor = { type: 'cli', id: 'x' };
+  const intent = await journal.append('key.create.intent', { actId: 'act_1', workspaceId, actor });
   await journal.append('key.create.done', { actId: 'act_1', workspaceId });
   await journal.append('key.create.intent', { actId: 'act_2', workspaceId, actor: { type: 'cli', id: 'x' } });
   await journal.append('key.create.failed', { actId: 'act_2', workspaceId });
   await database.store.asWorkspace(workspaceId, (tx) =>
     tx
       .insertInto('acts')
-      .values({ act_id: 'act_1', workspace_id: workspaceId, digest: Buffer.alloc(32) })
+      .values({ act_id: 'act_1', workspace_id: workspaceId, digest: Buffer.from(intent.hash, 'hex') })
       .execute(),
   );
   const shipper = createShipper({ store: database.store, journal, clock: Date.now });
   await shipper.flush();
   await shipper.stop();
   t.match(await verify(), { ok: true });
+  await tamper(database, `update acts set digest = sha256(digest)`);
+  t.match((await verify()).problems, [{ kind: 'mismatch', seq: intent.seq, message: /another intent/ }]);
+  await tamper(database, `update acts set digest = decode('${intent.hash}', 'hex')`);
   await tamper(
     database,
     `insert into acts (act_id, workspace_id, digest) values ('act_2', '${workspaceId}', ''), ('act_3', '${workspaceId}', '');
