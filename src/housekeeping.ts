@@ -3,6 +3,7 @@ import { findUndecryptable } from './admin/key-survey.ts';
 import type { Config } from './config.ts';
 import type { Installation } from './installation.ts';
 import { checkJournal } from './journal-check.ts';
+import { createPresumption } from './journal/presumption.ts';
 import { createPace } from './journal/verify-pace.ts';
 import type { Log } from './telemetry/log.ts';
 import type { Metrics } from './telemetry/metrics.ts';
@@ -11,17 +12,19 @@ const hourMs = 60 * 60 * 1000;
 const dayMs = 24 * hourMs;
 /** Of one core, while calls go on: a million records take two minutes. */
 const verifyShare = 0.25;
+/** As often as the others beat (db/node-beat.ts). */
+const watchMs = 5000;
 
 /**
  * What the gateway looks after by itself: at the start whether all stored keys open, and every day that and the whole journal; at the
- * start and every hour which keys expire soon or want a new value. Findings are metrics, log lines and records; nothing is mended by
- * itself.
+ * start and every hour which keys expire soon or want a new value; every five seconds which other nodes are gone, and what they left
+ * open. Findings are metrics, log lines and records; nothing is mended by itself.
  *
  * @returns ends it.
  */
 export function keepHouse(
   config: Config,
-  { store, vault, journal }: Pick<Installation, 'store' | 'vault' | 'journal'>,
+  { store, vault, journal, nodeId }: Pick<Installation, 'store' | 'vault' | 'journal' | 'nodeId'>,
   {
     log,
     metrics,
@@ -57,12 +60,24 @@ export function keepHouse(
     onReminder: ({ event, ...fields }) => log.warn(event, fields),
   });
   const remind = (): Promise<void> => attempt('reminders', () => reminders.remind());
+  const presumption = createPresumption({ store, journal, nodeId, clock: () => performance.now() });
+  let isWatching = false;
+  const watch = async (): Promise<void> => {
+    // A database that answers slowly is asked once at a time; one that does not is told of by the heartbeat.
+    if (isWatching || isStopped) return;
+    isWatching = true;
+    const count = await presumption.look().catch(() => 0);
+    isWatching = false;
+    if (count > 0) log.warn('journal.presumed', { count });
+  };
   void surveyKeys().then(remind);
   const daily = setInterval(() => void surveyKeys().then(verify), dayMs).unref();
   const hourly = setInterval(() => void remind(), hourMs).unref();
+  const watching = setInterval(() => void watch(), watchMs).unref();
   return () => {
     isStopped = true;
     clearInterval(daily);
     clearInterval(hourly);
+    clearInterval(watching);
   };
 }

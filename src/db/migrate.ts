@@ -6,6 +6,7 @@ import * as months from '../../migrations/0002_months.ts';
 import * as vault from '../../migrations/0003_vault.ts';
 import * as gateway from '../../migrations/0004_gateway.ts';
 import * as checkpoints from '../../migrations/0005_checkpoints.ts';
+import * as presumed from '../../migrations/0007_presumed.ts';
 import { SallyportError } from '../errors.ts';
 import { clientConfig, type ConnectionOptions } from './connection.ts';
 import { checkRoles, takeRoles } from './roles.ts';
@@ -17,6 +18,7 @@ const migrations: Readonly<Record<string, Migration>> = {
   '0003_vault': vault,
   '0004_gateway': gateway,
   '0005_checkpoints': checkpoints,
+  '0007_presumed': presumed,
 };
 
 const names = Object.keys(migrations);

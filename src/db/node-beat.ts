@@ -28,7 +28,7 @@ export interface Node extends NodeState {
 
 const intervalMs = 5000;
 /** Six beats missed, and it counts as gone. */
-const liveSeconds = 30;
+export const liveSeconds = 30;
 const keptHours = 24;
 
 /** Keeps this process's row of `nodes`. Times are the database's: nodes whose clocks differ would bury one another. */

@@ -1,13 +1,14 @@
 import { truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JsonValue } from './canonical.ts';
-import { receiptText, type JournalRecord } from './chain.ts';
+import type { JournalRecord } from './chain.ts';
 import { createCursor, type Fault } from './cursor.ts';
 import { diskFiles } from './file-seam.ts';
 import type { Fields, Journal } from './journal.ts';
 import { dutyOf, idText } from './obligations.ts';
 import { listStreams, type StreamFiles } from './stream-files.ts';
 import type { StreamLock } from './stream-lock.ts';
+import { useIdentity } from './use-identity.ts';
 
 export interface RecoveryOptions {
   readonly journal: Pick<Journal, 'dir' | 'locks' | 'append' | 'own'>;
@@ -155,25 +156,6 @@ async function cutTail(journal: RecoveryOptions['journal'], files: StreamFiles):
   }
 }
 
-/** What a `use.end` repeats of its begin. */
-const identity = [
-  'callId',
-  'attempt',
-  'workspaceId',
-  'tokenId',
-  'userId',
-  'keyId',
-  'keyVersion',
-  'provider',
-  'keySource',
-  'keyFingerprint',
-  'operation',
-  'model',
-  'upstreamModel',
-  'isStream',
-  'startedAt',
-] as const;
-
 /** A repeat's begin stands before the end of the attempt that it repeats: of a call's open attempts the last one is final. */
 function lastAttempts(calls: readonly Open[]): Map<JsonValue | undefined, JournalRecord> {
   const last = new Map<JsonValue | undefined, JournalRecord>();
@@ -187,14 +169,9 @@ function lastAttempts(calls: readonly Open[]): Map<JsonValue | undefined, Journa
 
 /** Nobody knows what the provider counted or charged: null, not 0. It ended between the stream's last record and now. */
 function crashEnd(begin: JournalRecord, lastAt: string, final: boolean): Fields {
-  const fields: Record<string, JsonValue> = {};
-  for (const name of identity) fields[name] = begin[name] ?? null;
   return {
-    ...fields,
+    ...useIdentity(begin),
     final,
-    beginSeq: begin.seq,
-    beginStream: begin.stream,
-    receipt: receiptText(begin),
     endedAt: lastAt,
     outcome: 'crash',
     status: null,

@@ -13,6 +13,7 @@ import { checkFiles } from './verify-files.ts';
 import { readKeys } from './verify-keys.ts';
 import { checkLinks } from './verify-links.ts';
 import { createPace, type Pace } from './verify-pace.ts';
+import { checkPresumed, presumedOf, type Presumed } from './verify-presumed.ts';
 import { checkStreamRows } from './verify-rows.ts';
 import { findStart } from './verify-since.ts';
 import { type JournalTable, openTable } from './verify-table.ts';
@@ -78,12 +79,15 @@ export async function verifyJournal(options: VerifyOptions): Promise<Verdict> {
 
   const duties = createDuties(report);
   const opened: JournalRecord[] = [];
+  const presumed: Presumed[] = [];
   const unshippedIntents = new Set<string>();
   const ends = new Map<string, number>();
   let records = 0;
   const see = (record: JournalRecord) => {
     records += 1;
     if (record.seq === 0) opened.push(record);
+    const one = presumedOf(record);
+    if (one !== null) presumed.push(one);
     return duties.see(record);
   };
 
@@ -117,6 +121,7 @@ export async function verifyJournal(options: VerifyOptions): Promise<Verdict> {
     // Every row has its record where there are as many of them as records that want one.
     if (from !== null || usageRows !== table.usageRows() || problems.length > 0)
       await checkGhosts(store, table, from, report);
+    await checkPresumed(presumed, table, report);
     wrongSums.forEach(report);
     if (from !== null || acts !== (await countActs(store, null)) || problems.length > 0)
       await checkIntents(store, unshippedIntents, from, report);

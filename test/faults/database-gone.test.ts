@@ -1,73 +1,12 @@
-import { once } from 'node:events';
-import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
-import path from 'node:path';
 import t, { type Test } from 'tap';
-import type { ConnectionOptions } from '../../src/db/connection.ts';
 import { startGateway, type TestGateway } from '../support/gateway.ts';
 import { ask, type Answered } from '../support/http-client.ts';
 import { scriptUpstream } from '../support/upstream.ts';
+import { databaseLine } from './database-line.ts';
 
 t.setTimeout(60_000);
 
 const key = 'sk-test-database-0123456789abcdef';
-
-interface Line {
-  readonly connection: (to: ConnectionOptions) => Promise<ConnectionOptions>;
-  /** Cuts every connection and takes no more. */
-  cut(): void;
-  mend(): void;
-}
-
-/** A way to the database that can be cut: to the gateway the server is gone, while the test still reaches it. */
-function databaseLine(t: Pick<Test, 'teardown'>): Line {
-  const sockets = new Set<Socket>();
-  let isCut = false;
-  return {
-    async connection(to) {
-      const target =
-        'url' in to
-          ? { host: new URL(to.url).hostname, port: Number(new URL(to.url).port || 5432) }
-          : { path: path.join(to.host, '.s.PGSQL.5432') };
-      const server = createServer((socket) => {
-        if (isCut) {
-          socket.destroy();
-          return;
-        }
-        const onward = connect(target as { path: string });
-        for (const [one, other] of [
-          [socket, onward],
-          [onward, socket],
-        ] as const) {
-          sockets.add(one);
-          one.on('error', () => {});
-          one.on('close', () => {
-            sockets.delete(one);
-            other.destroy();
-          });
-          one.pipe(other);
-        }
-      });
-      server.listen(0, '127.0.0.1');
-      await once(server, 'listening');
-      t.teardown(() => {
-        for (const socket of sockets) socket.destroy();
-        server.close();
-      });
-      const { port } = server.address() as AddressInfo;
-      if (!('url' in to)) return { url: `postgres://${to.user}@127.0.0.1:${port}/${to.database}` };
-      const url = new URL(to.url);
-      url.host = `127.0.0.1:${port}`;
-      return { url: url.href };
-    },
-    cut() {
-      isCut = true;
-      for (const socket of sockets) socket.destroy();
-    },
-    mend() {
-      isCut = false;
-    },
-  };
-}
 
 const call = (gateway: TestGateway, token: string): Promise<Answered> =>
   ask(`${gateway.origin}/v1/chat/completions`, {
