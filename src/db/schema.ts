@@ -1,10 +1,9 @@
+/** Over 300 lines: it is a list, and nobody looks for a table in two places. */
 import type { ColumnType, Generated } from 'kysely';
 
 /**
  * The tables, as kysely sees them. int8 arrives as bigint, numeric as a decimal string, timestamptz as Date, bytea as Buffer
  * (parsers in db/types.ts). Every table but `deployment`, `epoch`, `nodes` and `journal_streams` has `workspace_id` and row security.
- *
- * Over 300 lines: it is a list, and nobody looks for a table in two places.
  */
 type Time = ColumnType<Date, Date | undefined, Date>;
 type MaybeTime = ColumnType<Date | null, Date | null | undefined, Date | null>;
