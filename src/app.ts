@@ -9,8 +9,10 @@ import { createKeyShred } from './admin/key-shred.ts';
 import { createKeys, type Keys } from './admin/keys.ts';
 import { createMembers } from './admin/members.ts';
 import { createIsOperator } from './admin/operator.ts';
+import { createProofs } from './admin/proofs.ts';
 import { createProviders } from './admin/providers.ts';
 import { createSeals } from './admin/seals.ts';
+import { createSigningKeyDesk } from './admin/signing-keys.ts';
 import { createTokens } from './admin/tokens.ts';
 import { createUsageReports } from './admin/usage.ts';
 import { createUsers } from './admin/users.ts';
@@ -168,6 +170,8 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     workspaces,
     usage: createUsageReports({ store, clock }),
     audit: createAudit({ store }),
+    proofs: createProofs({ store, prover: checkpoints.prover, clock }),
+    signingKeys: createSigningKeyDesk({ act, keys: checkpoints.keys }),
     callers,
     version,
     onFault: (error: unknown, request: EdgeRequest) =>

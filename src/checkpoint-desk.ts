@@ -8,12 +8,14 @@ import { type CheckpointKeys, createCheckpointKeys } from './journal/checkpoint-
 import { createCheckpoints } from './journal/checkpoints.ts';
 import { createNoteFile } from './journal/note-file.ts';
 import { createNoteWebhook, type NoteWebhook } from './journal/note-webhook.ts';
+import { createProver, type Prover } from './journal/proof.ts';
 import type { Log } from './telemetry/log.ts';
 import type { Metrics } from './telemetry/metrics.ts';
 
 /** What writes checkpoints while a gateway runs, and hands them out. */
 export interface CheckpointDesk {
   readonly keys: CheckpointKeys;
+  readonly prover: Prover;
   start(): void;
   /** Writes what is due, or with `isForced` whatever is new, and hands it out; webhooks may still be at it. */
   write(options?: { readonly isForced?: boolean }): Promise<void>;
@@ -120,6 +122,7 @@ export function createCheckpointDesk(
 
   return Object.freeze<CheckpointDesk>({
     keys,
+    prover: createProver({ store, keys }),
     start: schedule,
     write: ({ isForced = false } = {}) => run(isForced),
     async handedOut() {

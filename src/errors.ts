@@ -109,6 +109,12 @@ const rows = {
     'Already initialised',
     'Nothing was changed. A lost admin token: bin/sallyport tokens create --admin --name NAME',
   ),
+  CHECKPOINT_PENDING: row(
+    409,
+    true,
+    'Under no checkpoint yet',
+    'Ask again when retry-after says: a checkpoint is written every minute.',
+  ),
   PRECONDITION_FAILED: row(412, false, 'Changed meanwhile', 'Read the resource again and send its new etag.'),
   KEY_FORMAT: row(
     422,

@@ -1,6 +1,9 @@
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { readMoment } from '../admin/moment.ts';
-import type { Command } from './command.ts';
+import { SallyportError } from '../errors.ts';
+import { queryOf } from './api.ts';
+import type { Command, Context } from './command.ts';
 import { exits } from './failure.ts';
 import { textTable } from './text-table.ts';
 
@@ -31,4 +34,86 @@ const verify: Command = {
   },
 };
 
-export const journalCommands: readonly Command[] = [verify];
+const proof: Command = {
+  words: 'journal proof',
+  doc: 'Prove to others that a record is under a signed checkpoint; docs/examples/check-proof.mjs checks it.',
+  argument: 'RECEIPT',
+  options: { out: { value: 'FILE', doc: 'write it there instead of to standard output' } },
+  async run(context) {
+    const api = await context.api();
+    const found = await api.call<Readonly<Record<string, unknown>>>(
+      'GET',
+      `/api/audit/proof${queryOf({ record: context.argument })}`,
+    );
+    const text = `${JSON.stringify(found, null, 2)}\n`;
+    const file = context.text('out');
+    if (file === null) {
+      context.print(found, text);
+      return exits.ok;
+    }
+    await writeNew(file, text);
+    context.print({ file }, `Written to ${file}. Check it with the key of: bin/sallyport journal keys\n`);
+    return exits.ok;
+  },
+};
+
+interface SigningKeys {
+  readonly data: readonly {
+    readonly id: string;
+    readonly verifier: string;
+    readonly isActive: boolean;
+    readonly createdAt: string;
+    readonly retiredAt: string | null;
+  }[];
+}
+
+const keys: Command = {
+  words: 'journal keys',
+  doc: 'Show the public keys that checkpoints are signed with, for those who check them.',
+  options: {},
+  async run(context) {
+    const api = await context.api();
+    return showKeys(context, await api.call<SigningKeys>('GET', '/api/signing-keys'), '');
+  },
+};
+
+const rotateKey: Command = {
+  words: 'journal rotate-key',
+  doc: 'Exchange the key that signs checkpoints; the old one introduces the new one and is deleted.',
+  options: {},
+  async run(context) {
+    const api = await context.api();
+    const made = await api.call<SigningKeys>('POST', '/api/signing-keys/rotate', {});
+    return showKeys(
+      context,
+      made,
+      'A new key signs from now on; who has pinned an earlier one can go on.\n\n',
+    );
+  },
+};
+
+export const journalCommands: readonly Command[] = [verify, proof, keys, rotateKey];
+
+function showKeys(context: Context, made: SigningKeys, head: string): number {
+  const rows = made.data.map(({ createdAt, id, isActive, retiredAt, verifier }) => [
+    id,
+    isActive ? 'signs' : 'signed',
+    createdAt,
+    retiredAt,
+    verifier,
+  ]);
+  context.print(made, head + textTable(['KEY', '', 'SINCE', 'UNTIL', 'VERIFIER'], rows));
+  return exits.ok;
+}
+
+/** Records are nobody else's to read, and an earlier proof is not overwritten. */
+async function writeNew(file: string, text: string): Promise<void> {
+  try {
+    await writeFile(file, text, { flag: 'wx', mode: 0o600 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    throw new SallyportError('CONFLICT', `${file} is there already.`, {
+      fix: 'Name another file, or move it away.',
+    });
+  }
+}

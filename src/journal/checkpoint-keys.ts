@@ -25,6 +25,8 @@ export interface IntroducedKey {
   readonly id: string;
   readonly publicKey: Buffer;
   readonly note: string;
+  readonly createdAt: Date;
+  readonly retiredAt: Date | null;
 }
 
 /** The keys that checkpoints and other notes of this deployment are signed with. */
@@ -35,18 +37,27 @@ export interface CheckpointKeys {
   signer(): Promise<NoteSigner & { readonly id: string }>;
   /** Text signed by the present key. */
   sign(text: string): Promise<string>;
-  /**
-   * A new key takes over. @returns the note that says so, signed by both.
-   * @throws {SallyportError} VAULT_SEALED, CONFLICT
-   */
-  rotate(): Promise<string>;
+  /** A new key, ready to take over from the present one: in memory alone until `keep`. @throws {SallyportError} VAULT_SEALED */
+  takeover(): Promise<Takeover>;
   /** The note that introduces a key; null: it is not there. */
   introduction(id: string): Promise<string | null>;
   /** Every key that the present one vouches for; the present one is what the vault opens, and not what a row says. */
   known(): Promise<KnownKeys>;
 }
 
+export interface Takeover {
+  readonly id: string;
+  /** Null: the first key. */
+  readonly replaces: string | null;
+  /** Says that it takes over, signed by both. */
+  readonly note: string;
+  /** @throws {SallyportError} CONFLICT: another one took over meanwhile. */
+  keep(): Promise<void>;
+}
+
 export interface KnownKeys {
+  /** In the order of their introductions, oldest first. */
+  readonly keys: readonly IntroducedKey[];
   readonly verifiers: readonly Verifier[];
   /** Rows that nobody vouches for, by id. */
   readonly strangers: readonly string[];
@@ -59,7 +70,7 @@ export function createCheckpointKeys<New extends NoteSigner & { readonly id: str
   const name = noteName(deploymentId);
   const verifierOf = ({ publicKey }: NoteSigner): string => verifierText({ name, publicKey });
 
-  async function introduce(old: (NoteSigner & { readonly id: string }) | null): Promise<string> {
+  async function introduce(old: (NoteSigner & { readonly id: string }) | null): Promise<Takeover> {
     const fresh = await signingKeys.make();
     const text = introductionText(name, {
       key: verifierOf(fresh),
@@ -67,18 +78,20 @@ export function createCheckpointKeys<New extends NoteSigner & { readonly id: str
       at: new Date(clock()).toISOString(),
     });
     const note = signedNote(name, text, old === null ? [fresh] : [old, fresh]);
-    await signingKeys.keep(fresh, note, old?.id ?? null);
-    return note;
+    const replaces = old?.id ?? null;
+    return { id: fresh.id, replaces, note, keep: () => signingKeys.keep(fresh, note, replaces) };
   }
 
   async function signer(): Promise<NoteSigner & { readonly id: string }> {
     const active = await signingKeys.active();
     if (active !== null) return active;
     // Of two nodes that start at once one is told of a conflict, and takes the other's.
-    const conflict: unknown = await introduce(null).then(
-      () => null,
-      (error: unknown) => error,
-    );
+    const conflict: unknown = await introduce(null)
+      .then((first) => first.keep())
+      .then(
+        () => null,
+        (error: unknown) => error,
+      );
     const now = await signingKeys.active();
     if (now === null) throw conflict;
     return now;
@@ -88,7 +101,7 @@ export function createCheckpointKeys<New extends NoteSigner & { readonly id: str
     name,
     signer,
     sign: async (text) => signedNote(name, text, [await signer()]),
-    rotate: async () => introduce(await signer()),
+    takeover: async () => introduce(await signer()),
     introduction: async (id) => (await signingKeys.list()).find((key) => key.id === id)?.note ?? null,
     async known() {
       const active = await signingKeys.active();
@@ -113,16 +126,20 @@ export function vouchedFor(
     active === null
       ? keys.find(({ publicKey }) => !replaced.has(verifierText({ name, publicKey })))
       : keys.find(({ publicKey }) => publicKey.equals(active));
-  const verifiers: Verifier[] = [];
+  const line: IntroducedKey[] = [];
   const found = new Set<string>();
   for (let key = last; key !== undefined && !found.has(key.id);) {
     const introduction = introductionOf(name, key);
     if (introduction === null) break;
     found.add(key.id);
-    verifiers.unshift({ name, publicKey: key.publicKey });
+    line.unshift(key);
     key = introduction.replaces === null ? undefined : byText.get(introduction.replaces);
   }
-  return { verifiers, strangers: keys.filter(({ id }) => !found.has(id)).map(({ id }) => id) };
+  return {
+    keys: line,
+    verifiers: line.map(({ publicKey }) => ({ name, publicKey })),
+    strangers: keys.filter(({ id }) => !found.has(id)).map(({ id }) => id),
+  };
 }
 
 /** What its note states, where it is this key's and signed by it and by the key that it takes over from. */

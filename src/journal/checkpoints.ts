@@ -44,6 +44,8 @@ export interface Checkpoints {
   age(): number;
 }
 
+/** A record in the database waits no longer for its checkpoint. */
+export const checkpointEveryMs = 60_000;
 /** One of the application's own advisory locks: of the nodes one writes at a time. Of the transaction, for a pooler's sake. */
 const writingLock = 0x73_70_63_70;
 const maxStreams = 1000;
@@ -61,7 +63,7 @@ interface Look {
  */
 export function createCheckpoints(deps: CheckpointsDeps): Checkpoints {
   const { clock, journal, keys, store } = deps;
-  const { everyMs = 60_000, everyRecords = 1000, maxRecords = 16_384 } = deps;
+  const { everyMs = checkpointEveryMs, everyRecords = 1000, maxRecords = 16_384 } = deps;
   /** Streams that are held back, and since when. */
   const held = new Map<string, number>();
   let told = '';

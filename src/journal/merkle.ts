@@ -17,6 +17,8 @@ export function leafHash(data: Uint8Array): Buffer {
 
 export interface MerkleTree {
   readonly root: Buffer;
+  /** Is this the data of the leaf at this place? */
+  has(index: number, data: Uint8Array): boolean;
   /**
    * The audit path of a leaf (RFC 6962, 2.1.1), from the leaf upwards: what has to be known beside the leaf to reckon the root.
    *
@@ -31,6 +33,7 @@ export function merkleTree(leaves: readonly Uint8Array[]): MerkleTree {
   for (let level = levels[0] as Buffer[]; level.length > 1; levels.push(level)) level = above(level);
   return Object.freeze({
     root: levels.at(-1)?.[0] ?? hash('sha256', Buffer.alloc(0), 'buffer'),
+    has: (index: number, data: Uint8Array) => levels[0]?.[index]?.equals(leafHash(data)) ?? false,
     path(index: number) {
       if (!Number.isInteger(index) || index < 0 || index >= leaves.length)
         throw new RangeError('no such leaf');

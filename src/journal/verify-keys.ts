@@ -30,7 +30,7 @@ export async function readKeys(
     deployment: await tx.selectFrom('deployment').select('id').executeTakeFirst(),
     rows: await tx
       .selectFrom('signing_keys')
-      .select(['id', 'public_key', 'note'])
+      .select(['id', 'public_key', 'note', 'created_at', 'retired_at'])
       .orderBy('created_at')
       .orderBy('id')
       .limit(1000)
@@ -38,7 +38,13 @@ export async function readKeys(
   }));
   if (deployment === undefined) return null;
   const name = noteName(deployment.id);
-  const keys: IntroducedKey[] = rows.map(({ id, note, public_key }) => ({ id, publicKey: public_key, note }));
+  const keys: IntroducedKey[] = rows.map((row) => ({
+    id: row.id,
+    publicKey: row.public_key,
+    note: row.note,
+    createdAt: row.created_at,
+    retiredAt: row.retired_at,
+  }));
   const { strangers, verifiers } = vouchedFor(name, keys, active);
   for (const id of strangers) {
     const message = `${id} is introduced by no key of this deployment.`;

@@ -13,8 +13,10 @@ import { createKeyShred } from '../../src/admin/key-shred.ts';
 import { createKeys, type ProbeResult } from '../../src/admin/keys.ts';
 import { createMembers } from '../../src/admin/members.ts';
 import { createIsOperator } from '../../src/admin/operator.ts';
+import { createProofs } from '../../src/admin/proofs.ts';
 import { createProviders } from '../../src/admin/providers.ts';
 import { createSeals } from '../../src/admin/seals.ts';
+import { createSigningKeyDesk } from '../../src/admin/signing-keys.ts';
 import { createTokens } from '../../src/admin/tokens.ts';
 import { createUsageReports } from '../../src/admin/usage.ts';
 import { createUsers } from '../../src/admin/users.ts';
@@ -22,7 +24,9 @@ import { createWorkspaces, type NewWorkspace } from '../../src/admin/workspaces.
 import type { Role } from '../../src/db/schema.ts';
 import { checkOrigin } from '../../src/egress/origin-check.ts';
 import { newId } from '../../src/ids.ts';
+import { createCheckpointKeys } from '../../src/journal/checkpoint-keys.ts';
 import { openJournal } from '../../src/journal/journal.ts';
+import { createProver } from '../../src/journal/proof.ts';
 import { createShipper } from '../../src/journal/shipper.ts';
 import { isAdministrative, providers } from '../../src/providers/catalogue.ts';
 import { apiRoutes } from '../../src/routes/api/api.ts';
@@ -110,6 +114,7 @@ export async function startWorld(
     version: 'test',
   });
   t.teardown(() => desk.close());
+  const noteKeys = createCheckpointKeys(vault, clock);
   const services = {
     keys,
     keyring: desk.keyring,
@@ -123,6 +128,8 @@ export async function startWorld(
     workspaces: createWorkspaces({ store, act, vault, shredder, clock }),
     usage: createUsageReports({ store, clock }),
     audit: createAudit({ store }),
+    proofs: createProofs({ store, prover: createProver({ store, keys: noteKeys }), clock }),
+    signingKeys: createSigningKeyDesk({ act, keys: noteKeys }),
   };
   const callers = createCallers({
     store,

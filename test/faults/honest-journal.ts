@@ -150,7 +150,7 @@ export async function writeHonestJournal(t: Teardown, folder: string, count: num
       records += 2 * calls + 4;
       await flush(shipper, checkpoints);
       if (boot === 1 && round === 0) {
-        await keys.rotate();
+        await (await keys.takeover()).keep();
         // The process says so when it signs again.
         records += 1;
       }

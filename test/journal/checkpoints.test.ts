@@ -187,7 +187,9 @@ t.test('a key that takes over is introduced by the one before, and signs from th
   const { checkpoints, keys, node, records } = await world(t, { everyRecords: 1 });
   await records(1);
   const [, first] = await checkpoints.write();
-  const introduction = await keys.rotate();
+  const next = await keys.takeover();
+  const introduction = next.note;
+  await next.keep();
   await records(1);
   const notes = await checkpoints.write();
   t.equal(notes[0], introduction);

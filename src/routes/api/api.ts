@@ -9,8 +9,10 @@ import type { Audit } from '../../admin/audit.ts';
 import type { Keyring } from '../../admin/keyring.ts';
 import type { Keys } from '../../admin/keys.ts';
 import type { Members } from '../../admin/members.ts';
+import type { Proofs } from '../../admin/proofs.ts';
 import type { Providers } from '../../admin/providers.ts';
 import type { Seals } from '../../admin/seals.ts';
+import type { SigningKeys } from '../../admin/signing-keys.ts';
 import type { Tokens } from '../../admin/tokens.ts';
 import type { UsageReports } from '../../admin/usage.ts';
 import type { Users } from '../../admin/users.ts';
@@ -29,8 +31,10 @@ import { keyringRoutes } from './keyring.ts';
 import { memberRoutes } from './members.ts';
 import { openapi, showValue } from './openapi.ts';
 import { sendProblem, toSallyportError } from './problem.ts';
+import { proofRoutes } from './proof.ts';
 import { providerRoutes } from './providers.ts';
 import { sealRoutes } from './seals.ts';
+import { signingKeyRoutes } from './signing-keys.ts';
 import { tokenRoutes } from './tokens.ts';
 import { usageRoutes } from './usage.ts';
 import { userRoutes } from './users.ts';
@@ -49,6 +53,8 @@ export interface ApiDeps extends AuthenticationDeps {
   readonly workspaces: Workspaces;
   readonly usage: UsageReports;
   readonly audit: Audit;
+  readonly proofs: Proofs;
+  readonly signingKeys: SigningKeys;
   readonly version: string;
   /** A fault of ours: the answer says nothing of it, the log does. */
   readonly onFault: (error: unknown, request: FastifyRequest) => void;
@@ -117,6 +123,8 @@ export function apiRoutes(deps: ApiDeps): FastifyPluginAsync {
       await guarded.register(providerRoutes(deps), { prefix: '/providers' });
       await guarded.register(usageRoutes(deps), { prefix: '/usage' });
       await guarded.register(auditRoutes(deps), { prefix: '/audit' });
+      await guarded.register(proofRoutes(deps), { prefix: '/audit/proof' });
+      await guarded.register(signingKeyRoutes(deps), { prefix: '/signing-keys' });
     });
   };
 }
