@@ -40,9 +40,13 @@ export interface Stretch {
   readonly unfinished: number;
 }
 
+/** About 150 records, read and checked in 1.5 ms, for which the event loop stands still. */
+const stretchBytes = 128 * 1024;
+
 /** Reads a stream's files record by record and checks each against the chain. Not for two readers at once. */
 export interface Cursor {
-  /** Up to about half a MiB of records with seq below `until`. */
+  readonly stream: string;
+  /** Up to `stretchBytes` of records, one at least, with seq below `until`. */
   read(until: number): Promise<Stretch>;
   nextSeq(): number;
   headHash(): string;
@@ -131,13 +135,14 @@ export function createCursor(
   }
 
   return Object.freeze({
+    stream,
     async read(until: number): Promise<Stretch> {
       if (fault !== null) return { records: [], fault, isAtEnd: true, unfinished: 0 };
       try {
         const first = isSeeking ? await start() : null;
         if (first !== null) return first;
         for (;;) {
-          const { lines, next, unfinished } = await readLines(file as FileHandle, offset);
+          const { lines, next, unfinished } = await readLines(file as FileHandle, offset, stretchBytes);
           if (lines.length === 0 && unfinished === 0) {
             const following =
               seq < until

@@ -1,9 +1,10 @@
 import { ensureMonths, monthOf } from '../db/months.ts';
 import type { Store } from '../db/store.ts';
-import { createCursor, type Cursor, type Fault, type Stretch } from './cursor.ts';
+import { createCursor, type Cursor, type Fault } from './cursor.ts';
 import type { Journal } from './journal.ts';
 import { removeOrphans, removeShipped } from './removal.ts';
 import { type Position, readPosition, shipBatch } from './ship-batch.ts';
+import { type Load, loadShipment } from './shipment.ts';
 import { listStreams, type StreamFiles } from './stream-files.ts';
 import { readHead } from './stream-head.ts';
 import type { StreamLock } from './stream-lock.ts';
@@ -125,7 +126,7 @@ export function createShipper(options: ShipperOptions): Shipper {
   }
 
   async function shipStream(one: Tracked, until: number): Promise<void> {
-    let ahead: Promise<Stretch> | null = null;
+    let ahead: Promise<Load> | null = null;
     for (;;) {
       if (one.cursor === null || one.position === null) {
         ahead = null;
@@ -139,15 +140,21 @@ export function createShipper(options: ShipperOptions): Shipper {
       if (one.position.nextSeq > until)
         return halt(one, beyond(one, until, 'the database holds more of this stream than was acknowledged'));
       if (one.position.nextSeq === until) return;
-      const { records, fault, isAtEnd } = await (ahead ?? one.cursor.read(until));
+      const { shipment, fault, isAtEnd } = await (ahead ?? loadShipment(one.cursor, until)).catch(
+        async (error: unknown) => {
+          // The cursor is ahead of what was handed over.
+          await reset(one);
+          throw error;
+        },
+      );
       ahead = null;
-      if (records.length > 0) {
+      if (shipment !== null) {
         const from = one.position;
-        waitingSince = Date.parse(records[0]?.record.at ?? '') || clock();
+        waitingSince = Date.parse(shipment.firstAt) || clock();
         const now = new Date(clock()).toISOString();
-        const shipping = store.asSystem((tx) => shipBatch(tx, one.stream, from, records, now));
-        // Read on meanwhile: the database is busy with the batch about as long as reading and checking one takes.
-        if (!isAtEnd) ahead = one.cursor.read(until);
+        const shipping = store.asSystem((tx) => shipBatch(tx, from, shipment, now));
+        // Read on meanwhile: the database is busy with the batch about as long as the next one takes here.
+        if (!isAtEnd) ahead = loadShipment(one.cursor, until);
         const [result] = await Promise.allSettled([shipping, ahead]);
         if (result.status === 'rejected') {
           // The cursor is ahead of what is in the database, and a COMMIT may have gone through or not.
@@ -155,10 +162,9 @@ export function createShipper(options: ShipperOptions): Shipper {
           throw result.reason;
         }
         const found = result.value;
-        const last = records.at(-1)?.record;
-        if (last !== undefined && found.nextSeq === last.seq + 1 && found.headHash === last.hash) {
+        if (found.nextSeq === shipment.next.nextSeq && found.headHash === shipment.next.headHash) {
           one.position = found;
-          one.shippedBytes += records.reduce((sum, { line }) => sum + line.length + 1, 0);
+          one.shippedBytes += shipment.bytes;
         } else if (found.nextSeq === from.nextSeq) {
           return halt(one, beyond(one, from.nextSeq, 'the database has another hash before this record'));
         } else {

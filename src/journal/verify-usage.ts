@@ -3,7 +3,7 @@ import type { Store } from '../db/store.ts';
 import type { JournalRecord } from './chain.ts';
 import type { Fault } from './cursor.ts';
 import { type UsageRow, usageRow } from './projection.ts';
-import { summed } from './ship-batch.ts';
+import { summed } from './usage-columns.ts';
 import type { JournalTable } from './verify-table.ts';
 import { idText } from './obligations.ts';
 

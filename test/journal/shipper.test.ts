@@ -289,6 +289,9 @@ t.test('a file that does not fit what was shipped raises an alarm and stops this
   await t.rejects(owner('update journal set line = line'), /append-only/);
 });
 
+const same = (row: object, values: readonly unknown[]): boolean =>
+  JSON.stringify(Object.values(row)) === JSON.stringify(values);
+
 t.test('what clients and providers put into a record never stops shipping', async (t) => {
   const { store } = await testDatabase(t);
   const dir = await folder(t);
@@ -321,11 +324,21 @@ t.test('what clients and providers put into a record never stops shipping', asyn
     { attempt: 'x' },
     { provider: null, outcome: null, operation: null, endReason: null },
     { model: "'); drop table journal; --", tokenId: '{","}' },
+    { model: 'NULL', tokenId: 'null', userId: '', keyId: ' ' },
+    { model: 'a\\"b\\', tokenId: '\\', userId: 'two\nlines', keyId: '"{}"' },
   ];
   for (const monster of monsters) await relay(journal, newCall(), monster);
   await shipperOf(t, store, journal).flush();
   t.equal(await count(store, 'journal'), 1 + 2 * monsters.length);
   t.equal(await count(store, 'usage_events'), monsters.length - 3);
+  const rows = await store.asSystem((tx) =>
+    tx.selectFrom('usage_events').select(['model', 'token_id', 'user_id', 'key_id']).execute(),
+  );
+  for (const { model = '', tokenId = '', userId = '', keyId = '' } of monsters.slice(-2))
+    t.ok(
+      rows.some((row) => same(row, [model, tokenId, userId, keyId])),
+      `${model} arrives as it is`,
+    );
   const { problems } = await verifyJournal({ dir, store });
   // The ends that lost their call's name have no begin, and their begins no end.
   t.same(
