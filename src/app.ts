@@ -1,5 +1,6 @@
 import type { LookupFunction } from 'node:net';
 import { type Act, createActs } from './admin/acts.ts';
+import { createAlerts } from './admin/alerts.ts';
 import { createAliases } from './admin/aliases.ts';
 import { createPriceDesk } from './admin/prices.ts';
 import { createAudit } from './admin/audit.ts';
@@ -17,6 +18,7 @@ import { createTokens } from './admin/tokens.ts';
 import { createUsageReports } from './admin/usage.ts';
 import { createUsers } from './admin/users.ts';
 import { createWorkspaces, type NewWorkspace } from './admin/workspaces.ts';
+import { type AlertDesk, createAlertDesk } from './alert-desk.ts';
 import { type CheckpointDesk, createCheckpointDesk } from './checkpoint-desk.ts';
 import type { Config } from './config.ts';
 import { createEgress } from './egress/egress.ts';
@@ -69,6 +71,7 @@ export interface App {
   readonly keys: Keys;
   readonly rootKeys: Pick<RootKeyDesk, 'beat' | 'rewrapped'>;
   readonly checkpoints: CheckpointDesk;
+  readonly alerts: AlertDesk;
   /** Null: plain HTTP. */
   readonly tls: Pick<Tls, 'refresh'> | null;
   /** The first workspace. @throws {SallyportError} ALREADY_INITIALISED */
@@ -91,6 +94,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     ...(deps.lookup === undefined ? {} : { lookup: deps.lookup }),
   });
   const checkpoints = createCheckpointDesk(config, { ...deps, egress, clock });
+  const alerts = createAlertDesk({ installation, log, metrics, clock });
   const origins: Readonly<Record<string, string>> = config.origins;
   const originOf = (provider: string): string => origins[provider] ?? '';
   const operatorSet = new Set([...config.operatorSetOrigins].map(originOf));
@@ -162,6 +166,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     keyring: rootKeys.keyring,
     seals: createSeals({ store, act, journal, vault, clock, onForgedRow }),
     tokens: createTokens({ store, act, vault, clock, explain: dataPlane.explain }),
+    alerts: createAlerts({ store, act, clock }),
     aliases: createAliases({ store, act, vault, providers, clock, onForgedRow }),
     prices: createPriceDesk({ store, act, vault, providers, clock, onForgedRow }),
     users: createUsers({ store, act, shredder, isOperator, clock }),
@@ -261,6 +266,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     keys,
     rootKeys,
     checkpoints,
+    alerts,
     tls,
     operatorCaller,
     async initialise() {
@@ -285,6 +291,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
       await Promise.all([main, admin, metricsEdge, operator].map(async (edge) => edge?.close()));
       clearTimeout(cutter);
       log.debug('closed', { name: 'listeners' });
+      await alerts.close();
       await checkpoints.close();
       await rootKeys.close();
       await dataPlane.stop();

@@ -78,6 +78,7 @@ export async function serve(config: Config, deps: ServeDeps): Promise<number> {
     });
     app.rootKeys.beat.start();
     app.checkpoints.start();
+    app.alerts.start();
     stopHousekeeping = keepHouse(config, installation, deps);
     log.info('stopping', { signal: await signal.first });
   } finally {

@@ -29,6 +29,12 @@ const table = {
   'usage:all': ['owner', 'admin', 'auditor'],
   'audit:read': ['owner', 'admin', 'member', 'viewer', 'auditor'],
   'audit:all': ['owner', 'admin', 'auditor'],
+  'alerts:read': ['owner', 'admin', 'member', 'viewer', 'auditor'],
+  'alerts:all': ['owner', 'admin', 'auditor'],
+  /** To acknowledge those that one sees. */
+  'alerts:write': ['owner', 'admin', 'member'],
+  /** Their addresses may hold a secret of whoever listens there. */
+  'webhooks:write': ['owner', 'admin'],
   'workspace:read': ['owner', 'admin', 'member', 'viewer', 'auditor'],
   'workspace:write': ['owner', 'admin'],
 } as const satisfies Record<string, readonly Role[]>;

@@ -1,5 +1,6 @@
 import type { Config } from '../config.ts';
 import { SallyportError } from '../errors.ts';
+import { alertCommands } from './alerts.ts';
 import { aliasCommands } from './aliases.ts';
 import { priceCommands } from './prices.ts';
 import { type Api, createApi } from './api.ts';
@@ -33,6 +34,7 @@ export const commands: readonly Command[] = [
   ...priceCommands,
   ...peopleCommands,
   ...journalCommands,
+  ...alertCommands,
   ...keyringCommands,
   ...safekeepingCommands,
   usageCommand,

@@ -7,6 +7,7 @@ import * as vault from '../../migrations/0003_vault.ts';
 import * as gateway from '../../migrations/0004_gateway.ts';
 import * as checkpoints from '../../migrations/0005_checkpoints.ts';
 import * as presumed from '../../migrations/0007_presumed.ts';
+import * as alerts from '../../migrations/0009_alerts.ts';
 import { SallyportError } from '../errors.ts';
 import { clientConfig, type ConnectionOptions } from './connection.ts';
 import { checkRoles, takeRoles } from './roles.ts';
@@ -19,6 +20,7 @@ const migrations: Readonly<Record<string, Migration>> = {
   '0004_gateway': gateway,
   '0005_checkpoints': checkpoints,
   '0007_presumed': presumed,
+  '0009_alerts': alerts,
 };
 
 const names = Object.keys(migrations);

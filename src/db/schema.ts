@@ -1,15 +1,16 @@
 /** Over 300 lines: it is a list, and nobody looks for a table in two places. */
 import type { ColumnType, Generated } from 'kysely';
+import type { AlertTables } from './alert-schema.ts';
 
 /**
  * The tables, as kysely sees them. int8 arrives as bigint, numeric as a decimal string, timestamptz as Date, bytea as Buffer
- * (parsers in db/types.ts). Every table but `deployment`, `epoch`, `nodes` and `journal_streams` has `workspace_id` and row security.
+ * (parsers in db/types.ts). Every table but `deployment`, `epoch`, `nodes`, `journal_streams` and `alert_progress` has `workspace_id` and row security.
  */
 type Time = ColumnType<Date, Date | undefined, Date>;
 type MaybeTime = ColumnType<Date | null, Date | null | undefined, Date | null>;
 type Json<T> = ColumnType<T, string, string>;
 
-export interface Schema {
+export interface Schema extends AlertTables {
   /** One row. `id` is `dep_…`; `canary` a sealed record of kind 4 that proves the ring fits the database. */
   deployment: { only: Generated<boolean>; id: string; canary: Buffer; created_at: Time };
   /** One row, polled by every node: UPDATE … SET value = value + 1 in the transaction of any act that changes who may do what. */

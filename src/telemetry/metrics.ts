@@ -7,6 +7,7 @@ export type { EndedCall } from './call-metrics.ts';
 export type Metrics = ReturnType<typeof createMetrics>;
 
 type RootKeyResult = 'ok' | 'denied' | 'unavailable' | 'wrong_key' | 'disabled';
+type AlertRule = 'new-network' | 'rate' | 'silence' | 'refusals';
 type KeyStatus = 'active' | 'disabled' | 'expired' | 'auth_failed';
 
 const appendBounds = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1, 2];
@@ -61,6 +62,8 @@ export function createMetrics({ version, node }: { readonly version: string; rea
     'Since the last checkpoint, 0 while no record waits for one',
     [],
   ).cell();
+  const alerts = counter('sallyport_alerts_total', 'Alerts raised by this process', ['rule']);
+  for (const rule of ['new-network', 'rate', 'silence', 'refusals'] as const) alerts.cell(rule);
   const rewrapped = counter(
     'sallyport_rewrapped_total',
     'Records sealed anew under another root key',
@@ -138,6 +141,9 @@ export function createMetrics({ version, node }: { readonly version: string; rea
     },
     setCheckpointAge(seconds: number) {
       checkpointAge.value = seconds;
+    },
+    alertRaised(rule: AlertRule) {
+      alerts.cell(rule).value += 1;
     },
     setVerifyProblems(count: number) {
       problems.value = count;

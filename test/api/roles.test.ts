@@ -61,6 +61,8 @@ const allowed: Record<string, string> = {
   'GET /api/audit/proof': all,
   'GET /api/signing-keys': all,
   'POST /api/signing-keys/rotate': '',
+  'GET /api/alerts': all,
+  'POST /api/alerts/:id/acknowledge': 'owner admin member',
 };
 
 const world = await startWorld(t);
@@ -127,6 +129,7 @@ async function subject(pattern: string, token: string, userId: string): Promise<
   if (pattern.includes('aliases')) return `alias_${'0'.repeat(32)}`;
   if (pattern.includes('prices')) return `price_${'0'.repeat(32)}`;
   if (pattern.includes('calls')) return `call_${'0'.repeat(32)}`;
+  if (pattern.includes('alerts')) return `alert_${'0'.repeat(32)}`;
   t.ok(token);
   return userId;
 }

@@ -4,6 +4,7 @@ import path from 'node:path';
 import fastify, { type FastifyInstance, type LightMyRequestResponse } from 'fastify';
 import type { Test } from 'tap';
 import { createActs } from '../../src/admin/acts.ts';
+import { createAlerts } from '../../src/admin/alerts.ts';
 import { createAliases } from '../../src/admin/aliases.ts';
 import { createPriceDesk } from '../../src/admin/prices.ts';
 import { createAudit } from '../../src/admin/audit.ts';
@@ -120,6 +121,7 @@ export async function startWorld(
     keyring: desk.keyring,
     seals: createSeals({ store, act, journal, vault, clock, onForgedRow }),
     tokens: createTokens({ store, act, vault, clock, explain: async (_, supposed) => supposed }),
+    alerts: createAlerts({ store, act, clock }),
     aliases: createAliases({ store, act, vault, providers, clock, onForgedRow }),
     prices: createPriceDesk({ store, act, vault, providers, clock, onForgedRow }),
     users: createUsers({ store, act, shredder, isOperator, clock }),

@@ -4,6 +4,10 @@ import { testDatabase } from '../support/database.ts';
 /** Whoever adds a table or a grant changes this list: it is read in review as the answer to "who may do what". */
 const grants = [
   'acts: app SELECT INSERT; system SELECT',
+  'alert_progress: app nothing; system SELECT INSERT UPDATE',
+  'alerts: app SELECT UPDATE(acknowledged_at,acknowledged_by); system SELECT INSERT UPDATE',
+  'breach_notices: app SELECT; system SELECT INSERT UPDATE DELETE',
+  'breaches: app SELECT INSERT UPDATE; system SELECT',
   'checkpoint_streams: app nothing; system SELECT INSERT',
   'checkpoints: app nothing; system SELECT INSERT',
   'deployment: app SELECT; system SELECT INSERT UPDATE',
@@ -18,17 +22,22 @@ const grants = [
   'price_overrides: app SELECT INSERT UPDATE DELETE; system SELECT',
   'provider_key_versions: app SELECT INSERT DELETE; system SELECT UPDATE DELETE',
   'provider_keys: app SELECT INSERT UPDATE DELETE; system SELECT UPDATE',
+  'refusal_counts: app nothing; system SELECT INSERT UPDATE DELETE',
   'seals: app SELECT INSERT UPDATE DELETE; system SELECT',
+  'seen_uses: app nothing; system SELECT INSERT UPDATE DELETE',
   'signing_keys: app nothing; system SELECT INSERT UPDATE',
   'tokens: app SELECT INSERT UPDATE; system SELECT UPDATE',
   'usage_events: app SELECT; system SELECT INSERT',
   'usage_hourly: app SELECT; system SELECT INSERT UPDATE',
   'users: app SELECT INSERT UPDATE DELETE; system SELECT',
+  'webhook_deliveries: app SELECT; system SELECT INSERT UPDATE DELETE',
+  'webhooks: app SELECT INSERT DELETE; system SELECT',
   'workspace_keys: app SELECT INSERT; system SELECT INSERT UPDATE',
   'workspaces: app SELECT INSERT UPDATE; system SELECT',
 ];
 
 const unguarded = [
+  'alert_progress',
   'checkpoint_streams',
   'checkpoints',
   'deployment',

@@ -3,6 +3,7 @@ import helmet from '@fastify/helmet';
 import rateLimit from '@fastify/rate-limit';
 import swagger from '@fastify/swagger';
 import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox';
+import type { Alerts } from '../../admin/alerts.ts';
 import type { Aliases } from '../../admin/aliases.ts';
 import type { PriceDesk } from '../../admin/prices.ts';
 import type { Audit } from '../../admin/audit.ts';
@@ -19,6 +20,7 @@ import type { Users } from '../../admin/users.ts';
 import type { Workspaces } from '../../admin/workspaces.ts';
 import { SallyportError } from '../../errors.ts';
 import { refuseSecretInUrl } from '../../gateway/secret-in-url.ts';
+import { alertRoutes } from './alerts.ts';
 import { aliasRoutes } from './aliases.ts';
 import { priceRoutes } from './prices.ts';
 import { apiKeyRoutes } from './api-keys.ts';
@@ -45,6 +47,7 @@ export interface ApiDeps extends AuthenticationDeps {
   readonly keyring: Keyring;
   readonly seals: Seals;
   readonly tokens: Tokens;
+  readonly alerts: Alerts;
   readonly aliases: Aliases;
   readonly prices: PriceDesk;
   readonly users: Users;
@@ -125,6 +128,7 @@ export function apiRoutes(deps: ApiDeps): FastifyPluginAsync {
       await guarded.register(auditRoutes(deps), { prefix: '/audit' });
       await guarded.register(proofRoutes(deps), { prefix: '/audit/proof' });
       await guarded.register(signingKeyRoutes(deps), { prefix: '/signing-keys' });
+      await guarded.register(alertRoutes(deps), { prefix: '/alerts' });
     });
   };
 }
