@@ -52,7 +52,7 @@ try {
   await once(upstream, 'listening');
   t.teardown(() => upstream.close());
 
-  const database = await testDatabase(t as Parameters<typeof testDatabase>[0]);
+  const database = await testDatabase(t);
   const lines = [databaseLine(t), databaseLine(t)] as const;
   const settings = {
     SALLYPORT_OPENAI_ORIGIN: `http://127.0.0.1:${(upstream.address() as AddressInfo).port}`,
