@@ -1,24 +1,9 @@
 import type { LookupFunction } from 'node:net';
-import { type Act, createActs } from './admin/acts.ts';
-import { createAlerts } from './admin/alerts.ts';
-import { createAliases } from './admin/aliases.ts';
-import { createPriceDesk } from './admin/prices.ts';
-import { createAudit } from './admin/audit.ts';
 import type { Caller } from './admin/caller.ts';
-import { createCallers as createAdminCallers } from './admin/callers.ts';
-import { createKeyShred } from './admin/key-shred.ts';
-import { createKeys, type Keys } from './admin/keys.ts';
-import { createMembers } from './admin/members.ts';
-import { createIsOperator } from './admin/operator.ts';
-import { createProofs } from './admin/proofs.ts';
-import { createProviders } from './admin/providers.ts';
-import { createSeals } from './admin/seals.ts';
-import { createSigningKeyDesk } from './admin/signing-keys.ts';
-import { createTokens } from './admin/tokens.ts';
-import { createUsageReports } from './admin/usage.ts';
-import { createUsers } from './admin/users.ts';
-import { createWorkspaces, type NewWorkspace } from './admin/workspaces.ts';
+import type { Keys } from './admin/keys.ts';
+import type { NewWorkspace } from './admin/workspaces.ts';
 import { type AlertDesk, createAlertDesk } from './alert-desk.ts';
+import { createAdminSide } from './admin-side.ts';
 import { type CheckpointDesk, createCheckpointDesk } from './checkpoint-desk.ts';
 import type { Config } from './config.ts';
 import { createEgress } from './egress/egress.ts';
@@ -29,8 +14,8 @@ import type { Installation } from './installation.ts';
 import { createLimits } from './limits/limits.ts';
 import { findOperatorCaller } from './operator-caller.ts';
 import { ownOrigins } from './own-origins.ts';
-import { isAdministrative, providers } from './providers/catalogue.ts';
-import { createRootKeyDesk, type RootKeyDesk } from './root-key-desk.ts';
+import { providers } from './providers/catalogue.ts';
+import type { RootKeyDesk } from './root-key-desk.ts';
 import { apiRoutes } from './routes/api/api.ts';
 import { createArrival } from './routes/arrival.ts';
 import { createClientAddresses, isLoopback } from './routes/client-address.ts';
@@ -127,57 +112,20 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     upstreamTimeouts: config.upstreamTimeouts,
   });
 
-  const isOperator = createIsOperator({ store });
-  const plainAct = createActs({ store, journal, hashIp: (ip) => vault.hashIp(ip), clock });
-  // Whoever was told that an act is done may make the next call at once: this node does not wait for its poll to know of it.
-  const act: Act = async (caller, event, fields, work) => {
-    const acted = await plainAct(caller, event, fields, work);
-    await dataPlane.epoch.refresh();
-    return acted;
-  };
-  const shredder = createKeyShred({ store, act, journal });
-  const workspaces = createWorkspaces({ store, act, vault, shredder, clock });
-  const keys = createKeys({
-    store,
-    act,
-    vault,
-    places: {
-      providers: new Map([...providers].filter(([name]) => name !== 'custom')),
-      isAdministrative,
-      originOf,
-      allowOrigins: config.allowOrigins,
-      checkOrigin: (origin, reach) => egress.checkOrigin(origin, reach),
-    },
-    probe: (caller, key, seal) => dataPlane.probe(caller, key, seal),
+  const side = createAdminSide(config, {
+    installation,
+    dataPlane,
+    egress,
+    checkpoints,
+    originOf,
+    log,
+    metrics,
+    version,
     clock,
   });
-  const onForgedRow = (kind: string, record: string): void =>
-    log.error('database.forged-row', { kind, record });
-  const callers = createAdminCallers({
-    store,
-    vault,
-    isOperator,
-    clock,
-    onForgedRow,
-  });
-  const rootKeys = createRootKeyDesk({ installation, act, log, metrics, version });
+  const { callers, keys, rootKeys, workspaces } = side;
   const services = {
-    keys,
-    keyring: rootKeys.keyring,
-    seals: createSeals({ store, act, journal, vault, clock, onForgedRow }),
-    tokens: createTokens({ store, act, vault, clock, explain: dataPlane.explain }),
-    alerts: createAlerts({ store, act, clock }),
-    aliases: createAliases({ store, act, vault, providers, clock, onForgedRow }),
-    prices: createPriceDesk({ store, act, vault, providers, clock, onForgedRow }),
-    users: createUsers({ store, act, shredder, isOperator, clock }),
-    members: createMembers({ store, act, isOperator, clock }),
-    providers: createProviders({ providers, originOf }),
-    workspaces,
-    usage: createUsageReports({ store, clock }),
-    audit: createAudit({ store }),
-    proofs: createProofs({ store, prover: checkpoints.prover, clock }),
-    signingKeys: createSigningKeyDesk({ act, keys: checkpoints.keys }),
-    callers,
+    ...side.services,
     version,
     onFault: (error: unknown, request: EdgeRequest) =>
       log.error('api.failed', { requestId: request.id, route: request.routeOptions.url, error }),

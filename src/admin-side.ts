@@ -1,0 +1,99 @@
+import { type Act, createActs } from './admin/acts.ts';
+import { createAlerts } from './admin/alerts.ts';
+import { createAliases } from './admin/aliases.ts';
+import { createPriceDesk } from './admin/prices.ts';
+import { createAudit } from './admin/audit.ts';
+import { createCallers as createAdminCallers } from './admin/callers.ts';
+import { createKeyShred } from './admin/key-shred.ts';
+import { createKeys } from './admin/keys.ts';
+import { createMembers } from './admin/members.ts';
+import { createIsOperator } from './admin/operator.ts';
+import { createProofs } from './admin/proofs.ts';
+import { createProviders } from './admin/providers.ts';
+import { createSeals } from './admin/seals.ts';
+import { createSigningKeyDesk } from './admin/signing-keys.ts';
+import { createTokens } from './admin/tokens.ts';
+import { createUsageReports } from './admin/usage.ts';
+import { createUsers } from './admin/users.ts';
+import { createWorkspaces } from './admin/workspaces.ts';
+import type { CheckpointDesk } from './checkpoint-desk.ts';
+import type { Config } from './config.ts';
+import type { Egress } from './egress/egress.ts';
+import type { DataPlane } from './gateway/data-plane.ts';
+import type { Installation } from './installation.ts';
+import { isAdministrative, providers } from './providers/catalogue.ts';
+import { createRootKeyDesk } from './root-key-desk.ts';
+import type { Log } from './telemetry/log.ts';
+import type { Metrics } from './telemetry/metrics.ts';
+
+/** What `/api` offers, over the rooms below; not yet served by anybody. */
+export function createAdminSide(
+  config: Config,
+  deps: {
+    readonly installation: Installation;
+    readonly dataPlane: DataPlane;
+    readonly egress: Egress;
+    readonly checkpoints: CheckpointDesk;
+    readonly originOf: (provider: string) => string;
+    readonly log: Log;
+    readonly metrics: Metrics;
+    readonly version: string;
+    readonly clock: () => number;
+  },
+) {
+  const { checkpoints, clock, dataPlane, egress, installation, log, metrics, originOf, version } = deps;
+  const { journal, store, vault } = installation;
+  const isOperator = createIsOperator({ store });
+  const plainAct = createActs({ store, journal, hashIp: (ip) => vault.hashIp(ip), clock });
+  // Whoever was told that an act is done may make the next call at once: this node does not wait for its poll to know of it.
+  const act: Act = async (caller, event, fields, work) => {
+    const acted = await plainAct(caller, event, fields, work);
+    await dataPlane.epoch.refresh();
+    return acted;
+  };
+  const shredder = createKeyShred({ store, act, journal });
+  const workspaces = createWorkspaces({ store, act, vault, shredder, clock });
+  const keys = createKeys({
+    store,
+    act,
+    vault,
+    places: {
+      providers: new Map([...providers].filter(([name]) => name !== 'custom')),
+      isAdministrative,
+      originOf,
+      allowOrigins: config.allowOrigins,
+      checkOrigin: (origin, reach) => egress.checkOrigin(origin, reach),
+    },
+    probe: (caller, key, seal) => dataPlane.probe(caller, key, seal),
+    clock,
+  });
+  const onForgedRow = (kind: string, record: string): void =>
+    log.error('database.forged-row', { kind, record });
+  const callers = createAdminCallers({
+    store,
+    vault,
+    isOperator,
+    clock,
+    onForgedRow,
+  });
+  const rootKeys = createRootKeyDesk({ installation, act, log, metrics, version });
+  const services = {
+    keys,
+    keyring: rootKeys.keyring,
+    seals: createSeals({ store, act, journal, vault, clock, onForgedRow }),
+    tokens: createTokens({ store, act, vault, clock, explain: dataPlane.explain }),
+    alerts: createAlerts({ store, act, clock }),
+    aliases: createAliases({ store, act, vault, providers, clock, onForgedRow }),
+    prices: createPriceDesk({ store, act, vault, providers, clock, onForgedRow }),
+    users: createUsers({ store, act, shredder, isOperator, clock }),
+    members: createMembers({ store, act, isOperator, clock }),
+    providers: createProviders({ providers, originOf }),
+    workspaces,
+    usage: createUsageReports({ store, clock }),
+    audit: createAudit({ store }),
+    proofs: createProofs({ store, prover: checkpoints.prover, clock }),
+    signingKeys: createSigningKeyDesk({ act, keys: checkpoints.keys }),
+    callers,
+  };
+  return Object.freeze({ services, callers, keys, rootKeys, workspaces });
+}
