@@ -44,7 +44,12 @@ export function createAdminSide(
   const { checkpoints, clock, dataPlane, egress, installation, log, metrics, originOf, version } = deps;
   const { journal, store, vault } = installation;
   const isOperator = createIsOperator({ store });
-  const plainAct = createActs({ store, journal, hashIp: (ip) => vault.hashIp(ip), clock });
+  const plainAct = createActs({
+    store,
+    journal,
+    markClient: (ip, owner) => vault.markClient(ip, owner),
+    clock,
+  });
   // Whoever was told that an act is done may make the next call at once: this node does not wait for its poll to know of it.
   const act: Act = async (caller, event, fields, work) => {
     const acted = await plainAct(caller, event, fields, work);

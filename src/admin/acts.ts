@@ -3,6 +3,7 @@ import type { Store, Tx } from '../db/store.ts';
 import { SallyportError } from '../errors.ts';
 import { newId } from '../ids.ts';
 import type { Fields, Journal } from '../journal/journal.ts';
+import type { Vault } from '../vault/vault.ts';
 import type { Caller } from './caller.ts';
 
 /** What an act concerns: ids and settings, never names, mail addresses or values (the journal is not erased with a person). */
@@ -32,17 +33,18 @@ export type Act = <T>(
 export interface ActsDeps {
   readonly store: Pick<Store, 'asWorkspace'>;
   readonly journal: Pick<Journal, 'append'>;
-  readonly hashIp: (ip: string) => string;
+  readonly markClient: Vault['markClient'];
   readonly clock: () => number;
 }
 
-export function createActs({ store, journal, hashIp, clock }: ActsDeps): Act {
+export function createActs({ store, journal, markClient, clock }: ActsDeps): Act {
   return async function act(caller, event, fields, work) {
     const actId = newId('act', clock());
     const actor = { type: caller.type, id: caller.id };
     const who = { actId, workspaceId: caller.workspaceId, actor };
-    const ip = caller.ip === null ? null : hashIp(caller.ip);
-    const intent = await journal.append(`${event}.intent`, { ...fields, ...who, ip });
+    const from = caller.ip === null ? null : markClient(caller.ip, caller);
+    const place = { ip: from?.clientIpHash ?? null, network: from?.network ?? null };
+    const intent = await journal.append(`${event}.intent`, { ...fields, ...who, ...place });
     const outcome = { ...subjectOf(fields), ...who };
 
     let isWorkDone = false;

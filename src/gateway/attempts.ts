@@ -204,12 +204,12 @@ export class Attempts {
   }
 
   #beginUse(
-    { clientAddress }: Undecided,
+    { held, clientAddress }: Undecided,
     { identity, target }: Dispatch,
     startedAtMs: number,
   ): Promise<Receipt> {
-    const ipHash = this.#deps.hashIp(clientAddress());
-    const fields = beginFields(identity, target, this.count + 1, startedAtMs, ipHash);
+    const marks = this.#deps.markClient(clientAddress(), held.current());
+    const fields = beginFields(identity, target, this.count + 1, startedAtMs, marks);
     return this.#deps.journal.append('use.begin', fields);
   }
 

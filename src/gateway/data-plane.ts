@@ -138,13 +138,13 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
   };
   const limitsOf = createLimitsOf(deps.upstreamTimeouts);
   const sealGate = createSealGate(deps);
-  const hashIp = (ip: string): string => vault.hashIp(ip);
+  const markClient: Vault['markClient'] = (ip, owner) => vault.markClient(ip, owner);
   const gateway = createGateway({
     ...deps,
     paces: deps.paces ?? defaultPaces,
     callers,
     resolver,
-    models: createModelCatalog({ resolver, lists, sealGate, prices, hashIp }),
+    models: createModelCatalog({ resolver, lists, sealGate, prices, markClient }),
     health,
     keyWatch,
     limitsOf,
@@ -155,7 +155,7 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
     bodies: createBodyBudget(bodyBudgetBytes(deps.maxJsonBytes)),
     lastUsed,
     prices,
-    hashIp,
+    markClient,
     now,
   });
   let expiries: NodeJS.Timeout | null = null;

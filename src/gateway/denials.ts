@@ -19,6 +19,7 @@ export interface Denial {
   readonly keyId: string | null;
   readonly code: string;
   readonly clientIpHash: string | null;
+  readonly network: string | null;
 }
 
 export interface DenialsDeps {

@@ -65,18 +65,19 @@ export class Entry {
 
   /** Puts a refusal on record: with a use that has begun it stands in that use's end. */
   note(refusal: SallyportError, hasBegun: boolean): void {
-    const { log, denials, clientAddress, hashIp } = this.#deps;
+    const { log, denials, clientAddress, markClient } = this.#deps;
     const { id, keyId } = this.#call;
     if (refusal.code === 'INTERNAL')
       log.error('call.failed', { requestId: id, error: refusal.cause ?? refusal });
     if (hasBegun || refusal.code === 'CLIENT_CLOSED') return;
+    const workspaceId = this.#caller?.workspaceId ?? null;
     denials.note({
-      workspaceId: this.#caller?.workspaceId ?? null,
+      workspaceId,
       tokenId: this.#caller?.tokenId ?? null,
       userId: this.#caller?.userId ?? null,
       keyId,
       code: refusal.code,
-      clientIpHash: hashIp(clientAddress(this.#request)),
+      ...markClient(clientAddress(this.#request), this.#caller ?? { workspaceId }),
     });
   }
 

@@ -45,7 +45,7 @@ export interface GatewayDeps {
   readonly tracer: Tracer | null;
   readonly lastUsed: Pick<LastUsed, 'note'>;
   readonly prices: PriceBook;
-  readonly hashIp: (ip: string) => string;
+  readonly markClient: Vault['markClient'];
   /** The peer, or what trusted proxies say of it. */
   readonly clientAddress: (request: IncomingMessage) => string;
   /** May a provider key come in clear over this connection? */

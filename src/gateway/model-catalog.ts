@@ -3,6 +3,7 @@ import { SallyportError } from '../errors.ts';
 import { matches } from '../name-pattern.ts';
 import { priceListOf } from '../providers/price-lists.ts';
 import type { PriceBook } from '../providers/price.ts';
+import type { Vault } from '../vault/vault.ts';
 import type { Place } from './base-url.ts';
 import { aliasOf } from './model-alias.ts';
 import { choose, type Question, type Resolver, usableNames } from './model-choice.ts';
@@ -57,7 +58,7 @@ export interface ModelCatalogDeps {
   readonly lists: Pick<ModelLists, 'of' | 'remembered'>;
   readonly sealGate: Pick<SealGate, 'prepare'>;
   readonly prices: Pick<PriceBook, 'priceOf'>;
-  readonly hashIp: (ip: string) => string;
+  readonly markClient: Vault['markClient'];
 }
 
 /** What a token may ask for on /v1. */
@@ -84,7 +85,7 @@ export function listedFor(
 }
 
 export function createModelCatalog(deps: ModelCatalogDeps): ModelCatalog {
-  const { resolver, lists, sealGate, prices, hashIp } = deps;
+  const { resolver, lists, sealGate, prices, markClient } = deps;
 
   async function listAt(
     { caller, seal, clientAddress }: Asking,
@@ -92,7 +93,7 @@ export function createModelCatalog(deps: ModelCatalogDeps): ModelCatalog {
   ): Promise<readonly ListedModel[]> {
     const key = target.key as KeySnapshot;
     const { workspaceId, tokenId } = caller;
-    return lists.of(caller, target, hashIp(clientAddress), () =>
+    return lists.of(caller, target, markClient(clientAddress, caller), () =>
       key.protection === 'standard'
         ? key.prepare(null)
         : sealGate.prepare(key, seal, { workspaceId, tokenId, ip: clientAddress }),

@@ -1,6 +1,6 @@
 import { type ListedModel, readModelList } from '../dialects/model-list.ts';
 import { SallyportError, type ErrorCode } from '../errors.ts';
-import type { PreparedKey } from '../vault/vault.ts';
+import type { ClientMarks, PreparedKey } from '../vault/vault.ts';
 import { codeOf, type OwnAnswer } from './own-answer.ts';
 import { answerOnRecord, type OwnUseDeps } from './own-use.ts';
 import { asRefusal } from './refusal.ts';
@@ -19,7 +19,7 @@ export interface ModelLists {
   of(
     caller: Pick<CallerSnapshot, 'workspaceId' | 'userId' | 'tokenId'>,
     target: Target,
-    clientIpHash: string,
+    client: ClientMarks,
     prepare: () => Promise<PreparedKey>,
   ): Promise<readonly ListedModel[]>;
   /** What was listed for a key and still is remembered; nothing is asked for. */
@@ -65,14 +65,14 @@ export function createModelLists(deps: OwnUseDeps): ModelLists {
   async function fetchList(
     caller: Pick<CallerSnapshot, 'workspaceId' | 'userId' | 'tokenId'>,
     target: Target,
-    clientIpHash: string,
+    client: ClientMarks,
     prepared: PreparedKey,
   ): Promise<readonly ListedModel[]> {
     try {
       const { fingerprint } = target.key as { fingerprint?: string | null };
       const { answer, verdict } = await answerOnRecord(
         deps,
-        { caller, target, fingerprint: fingerprint ?? null, clientIpHash },
+        { caller, target, fingerprint: fingerprint ?? null, client },
         prepared,
         { ...bounds, signal: stopped.signal },
         (given) => {
@@ -130,7 +130,7 @@ export function createModelLists(deps: OwnUseDeps): ModelLists {
   }
 
   return Object.freeze<ModelLists>({
-    async of(caller, target, clientIpHash, prepare) {
+    async of(caller, target, client, prepare) {
       const key = nameOf(target);
       const entry = entries.get(key) ?? { models: null, listedAt: 0, refusal: null, dueAt: 0, pending: null };
       entries.set(key, entry);
@@ -138,7 +138,7 @@ export function createModelLists(deps: OwnUseDeps): ModelLists {
       if (now() >= entry.dueAt || target.key.protection === 'sealed') {
         const prepared = await prepare();
         const isNeeded = now() >= entry.dueAt && entry.pending === null;
-        if (isNeeded) begin(key, entry, () => fetchList(caller, target, clientIpHash, prepared));
+        if (isNeeded) begin(key, entry, () => fetchList(caller, target, client, prepared));
         else prepared.wipe();
       }
       if (now() - entry.listedAt >= staleMs) entry.models = null;

@@ -3,7 +3,7 @@ import type { ErrorCode } from '../errors.ts';
 import { newId } from '../ids.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { PriceBook } from '../providers/price.ts';
-import type { PreparedKey } from '../vault/vault.ts';
+import type { ClientMarks, PreparedKey } from '../vault/vault.ts';
 import type { Ends } from './ends.ts';
 import { answerTo, type OwnAnswer, type OwnBounds } from './own-answer.ts';
 import type { CallerSnapshot } from './snapshot.ts';
@@ -23,7 +23,7 @@ export interface OwnUse {
   readonly target: Target;
   readonly fingerprint: string | null;
   /** Null where no client asked for it. */
-  readonly clientIpHash: string | null;
+  readonly client: ClientMarks | null;
 }
 
 /**
@@ -35,17 +35,14 @@ export interface OwnUse {
  */
 export async function answerOnRecord<Verdict extends { readonly code: ErrorCode | null }>(
   { journal, ends, egress, prices, now }: OwnUseDeps,
-  { caller, target, fingerprint, clientIpHash }: OwnUse,
+  { caller, target, fingerprint, client }: OwnUse,
   prepared: PreparedKey,
   bounds: OwnBounds,
   judge: (answer: OwnAnswer) => Verdict,
 ): Promise<{ readonly answer: OwnAnswer; readonly verdict: Verdict; readonly ms: number }> {
   const identity = identityOf(newId('call'), caller, target, fingerprint, false);
   const startedAtMs = now();
-  const begin = await journal.append(
-    'use.begin',
-    beginFields(identity, target, 1, startedAtMs, clientIpHash),
-  );
+  const begin = await journal.append('use.begin', beginFields(identity, target, 1, startedAtMs, client));
   const answer = await answerTo(egress, target, prepared, bounds);
   const endedAtMs = now();
   const verdict = judge(answer);

@@ -58,7 +58,7 @@ export function createProbe(deps: ProbeDeps) {
       // The cheapest request that needs a key is one that costs nothing.
       const { answer, verdict, ms } = await answerOnRecord(
         deps,
-        { caller: { ...caller, tokenId: null }, target, fingerprint: key.fingerprint, clientIpHash: null },
+        { caller: { ...caller, tokenId: null }, target, fingerprint: key.fingerprint, client: null },
         prepared,
         { maxBytes, wholeMs, timeouts, signal },
         (given) => ({ code: codeOf(provider, given) }),

@@ -111,12 +111,12 @@ export class RealtimeCall {
   }
 
   async #send(dispatch: Dispatch, handshake: Handshake, query: string): Promise<void> {
-    const { hashIp, clientAddress, health, journal, metrics, now } = this.#deps;
+    const { markClient, clientAddress, health, journal, metrics, now } = this.#deps;
     const { request, response } = this.#upgrade;
     const { identity, target } = dispatch;
     const startedAtMs = now();
-    const ipHash = hashIp(clientAddress(request));
-    const begin = await journal.append('use.begin', beginFields(identity, target, 1, startedAtMs, ipHash));
+    const marks = markClient(clientAddress(request), this.#entry.caller as CallerSnapshot);
+    const begin = await journal.append('use.begin', beginFields(identity, target, 1, startedAtMs, marks));
     this.#begin = begin;
     metrics.callStarted(target.provider.name);
     health.begin(target);

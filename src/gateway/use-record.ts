@@ -3,6 +3,7 @@ import type { Reading } from '../dialects/meter.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { Fields, Receipt } from '../journal/journal.ts';
 import type { Cost } from '../providers/cost.ts';
+import type { ClientMarks } from '../vault/vault.ts';
 import type { CallerSnapshot } from './snapshot.ts';
 import type { Target } from './target.ts';
 
@@ -82,14 +83,15 @@ export function beginFields(
   target: Target,
   attempt: number,
   startedAtMs: number,
-  clientIpHash: string | null,
+  client: ClientMarks | null,
 ): Fields {
   return {
     ...identity,
     attempt,
     protection: target.key.protection,
     origin: target.origin,
-    clientIpHash,
+    clientIpHash: client?.clientIpHash ?? null,
+    network: client?.network ?? null,
     reservedNanoUsd: null,
     startedAt: new Date(startedAtMs).toISOString(),
   };

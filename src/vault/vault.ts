@@ -1,10 +1,10 @@
 import type { Store, Tx } from '../db/store.ts';
 import { SallyportError } from '../errors.ts';
 import { openDeployment } from './deployment.ts';
+import { type AddressOwner, type ClientMarks, createClientMarks } from './client-marks.ts';
 import { createExitCheck, type ExitCheckDeps } from './exit-check.ts';
 import { prepareGiven, type GivenKey } from './given-key.ts';
 import { createIntakeKeys, type IntakeKey, type IntakePlace } from './intake-key.ts';
-import { createIpHash } from './ip-hash.ts';
 import type { KekRing } from './keyring.ts';
 import { isSameMac, macOf, type MacField } from './mac.ts';
 import { createOpener, type PreparedKey, type SealedKey } from './open.ts';
@@ -25,7 +25,17 @@ import { createSigningKeys, type SigningKeys } from './signing-key.ts';
 import { subkey } from './subkey.ts';
 import { createWorkspaceKeys, type SealedWorkspaceKey, type WorkspaceKeyHandle } from './workspace-keys.ts';
 
-export type { ClientPayload, GivenKey, IntakeKey, PreparedKey, SealedKey, SealedVersion, SecretToSeal };
+export type {
+  AddressOwner,
+  ClientMarks,
+  ClientPayload,
+  GivenKey,
+  IntakeKey,
+  PreparedKey,
+  SealedKey,
+  SealedVersion,
+  SecretToSeal,
+};
 
 /** What did not open although it should have: somebody changed the database, or restored a part of it. */
 export interface VaultAlarm {
@@ -101,8 +111,8 @@ export interface Vault {
   ): Promise<boolean>;
   /** What signs checkpoints of the journal. */
   readonly signingKeys: Pick<SigningKeys, 'active' | 'make' | 'keep' | 'list'>;
-  /** 32 hex digits for the journal; the same address gives the same ones in this deployment only. */
-  hashIp(ip: string): string;
+  /** For the journal, in place of the address; the same in this deployment only. */
+  markClient(ip: string, owner: AddressOwner): ClientMarks;
   /** Drops everything cached of a workspace: it was deleted, or its keys were sealed anew. */
   forget(workspaceId: string): void;
   /** `cached`: the key service has been away for less than the 300 s that opened keys live. Rejects while the ring opens nothing. */
@@ -128,7 +138,10 @@ export async function createVault(deps: {
   const { store, ring, clock, knownOrigins, isAdministrative } = deps;
   runSelfTest();
   const { id: deploymentId, key, check } = await openDeployment({ store, ring, clock });
-  const hashIp = createIpHash(subkey(key, 'client-ip'));
+  const markClient = createClientMarks({
+    address: subkey(key, 'client-ip'),
+    network: subkey(key, 'client-network'),
+  });
   const alarm = (code: string, place: { readonly workspaceId: string; readonly keyId?: string }): void =>
     deps.alarm?.({ code, workspaceId: place.workspaceId, keyId: place.keyId ?? null });
 
@@ -214,7 +227,7 @@ export async function createVault(deps: {
     checkRowMac: async (workspaceId, table, fields, mac) =>
       isSameMac(await rowMac(workspaceId, table, fields), mac),
     signingKeys,
-    hashIp,
+    markClient,
     forget(workspaceId) {
       workspaceKeys.forget(workspaceId);
       opener.forget(workspaceId);

@@ -58,7 +58,12 @@ t.test('an act leaves its intent, its row and its outcome, and moves the epoch',
   );
   t.equal(value, 7);
   const [intent, done] = linesOf('test.fine');
-  t.match(intent, { event: 'test.fine.intent', keyId: 'key_x', ip: /^[0-9a-f]{32}$/ });
+  t.match(intent, {
+    event: 'test.fine.intent',
+    keyId: 'key_x',
+    ip: /^[0-9a-f]{32}$/,
+    network: /^[0-9a-f]{32}$/,
+  });
   t.match(done, { event: 'test.fine.done', keyId: 'key_x', actId: intent?.actId });
   t.equal(receipt.split('.').at(-1), done?.hash.slice(0, 16));
   t.equal(await digestOf(intent?.actId), intent?.hash, 'the row is tied to the record');
@@ -90,7 +95,12 @@ t.test('a COMMIT whose answer was lost gets no outcome: the row knows, and recov
       throw Object.assign(new Error('Connection terminated unexpectedly'), { code: 'ECONNRESET' });
     },
   };
-  const lossyAct = createActs({ store: lossy, journal, hashIp: (ip) => vault.hashIp(ip), clock });
+  const lossyAct = createActs({
+    store: lossy,
+    journal,
+    markClient: (ip, owner) => vault.markClient(ip, owner),
+    clock,
+  });
   await t.rejects(
     lossyAct(caller, 'test.unknown', {}, () => Promise.resolve()),
     { code: 'INTERNAL' },
@@ -111,7 +121,12 @@ t.test('a refusal at COMMIT is a failure like any other', async (t) => {
         throw Object.assign(new Error('could not serialize'), { code: '40001' });
       }),
   };
-  const refusedAct = createActs({ store: refusing, journal, hashIp: (ip) => vault.hashIp(ip), clock });
+  const refusedAct = createActs({
+    store: refusing,
+    journal,
+    markClient: (ip, owner) => vault.markClient(ip, owner),
+    clock,
+  });
   await t.rejects(
     refusedAct(caller, 'test.serial', {}, () => Promise.resolve()),
     { code: '40001' },

@@ -83,7 +83,7 @@ export async function startWorld(
     clock,
   });
   const shipper = createShipper({ store, journal, clock });
-  const act = createActs({ store, journal, hashIp: (ip) => vault.hashIp(ip), clock });
+  const act = createActs({ store, journal, markClient: (ip, owner) => vault.markClient(ip, owner), clock });
   const isOperator = createIsOperator({ store });
   const forged: string[] = [];
   const faults: unknown[] = [];

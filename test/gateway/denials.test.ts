@@ -16,6 +16,7 @@ t.test('whoever floods the gateway with refusals hides none of another workspace
     keyId: null,
     code: 'SEAL_WRONG',
     clientIpHash: 'f00d',
+    network: 'beef',
   });
   for (let n = 0; n < 10; n += 1) denials.note(by(null));
   for (let n = 0; n < 10; n += 1) denials.note(by('ws_a'));

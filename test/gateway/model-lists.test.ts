@@ -50,7 +50,7 @@ async function scene(t: Test, script: readonly Answer[]) {
     return { checkOrigin: () => {}, wipe: () => void (open.wiped += 1) } as unknown as PreparedKey;
   };
   const of = async (): Promise<string> => {
-    const models = await lists.of(callerOf([]), target, 'hash', prepare);
+    const models = await lists.of(callerOf([]), target, { clientIpHash: 'hash', network: 'net' }, prepare);
     return models.map(({ id }) => id).join();
   };
   return { upstream, time, events, open, journal, lists, target, of };

@@ -57,7 +57,10 @@ t.test('two gateways that found a deployment at once agree on one', async (t) =>
   await database.owner('delete from deployment');
   const vaults = await Promise.all([1, 2, 3, 4].map(() => restart(parseKeyring(text, 'test'))));
   t.equal(new Set(vaults.map(({ deploymentId }) => deploymentId)).size, 1);
-  t.equal(new Set(vaults.map((vault) => vault.hashIp('192.0.2.1'))).size, 1);
+  t.equal(
+    new Set(vaults.map((vault) => vault.markClient('192.0.2.1', { workspaceId: 'ws_a' }).network)).size,
+    1,
+  );
 });
 
 t.test('a staged or old root key stays usable beside the active one', async (t) => {

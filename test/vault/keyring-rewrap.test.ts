@@ -72,7 +72,12 @@ t.test('everything under an old root key goes under the active one, and opens to
   await opensAll(t, base.deps.ring, base);
   const vault = await base.restart(base.deps.ring);
   t.ok((await vault.signingKeys.active())?.publicKey.equals(signer.publicKey));
-  t.equal(vault.hashIp('192.0.2.1'), base.vault.hashIp('192.0.2.1'), 'the deployment’s key stays');
+  const ours = { workspaceId: 'ws_a' };
+  t.equal(
+    vault.markClient('192.0.2.1', ours).network,
+    base.vault.markClient('192.0.2.1', ours).network,
+    'the deployment’s key stays',
+  );
   t.ok((await vault.prepare(row)).openInto(Buffer.alloc(500), 0, place) > 0);
   t.strictSame(
     await rewrap(base.deps, forever),

@@ -3,7 +3,7 @@ import { openStore } from '../../src/db/store.ts';
 import { newId } from '../../src/ids.ts';
 import { countSealed } from '../../src/vault/deployment.ts';
 import { parseKeyring, type KekRing } from '../../src/vault/keyring.ts';
-import { createVault } from '../../src/vault/vault.ts';
+import { type AddressOwner, createVault } from '../../src/vault/vault.ts';
 import { knownOrigins, newSecret, testVault } from './test-vault.ts';
 
 const place = { origin: 'https://api.openai.com', header: 'authorization' };
@@ -345,14 +345,32 @@ t.test('verifiers: only the same workspace, prefix, kind and secret pass', async
   await t.rejects(vault.verifierOf(newId('ws'), 'p', 'k', 's'), { code: 'KEY_INVALID' }, 'no such workspace');
 });
 
-t.test('addresses are hashed with a key of the deployment', async (t) => {
+t.test('an address and its network are marked with keys of the deployment, each with its own', async (t) => {
   const [one, two] = [await testVault(t), await testVault(t)];
-  const hash = one.vault.hashIp('192.0.2.1');
-  t.match(hash, /^[0-9a-f]{32}$/);
-  t.equal((await one.restart()).hashIp('192.0.2.1'), hash, 'the same after a restart');
-  t.equal(one.vault.hashIp('::ffff:192.0.2.1'), hash);
-  t.not(one.vault.hashIp('192.0.2.2'), hash);
-  t.not(two.vault.hashIp('192.0.2.1'), hash);
+  const ours = { workspaceId: 'ws_a' };
+  const mark = (ip: string, owner: AddressOwner = ours) => one.vault.markClient(ip, owner);
+  const marks = mark('192.0.2.1');
+  t.match(marks, { clientIpHash: /^[0-9a-f]{32}$/, network: /^[0-9a-f]{32}$/ });
+  t.not(marks.network, marks.clientIpHash);
+  t.strictSame((await one.restart()).markClient('192.0.2.1', ours), marks, 'the same after a restart');
+  for (const written of ['::ffff:192.0.2.1', '::FFFF:c000:0201', '0:0:0:0:0:ffff:192.0.2.1'])
+    t.strictSame(mark(written), marks, written);
+  const other = two.vault.markClient('192.0.2.1', ours);
+  t.not(other.clientIpHash, marks.clientIpHash);
+  t.not(other.network, marks.network);
+
+  t.equal(mark('192.0.2.254').network, marks.network, 'the same /24');
+  t.not(mark('192.0.2.254').clientIpHash, marks.clientIpHash);
+  t.not(mark('192.0.3.1').network, marks.network);
+  t.not(mark('192.0.2.1', { workspaceId: 'ws_b' }).network, marks.network, 'nobody compares workspaces');
+  t.not(mark('192.0.2.1', { workspaceId: null }).network, marks.network);
+  t.not(mark('192.0.2.0').clientIpHash, marks.network);
+
+  // Privacy addresses (RFC 8981) change the lower half only.
+  const home = mark('2001:db8:7:1::1');
+  t.equal(mark('2001:DB8:7:ffff:a:b:c:d%eth0').network, home.network, 'the same /48');
+  t.not(mark('2001:db8:8:1::1').network, home.network);
+  t.strictSame(mark('2001:0db8:0007:0001:0:0:0:1'), home);
 });
 
 t.test('a workspace’s key is usable in the transaction that makes it, and gone with it', async (t) => {
