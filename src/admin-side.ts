@@ -4,6 +4,7 @@ import { createAliases } from './admin/aliases.ts';
 import { createPriceDesk } from './admin/prices.ts';
 import { createAudit } from './admin/audit.ts';
 import { createCallers as createAdminCallers } from './admin/callers.ts';
+import { createExports } from './admin/exports.ts';
 import { createKeyShred } from './admin/key-shred.ts';
 import { createKeys } from './admin/keys.ts';
 import { createMembers } from './admin/members.ts';
@@ -82,6 +83,12 @@ export function createAdminSide(
     onForgedRow,
   });
   const rootKeys = createRootKeyDesk({ installation, act, log, metrics, version });
+  const exports = createExports({
+    journal,
+    callers,
+    markClient: (ip, owner) => vault.markClient(ip, owner),
+    clock,
+  });
   const services = {
     keys,
     keyring: rootKeys.keyring,
@@ -94,8 +101,8 @@ export function createAdminSide(
     members: createMembers({ store, act, isOperator, clock }),
     providers: createProviders({ providers, originOf }),
     workspaces,
-    usage: createUsageReports({ store, clock }),
-    audit: createAudit({ store }),
+    usage: createUsageReports({ store, exports, clock }),
+    audit: createAudit({ store, exports }),
     proofs: createProofs({ store, prover: checkpoints.prover, clock }),
     signingKeys: createSigningKeyDesk({ act, keys: checkpoints.keys }),
     callers,

@@ -1,5 +1,6 @@
+import type { Selectable } from 'kysely';
 import type { Store } from '../db/store.ts';
-import type { Role } from '../db/schema.ts';
+import type { Role, Schema } from '../db/schema.ts';
 import { isDatabaseGone } from '../db/connection.ts';
 import { SallyportError } from '../errors.ts';
 import { parseToken, type ParsedToken } from '../ids.ts';
@@ -7,6 +8,8 @@ import { tokenMacFields } from '../vault/row-macs.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { Caller } from './caller.ts';
 import type { IsOperator } from './operator.ts';
+
+type TokenRow = Selectable<Schema['tokens']>;
 
 export interface CallersDeps {
   readonly store: Pick<Store, 'asLookup' | 'asWorkspace'>;
@@ -23,6 +26,12 @@ export interface Callers {
    * @throws {SallyportError} AUTH_INVALID; AUTH_UNAVAILABLE when the database is gone, for nobody may take that for a wrong token.
    */
   authenticate(bearer: string, ip: string | null): Promise<Caller>;
+  /**
+   * For an answer that goes on: may its caller still see what he saw when it began?
+   *
+   * @throws {SallyportError} AUTH_INVALID: his token was revoked or has expired, or his role is another. The database's errors pass.
+   */
+  recheck(caller: Caller): Promise<void>;
 }
 
 /** Knows admin tokens (`spa_…`). Nothing is cached: an act is rare, and a revoked token must be refused at once. */
@@ -46,6 +55,21 @@ export function createCallers({ store, vault, isOperator, clock, onForgedRow }: 
         );
       }
     },
+    async recheck(caller: Caller) {
+      // Who is at the socket or the data directory has no token that could be taken away.
+      if (caller.type !== 'admin') return;
+      const row = await store.asWorkspace(caller.workspaceId, (tx) =>
+        tx
+          .selectFrom('tokens')
+          .selectAll()
+          .where('workspace_id', '=', caller.workspaceId)
+          .where('id', '=', caller.id)
+          .executeTakeFirst(),
+      );
+      if (row === undefined || row.kind !== 'admin') throw refused();
+      const now = await standing(row, caller.ip);
+      if (now.userId !== caller.userId || now.role !== caller.role) throw refused();
+    },
   });
 
   async function look(token: ParsedToken, ip: string | null): Promise<Caller> {
@@ -55,6 +79,11 @@ export function createCallers({ store, vault, isOperator, clock, onForgedRow }: 
     if (row === undefined || row.kind !== 'admin') throw refused();
     if (!(await vault.checkVerifier(row.workspace_id, row.prefix, row.kind, token.secret, row.verifier)))
       throw refused();
+    return standing(row, ip);
+  }
+
+  /** What a token's row grants now. */
+  async function standing(row: TokenRow, ip: string | null): Promise<Caller> {
     if (!(await vault.checkRowMac(row.workspace_id, 'tokens', tokenMacFields(row), row.mac))) {
       onForgedRow('tokens', row.id);
       throw refused();

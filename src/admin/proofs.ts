@@ -5,7 +5,7 @@ import { checkpointEveryMs } from '../journal/checkpoints.ts';
 import type { Proof, Prover, StoredLine } from '../journal/proof.ts';
 import type { Caller } from './caller.ts';
 import { demand } from './permissions.ts';
-import { visibleUses } from './use-visibility.ts';
+import { visibleRecords } from './use-visibility.ts';
 
 export type Proofs = ReturnType<typeof createProofs>;
 
@@ -27,7 +27,7 @@ export function createProofs(deps: {
     const { rows } = await store.asWorkspace(caller.workspaceId, (tx) =>
       sql<{ hash: Buffer; line: string }>`
         select hash, line from journal where month = any(${months}::date[]) and stream = ${stream} and seq = ${BigInt(seq)}
-          and ${visibleUses(caller, 'audit:all')} limit 1`.execute(tx),
+          and ${visibleRecords(caller)} limit 1`.execute(tx),
     );
     const [row] = rows;
     if (row === undefined) {

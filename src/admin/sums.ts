@@ -33,28 +33,28 @@ export interface SumRow {
 /** The same columns from either projection: "calls" are final attempts, tokens and costs those of all attempts. */
 export const sumColumns: Readonly<Record<'usage_hourly' | 'usage_events', RawBuilder<unknown>>> = {
   usage_hourly: sql`
-    coalesce(sum(calls), 0)::int8 as calls,
-    coalesce(sum(attempts), 0)::int8 as attempts,
-    coalesce(sum(failed), 0)::int8 as failed,
-    coalesce(sum(input_tokens), 0)::int8 as input,
-    coalesce(sum(cached_input_tokens), 0)::int8 as cached,
-    coalesce(sum(cache_write_input_tokens), 0)::int8 as written,
-    coalesce(sum(output_tokens), 0)::int8 as output,
-    coalesce(sum(reasoning_tokens), 0)::int8 as reasoning,
-    coalesce(sum(unknown_usage_calls), 0)::int8 as unknown_usage,
-    coalesce(sum(cost_nano_usd), 0)::int8 as cost,
-    coalesce(sum(unknown_cost_calls), 0)::int8 as unknown_cost`,
+    coalesce(sum(calls), 0) as calls,
+    coalesce(sum(attempts), 0) as attempts,
+    coalesce(sum(failed), 0) as failed,
+    coalesce(sum(input_tokens), 0) as input,
+    coalesce(sum(cached_input_tokens), 0) as cached,
+    coalesce(sum(cache_write_input_tokens), 0) as written,
+    coalesce(sum(output_tokens), 0) as output,
+    coalesce(sum(reasoning_tokens), 0) as reasoning,
+    coalesce(sum(unknown_usage_calls), 0) as unknown_usage,
+    coalesce(sum(cost_nano_usd), 0) as cost,
+    coalesce(sum(unknown_cost_calls), 0) as unknown_cost`,
   usage_events: sql`
     count(*) filter (where final) as calls,
     count(*) as attempts,
     count(*) filter (where final and outcome <> 'ok') as failed,
-    coalesce(sum(input_tokens), 0)::int8 as input,
-    coalesce(sum(cached_input_tokens), 0)::int8 as cached,
-    coalesce(sum(cache_write_input_tokens), 0)::int8 as written,
-    coalesce(sum(output_tokens), 0)::int8 as output,
-    coalesce(sum(reasoning_tokens), 0)::int8 as reasoning,
+    coalesce(sum(input_tokens), 0) as input,
+    coalesce(sum(cached_input_tokens), 0) as cached,
+    coalesce(sum(cache_write_input_tokens), 0) as written,
+    coalesce(sum(output_tokens), 0) as output,
+    coalesce(sum(reasoning_tokens), 0) as reasoning,
     count(*) filter (where final and usage_source = 'unknown') as unknown_usage,
-    coalesce(sum(cost_nano_usd), 0)::int8 as cost,
+    coalesce(sum(cost_nano_usd), 0) as cost,
     count(*) filter (where final and cost_nano_usd is null) as unknown_cost`,
 };
 
@@ -71,6 +71,12 @@ export const noSums: SumRow = {
   cost: 0n,
   unknown_cost: 0n,
 };
+
+/** Sums of int8 are numeric, which arrives as decimal text: they fit whatever the rows say. */
+export function readSums(row: Readonly<Record<keyof SumRow, string | bigint>>): SumRow {
+  const names = Object.keys(noSums) as (keyof SumRow)[];
+  return Object.fromEntries(names.map((name) => [name, BigInt(row[name])])) as unknown as SumRow;
+}
 
 export function viewSums(row: SumRow): Sums {
   return {

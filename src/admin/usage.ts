@@ -1,37 +1,38 @@
-import { type RawBuilder, sql } from 'kysely';
+import { sql } from 'kysely';
 import type { Store, Tx } from '../db/store.ts';
 import { isId } from '../ids.ts';
 import type { Caller } from './caller.ts';
 import { viewCall, type CallRow, type CallView } from './call-view.ts';
 import { notFound } from './found.ts';
 import { visibleKeys } from './key-visibility.ts';
+import type { Export, ExportFormat, Exports } from './exports.ts';
 import { iso, readMoment } from './moment.ts';
 import { type List, type Page, placeOf, rowsToRead, toList } from './paging.ts';
-import { type Period, readPeriod } from './period.ts';
+import { readPeriod } from './period.ts';
 import { demand } from './permissions.ts';
-import { addSums, noSums, sumColumns, type SumRow, type Sums, viewSums } from './sums.ts';
-import { usesOfTagged, visibleUses } from './use-visibility.ts';
+import { addSums, noSums, type SumRow, type Sums, viewSums } from './sums.ts';
+import { type Bucket, type Grouping, readUsage, usageConditions, type UsageFilter } from './usage-sums.ts';
+import { visibleUses } from './use-visibility.ts';
 
-export const groupings = ['hour', 'day', 'key', 'token', 'user', 'provider', 'model'] as const;
-export type Grouping = (typeof groupings)[number];
-
-export interface UsageFilter {
-  readonly from?: string | undefined;
-  readonly to?: string | undefined;
-  readonly keyId?: string | undefined;
-  readonly tokenId?: string | undefined;
-  readonly userId?: string | undefined;
-  readonly provider?: string | undefined;
-  /** Of tokens with this word among their tags. */
-  readonly tag?: string | undefined;
+export interface UsageQuery extends UsageFilter {
+  readonly groupBy?: Grouping | undefined;
+  readonly bucket?: Bucket | undefined;
 }
+
+export type UsageGroup = { readonly group: string | null; readonly bucket: string | null } & Sums;
 
 export interface UsageReport {
   readonly from: string;
   readonly to: string;
   readonly groupBy: Grouping;
-  readonly data: readonly ({ readonly group: string | null } & Sums)[];
+  readonly data: readonly UsageGroup[];
   readonly totals: Sums;
+  /** There are more groups than `data` has; the totals are of all. */
+  readonly isCut: boolean;
+}
+
+export interface CallsFilter extends UsageFilter {
+  readonly outcome?: string | undefined;
 }
 
 export interface KeyStats {
@@ -46,8 +47,7 @@ export interface KeyStats {
   readonly totals: Sums;
 }
 
-/** Of one answer. More groups than these are cut, the totals are not. */
-const maxGroups = 10_000;
+const exportRows = 500;
 const maxStatKeys = 1_000;
 
 export type UsageReports = ReturnType<typeof createUsageReports>;
@@ -55,62 +55,94 @@ export type UsageReports = ReturnType<typeof createUsageReports>;
 /** What the projections of the journal say. Who may not see the workspace's uses sees his own and those of his keys. */
 export function createUsageReports({
   store,
+  exports,
   clock,
 }: {
   readonly store: Pick<Store, 'asWorkspace'>;
+  readonly exports: Exports;
   readonly clock: () => number;
 }) {
+  const sums = async (caller: Caller, query: UsageQuery): Promise<UsageReport> => {
+    demand(caller, 'usage:read');
+    const period = readPeriod(query, clock());
+    const { groupBy = 'day', bucket = null } = query;
+    const { groups, totals, isCut } = await store.asWorkspace(caller.workspaceId, (tx) =>
+      readUsage(tx, caller, { period, filter: query, groupBy, bucket }),
+    );
+    return {
+      from: iso(period.from),
+      to: iso(period.to),
+      groupBy,
+      data: groups.map(({ sums: row, ...names }) => ({ ...names, ...viewSums(row) })),
+      totals: viewSums(totals),
+      isCut,
+    };
+  };
+
+  function readCalls(
+    caller: Caller,
+    filter: CallsFilter,
+    after: CallPlace | null,
+    limit: number,
+  ): Promise<CallRow[]> {
+    const [from, to] = [filter.from, filter.to];
+    const [since, until] = [
+      from === undefined ? null : readMoment('/from', from),
+      to === undefined ? null : readMoment('/to', to),
+    ];
+    return store.asWorkspace(caller.workspaceId, (tx) => {
+      let query = visibleCalls(tx, caller)
+        .orderBy('started_at', 'desc')
+        .orderBy('call_id', 'desc')
+        .orderBy('attempt', 'desc')
+        .limit(limit);
+      if (since !== null) query = query.where('started_at', '>=', since);
+      if (until !== null) query = query.where('started_at', '<', until);
+      for (const condition of usageConditions(caller, filter)) query = query.where(condition);
+      if (filter.outcome !== undefined) query = query.where('outcome', '=', filter.outcome);
+      if (after !== null) {
+        const [at, callId, attempt] = after;
+        query = query.where(
+          sql<boolean>`(started_at, call_id, attempt) < (${new Date(at)}, ${callId}, ${Number(attempt)})`,
+        );
+      }
+      return query.execute();
+    });
+  }
+
   return Object.freeze({
-    async sums(
-      caller: Caller,
-      filter: UsageFilter & { readonly groupBy?: Grouping | undefined },
-    ): Promise<UsageReport> {
+    sums,
+
+    /** The groups of a report. */
+    exportSums(caller: Caller, query: UsageQuery, format: ExportFormat): Promise<Export<UsageGroup>> {
       demand(caller, 'usage:read');
-      const period = readPeriod(filter, clock());
-      const groupBy = filter.groupBy ?? 'day';
-      const { rows, totals } = await store.asWorkspace(caller.workspaceId, async (tx) => ({
-        rows: await sumRows(tx, caller, period, filter, groupBy),
-        totals: (await sumRows(tx, caller, period, filter, null))[0] ?? { group: null, ...noSums },
-      }));
-      return {
-        from: iso(period.from),
-        to: iso(period.to),
-        groupBy,
-        data: rows.map((row) => ({ group: row.group, ...viewSums(row) })),
-        totals: viewSums(totals),
-      };
+      readPeriod(query, clock());
+      return exports.open(caller, 'usage', format, { ...query }, async function* () {
+        yield (await sums(caller, query)).data;
+      });
     },
 
-    async calls(
-      caller: Caller,
-      filter: UsageFilter & Page & { readonly outcome?: string | undefined },
-    ): Promise<List<CallView>> {
+    /** All calls that a filter finds, newest first. */
+    exportCalls(caller: Caller, filter: CallsFilter, format: ExportFormat): Promise<Export<CallView>> {
+      demand(caller, 'usage:read');
+      return exports.open(caller, 'calls', format, { ...filter }, async function* () {
+        let after: CallPlace | null = null;
+        for (;;) {
+          const rows = await readCalls(caller, filter, after, exportRows);
+          const last = rows.at(-1);
+          if (last === undefined) return;
+          yield rows.map(viewCall);
+          if (rows.length < exportRows) return;
+          after = placeOfCall(last);
+        }
+      });
+    },
+
+    async calls(caller: Caller, filter: CallsFilter & Page): Promise<List<CallView>> {
       demand(caller, 'usage:read');
       const after = placeOf(filter, [timePattern, /^call_[0-9a-f]{32}$/, /^\d{1,4}$/]);
-      const rows = await store.asWorkspace(caller.workspaceId, (tx) => {
-        let query = visibleCalls(tx, caller)
-          .orderBy('started_at', 'desc')
-          .orderBy('call_id', 'desc')
-          .orderBy('attempt', 'desc')
-          .limit(rowsToRead(filter));
-        if (filter.from !== undefined)
-          query = query.where('started_at', '>=', readMoment('/from', filter.from));
-        if (filter.to !== undefined) query = query.where('started_at', '<', readMoment('/to', filter.to));
-        if (filter.keyId !== undefined) query = query.where('key_id', '=', filter.keyId);
-        if (filter.tokenId !== undefined) query = query.where('token_id', '=', filter.tokenId);
-        if (filter.userId !== undefined) query = query.where('user_id', '=', filter.userId);
-        if (filter.provider !== undefined) query = query.where('provider', '=', filter.provider);
-        if (filter.tag !== undefined) query = query.where(usesOfTagged(caller, filter.tag));
-        if (filter.outcome !== undefined) query = query.where('outcome', '=', filter.outcome);
-        if (after !== null) {
-          const [at, callId, attempt] = after;
-          query = query.where(
-            sql<boolean>`(started_at, call_id, attempt) < (${new Date(at)}, ${callId}, ${Number(attempt)})`,
-          );
-        }
-        return query.execute();
-      });
-      return toList(rows, filter, (row) => [iso(row.started_at), row.call_id, String(row.attempt)], viewCall);
+      const rows = await readCalls(caller, filter, after, rowsToRead(filter));
+      return toList(rows, filter, placeOfCall, viewCall);
     },
 
     /** One call with all its attempts, the first one first. @throws {SallyportError} NOT_FOUND */
@@ -138,15 +170,14 @@ export function createUsageReports({
           .orderBy('id', 'desc')
           .limit(maxStatKeys)
           .execute();
-        const rows = await sumRows(
-          tx,
-          caller,
+        const { groups } = await readUsage(tx, caller, {
           period,
-          {},
-          'key',
-          keys.map((key) => key.id),
-        );
-        const byKey = new Map<string | null, SumRow>(rows.map((row) => [row.group, row]));
+          filter: {},
+          groupBy: 'key',
+          bucket: null,
+          keyIds: keys.map((key) => key.id),
+        });
+        const byKey = new Map<string | null, SumRow>(groups.map((row) => [row.group, row.sums]));
         const used = keys.map((key) => ({ key, sums: byKey.get(key.id) ?? noSums }));
         return {
           from: iso(period.from),
@@ -171,48 +202,8 @@ function visibleCalls(tx: Tx, caller: Caller) {
   return tx.selectFrom('usage_events').selectAll().where(visibleUses(caller, 'usage:all')).$castTo<CallRow>();
 }
 
-/** @param groupBy null: one row of totals. */
-async function sumRows(
-  tx: Tx,
-  caller: Caller,
-  period: Period,
-  filter: UsageFilter,
-  groupBy: Grouping | null,
-  keyIds?: readonly string[],
-): Promise<readonly ({ readonly group: string | null } & SumRow)[]> {
-  const table = period.isByHour ? 'usage_hourly' : 'usage_events';
-  const time = sql.ref(period.isByHour ? 'hour' : 'started_at');
-  const conditions = [
-    visibleUses(caller, 'usage:all'),
-    sql`${time} >= ${period.from}`,
-    sql`${time} < ${period.to}`,
-    ...(filter.keyId === undefined ? [] : [sql`key_id = ${filter.keyId}`]),
-    ...(filter.tokenId === undefined ? [] : [sql`token_id = ${filter.tokenId}`]),
-    ...(filter.userId === undefined ? [] : [sql`user_id = ${filter.userId}`]),
-    ...(filter.provider === undefined ? [] : [sql`provider = ${filter.provider}`]),
-    ...(filter.tag === undefined ? [] : [usesOfTagged(caller, filter.tag)]),
-    ...(keyIds === undefined ? [] : [sql`key_id = any(${keyIds}::text[])`]),
-  ];
-  const isByTime = groupBy === 'hour' || groupBy === 'day';
-  const query = sql<{ group: string | null } & SumRow>`
-    select ${groupBy === null ? sql`null` : groupColumn(groupBy, time)} as "group", ${sumColumns[table]}
-    from ${sql.table(table)}
-    where ${sql.join(conditions, sql` and `)}
-    ${groupBy === null ? sql`` : sql`group by 1 order by ${isByTime ? sql`1` : sql`calls desc, 1`} limit ${maxGroups}`}`;
-  return (await query.execute(tx)).rows;
-}
+type CallPlace = readonly [at: string, callId: string, attempt: string];
 
-function groupColumn(groupBy: Grouping, time: RawBuilder<unknown>): RawBuilder<unknown> {
-  switch (groupBy) {
-    case 'hour':
-      return sql`to_char(${time} at time zone 'UTC', 'YYYY-MM-DD"T"HH24":00:00.000Z"')`;
-    case 'day':
-      return sql`to_char(${time} at time zone 'UTC', 'YYYY-MM-DD')`;
-    case 'provider':
-      return sql`provider`;
-    case 'model':
-      return sql`nullif(model, '')`;
-    default:
-      return sql`nullif(${sql.ref(`${groupBy}_id`)}, '')`;
-  }
+function placeOfCall(row: CallRow): CallPlace {
+  return [iso(row.started_at), row.call_id, String(row.attempt)];
 }

@@ -26,7 +26,7 @@ export const usageCommand: Command = {
     from: { value: 'TIME', doc: 'RFC 3339 (30 days ago)' },
     to: { value: 'TIME', doc: 'RFC 3339 (now)' },
     tag: { value: 'WORD', doc: 'of tokens with this tag' },
-    'group-by': { value: 'WHAT', doc: 'hour, day, key, token, user, provider or model' },
+    'group-by': { value: 'WHAT', doc: 'hour, day, month, key, token, user, provider, model or tag' },
   },
   async run(context) {
     const api = await context.api();

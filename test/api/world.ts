@@ -10,6 +10,7 @@ import { createPriceDesk } from '../../src/admin/prices.ts';
 import { createAudit } from '../../src/admin/audit.ts';
 import type { Caller } from '../../src/admin/caller.ts';
 import { createCallers } from '../../src/admin/callers.ts';
+import { createExports } from '../../src/admin/exports.ts';
 import { createKeyShred } from '../../src/admin/key-shred.ts';
 import { createKeys, type ProbeResult } from '../../src/admin/keys.ts';
 import { createMembers } from '../../src/admin/members.ts';
@@ -116,6 +117,19 @@ export async function startWorld(
   });
   t.teardown(() => desk.close());
   const noteKeys = createCheckpointKeys(vault, clock);
+  const callers = createCallers({
+    store,
+    vault,
+    isOperator,
+    clock,
+    onForgedRow,
+  });
+  const exports = createExports({
+    journal,
+    callers,
+    markClient: (ip, owner) => vault.markClient(ip, owner),
+    clock,
+  });
   const services = {
     keys,
     keyring: desk.keyring,
@@ -128,19 +142,11 @@ export async function startWorld(
     members: createMembers({ store, act, isOperator, clock }),
     providers: createProviders({ providers, originOf }),
     workspaces: createWorkspaces({ store, act, vault, shredder, clock }),
-    usage: createUsageReports({ store, clock }),
-    audit: createAudit({ store }),
     proofs: createProofs({ store, prover: createProver({ store, keys: noteKeys }), clock }),
     signingKeys: createSigningKeyDesk({ act, keys: noteKeys }),
+    usage: createUsageReports({ store, exports, clock }),
+    audit: createAudit({ store, exports }),
   };
-  const callers = createCallers({
-    store,
-    vault,
-    isOperator,
-    clock,
-    onForgedRow,
-  });
-
   const secure = { isSecure: true };
   const routes: { method: string; url: string; needs: unknown }[] = [];
   const app = await serve({ callers });

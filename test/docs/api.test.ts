@@ -101,7 +101,11 @@ t.test('docs/api.md describes every operation with its query, body and answer, a
   const sums = shapes.get('Sums') ?? [];
   const usage = operations.get('GET /api/usage')?.responses['200']?.content['application/json'].schema;
   t.same(membersOf(usage?.properties?.['totals'] ?? {}), sums, 'Sums');
-  t.same(membersOf(usage?.properties?.['data']?.items ?? {}), ['group', ...sums].toSorted(), 'groups');
+  t.same(
+    membersOf(usage?.properties?.['data']?.items ?? {}),
+    ['bucket', 'group', ...sums].toSorted(),
+    'groups',
+  );
 });
 
 t.test('the pasted call stores a key, and the answer has the fields of the page', async (t) => {

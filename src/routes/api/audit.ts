@@ -1,6 +1,8 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import type { Audit } from '../../admin/audit.ts';
+import type { AuditEntry } from '../../admin/audit-view.ts';
+import { type Column, exportFormat, Format, sendExport } from './export.ts';
 import { answers, Id, listOf, maybe, paging, period, strict, Word } from './shapes.ts';
 
 export const AuditShape = Type.Object({
@@ -26,7 +28,26 @@ const Query = strict({
   tokenId: Type.Optional(Id),
   callId: Type.Optional(Id),
   userId: Type.Optional(Id),
+  provider: Type.Optional(Word),
+  outcome: Type.Optional(Word),
+  format: Format,
 });
+
+const columns: readonly Column<AuditEntry>[] = [
+  ['at', ({ at }) => at],
+  ['stream', ({ stream }) => stream],
+  ['seq', ({ seq }) => seq],
+  ['event', ({ event }) => event],
+  ['actorType', ({ actor }) => actor.type],
+  ['actorId', ({ actor }) => actor.id],
+  ['callId', ({ callId }) => callId],
+  ['keyId', ({ keyId }) => keyId],
+  ['tokenId', ({ tokenId }) => tokenId],
+  ['provider', ({ provider }) => provider],
+  ['outcome', ({ outcome }) => outcome],
+  ['hash', ({ hash }) => hash],
+  ['record', ({ record }) => record],
+];
 
 export function auditRoutes({ audit }: { readonly audit: Audit }): FastifyPluginAsyncTypebox {
   return async function (app) {
@@ -36,7 +57,11 @@ export function auditRoutes({ audit }: { readonly audit: Audit }): FastifyPlugin
         config: { needs: 'audit:read' },
         schema: { querystring: Query, response: answers(200, listOf(AuditShape)) },
       },
-      (request) => audit.list(request.caller, request.query),
+      async ({ caller, headers, query: { format, ...query } }, reply) => {
+        const wanted = exportFormat({ ...query, format }, headers.accept);
+        if (wanted === null) return audit.list(caller, query);
+        return sendExport(reply, 'audit', wanted, await audit.export(caller, query, wanted), columns);
+      },
     );
   };
 }

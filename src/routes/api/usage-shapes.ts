@@ -1,5 +1,6 @@
 import { Type } from 'typebox';
-import { groupings } from '../../admin/usage.ts';
+import { buckets, groupings } from '../../admin/usage-sums.ts';
+import { Format } from './export.ts';
 import { Count, Id, maybe, paging, period, strict, Word } from './shapes.ts';
 
 export const SumsShape = Type.Object({
@@ -22,20 +23,26 @@ const filter = {
   tokenId: Type.Optional(Id),
   userId: Type.Optional(Id),
   provider: Type.Optional(Word),
+  model: Type.Optional(Type.String({ minLength: 1, maxLength: 200, pattern: '^[\\x21-\\x7e]+$' })),
   tag: Type.Optional(Word),
+  format: Format,
 };
 
 export const UsageQuery = strict({
   ...filter,
   groupBy: Type.Optional(Type.Enum(groupings)),
+  bucket: Type.Optional(Type.Enum(buckets)),
 });
 
 export const UsageShape = Type.Object({
   from: Type.String(),
   to: Type.String(),
   groupBy: Type.String(),
-  data: Type.Array(Type.Intersect([Type.Object({ group: maybe(Type.String()) }), SumsShape])),
+  data: Type.Array(
+    Type.Intersect([Type.Object({ bucket: maybe(Type.String()), group: maybe(Type.String()) }), SumsShape]),
+  ),
   totals: SumsShape,
+  isCut: Type.Boolean(),
 });
 
 export const CallsQuery = strict({ ...filter, ...paging, outcome: Type.Optional(Word) });

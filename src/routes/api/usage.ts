@@ -1,7 +1,24 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import type { UsageReports } from '../../admin/usage.ts';
+import type { CallView } from '../../admin/call-view.ts';
+import type { UsageGroup, UsageReports } from '../../admin/usage.ts';
+import { type Column, exportFormat, sendExport } from './export.ts';
 import { answers, listOf, Params } from './shapes.ts';
-import { CallAttemptsShape, CallShape, CallsQuery, UsageQuery, UsageShape } from './usage-shapes.ts';
+import {
+  CallAttemptsShape,
+  CallShape,
+  CallsQuery,
+  SumsShape,
+  UsageQuery,
+  UsageShape,
+} from './usage-shapes.ts';
+
+const groupColumns = ['bucket', 'group', ...Object.keys(SumsShape.properties)].map(
+  (name): Column<UsageGroup> => [name, (row) => row[name as keyof UsageGroup]],
+);
+const callColumns = Object.keys(CallShape.properties).map((name): Column<CallView> => [
+  name,
+  (row) => row[name as keyof CallView],
+]);
 
 export function usageRoutes({ usage }: { readonly usage: UsageReports }): FastifyPluginAsyncTypebox {
   return async function (app) {
@@ -11,7 +28,17 @@ export function usageRoutes({ usage }: { readonly usage: UsageReports }): Fastif
         config: { needs: 'usage:read' },
         schema: { querystring: UsageQuery, response: answers(200, UsageShape) },
       },
-      (request) => usage.sums(request.caller, request.query),
+      async ({ caller, headers, query: { format, ...query } }, reply) => {
+        const wanted = exportFormat({ format }, headers.accept);
+        if (wanted === null) return usage.sums(caller, query);
+        return sendExport(
+          reply,
+          'usage',
+          wanted,
+          await usage.exportSums(caller, query, wanted),
+          groupColumns,
+        );
+      },
     );
     app.get(
       '/calls',
@@ -19,7 +46,17 @@ export function usageRoutes({ usage }: { readonly usage: UsageReports }): Fastif
         config: { needs: 'usage:read' },
         schema: { querystring: CallsQuery, response: answers(200, listOf(CallShape)) },
       },
-      (request) => usage.calls(request.caller, request.query),
+      async ({ caller, headers, query: { format, ...query } }, reply) => {
+        const wanted = exportFormat({ ...query, format }, headers.accept);
+        if (wanted === null) return usage.calls(caller, query);
+        return sendExport(
+          reply,
+          'calls',
+          wanted,
+          await usage.exportCalls(caller, query, wanted),
+          callColumns,
+        );
+      },
     );
     app.get(
       '/calls/:id',
