@@ -55,8 +55,8 @@ export async function installProduct(
   const program = path.join(options.root ?? checkout, 'bin', 'sallyport');
   const port = await freePort();
   const origin = `${options.settings?.['TLS_CERT_FILE'] === undefined ? 'http' : 'https'}://127.0.0.1:${port}`;
-  // Nothing of the caller's configuration, keys or loaders.
-  const kept = ['PATH', 'HOME', 'USER', 'TMPDIR', 'LANG', 'TZ'].flatMap((name) => {
+  // Nothing of the caller's configuration, keys or loaders; compiled modules are kept, because a suite starts this program 200 times.
+  const kept = ['PATH', 'HOME', 'USER', 'TMPDIR', 'LANG', 'TZ', 'NODE_COMPILE_CACHE'].flatMap((name) => {
     const value = process.env[name];
     return value === undefined ? [] : [[name, value] as const];
   });
