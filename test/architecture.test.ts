@@ -44,7 +44,17 @@ const owners: readonly (readonly [RegExp, readonly string[]])[] = [
   [/^(node:)?child_process$/, ['db/embedded', 'cli/demo/']],
   [
     /^(node:)?(fs|fs\/promises)$/,
-    ['config.ts', 'journal/', 'db/embedded', 'vault/keyring-file.ts', 'routes/tls.ts', 'backup/', 'cli/'],
+    [
+      'config.ts',
+      // Makes DATA_DIR.
+      'installation.ts',
+      'journal/',
+      'db/embedded',
+      'vault/keyring-file.ts',
+      'routes/tls.ts',
+      'backup/',
+      'cli/',
+    ],
   ],
   [/^openai$/, ['cli/demo/']],
   [/^age-encryption$/, ['vault/age.ts']],
