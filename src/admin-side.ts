@@ -16,7 +16,9 @@ import { createSigningKeyDesk } from './admin/signing-keys.ts';
 import { createTokens } from './admin/tokens.ts';
 import { createUsageReports } from './admin/usage.ts';
 import { createUsers } from './admin/users.ts';
+import { createWebhooks } from './admin/webhooks.ts';
 import { createWorkspaces } from './admin/workspaces.ts';
+import type { AlertDesk } from './alert-desk.ts';
 import type { CheckpointDesk } from './checkpoint-desk.ts';
 import type { Config } from './config.ts';
 import type { Egress } from './egress/egress.ts';
@@ -35,6 +37,7 @@ export function createAdminSide(
     readonly dataPlane: DataPlane;
     readonly egress: Egress;
     readonly checkpoints: CheckpointDesk;
+    readonly alerts: Pick<AlertDesk, 'sendWebhook' | 'reachOf'>;
     readonly originOf: (provider: string) => string;
     readonly log: Log;
     readonly metrics: Metrics;
@@ -42,7 +45,8 @@ export function createAdminSide(
     readonly clock: () => number;
   },
 ) {
-  const { checkpoints, clock, dataPlane, egress, installation, log, metrics, originOf, version } = deps;
+  const { alerts, checkpoints, clock, dataPlane, egress, installation, log, metrics, originOf, version } =
+    deps;
   const { journal, store, vault } = installation;
   const isOperator = createIsOperator({ store });
   const plainAct = createActs({
@@ -95,6 +99,16 @@ export function createAdminSide(
     seals: createSeals({ store, act, journal, vault, clock, onForgedRow }),
     tokens: createTokens({ store, act, vault, clock, explain: dataPlane.explain }),
     alerts: createAlerts({ store, act, clock }),
+    webhooks: createWebhooks({
+      store,
+      act,
+      vault,
+      checkOrigin: (origin, reach) => egress.checkOrigin(origin, reach),
+      reachOf: alerts.reachOf,
+      send: alerts.sendWebhook,
+      clock,
+      onForgedRow,
+    }),
     aliases: createAliases({ store, act, vault, providers, clock, onForgedRow }),
     prices: createPriceDesk({ store, act, vault, providers, clock, onForgedRow }),
     users: createUsers({ store, act, shredder, isOperator, clock }),

@@ -79,7 +79,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     ...(deps.lookup === undefined ? {} : { lookup: deps.lookup }),
   });
   const checkpoints = createCheckpointDesk(config, { ...deps, egress, clock });
-  const alerts = createAlertDesk({ installation, log, metrics, clock });
+  const alerts = createAlertDesk(config, { installation, egress, log, metrics, clock });
   const origins: Readonly<Record<string, string>> = config.origins;
   const originOf = (provider: string): string => origins[provider] ?? '';
   const operatorSet = new Set([...config.operatorSetOrigins].map(originOf));
@@ -117,6 +117,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     dataPlane,
     egress,
     checkpoints,
+    alerts,
     originOf,
     log,
     metrics,
@@ -239,13 +240,14 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
       await Promise.all([main, admin, metricsEdge, operator].map(async (edge) => edge?.close()));
       clearTimeout(cutter);
       log.debug('closed', { name: 'listeners' });
-      await alerts.close();
+      alerts.stop();
       await checkpoints.close();
       await rootKeys.close();
       await dataPlane.stop();
       log.debug('closed', { name: 'data plane' });
       await tracer?.close();
       await egress.close();
+      await alerts.close();
       log.debug('closed', { name: 'egress' });
     },
   });

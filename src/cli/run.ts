@@ -20,6 +20,7 @@ import { sealCommands } from './seals.ts';
 import { tokenCommands } from './tokens.ts';
 import { safekeepingCommands } from './safekeeping.ts';
 import { type Transport, adminSocketPath, isListening, openTransport } from './transport.ts';
+import { webhookCommands } from './webhooks.ts';
 import { usageCommand } from './usage.ts';
 import { commandText, overviewText } from './usage-text.ts';
 
@@ -35,6 +36,7 @@ export const commands: readonly Command[] = [
   ...peopleCommands,
   ...journalCommands,
   ...alertCommands,
+  ...webhookCommands,
   ...keyringCommands,
   ...safekeepingCommands,
   usageCommand,

@@ -14,6 +14,7 @@ export const foundingTables = [
   'provider_key_versions',
   'model_aliases',
   'price_overrides',
+  'webhooks',
   'signing_keys',
 ] as const;
 

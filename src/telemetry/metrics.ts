@@ -64,6 +64,8 @@ export function createMetrics({ version, node }: { readonly version: string; rea
   ).cell();
   const alerts = counter('sallyport_alerts_total', 'Alerts raised by this process', ['rule']);
   for (const rule of ['new-network', 'rate', 'silence', 'refusals'] as const) alerts.cell(rule);
+  const deliveries = counter('sallyport_webhook_deliveries_total', 'Attempts to tell webhooks', ['outcome']);
+  for (const outcome of ['delivered', 'failed', 'given_up'] as const) deliveries.cell(outcome);
   const rewrapped = counter(
     'sallyport_rewrapped_total',
     'Records sealed anew under another root key',
@@ -144,6 +146,10 @@ export function createMetrics({ version, node }: { readonly version: string; rea
     },
     alertRaised(rule: AlertRule) {
       alerts.cell(rule).value += 1;
+    },
+    /** `failed`: it is tried again. */
+    webhookDelivery(outcome: 'delivered' | 'failed' | 'given_up') {
+      deliveries.cell(outcome).value += 1;
     },
     setVerifyProblems(count: number) {
       problems.value = count;

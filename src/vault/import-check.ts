@@ -9,7 +9,14 @@ import { KekError } from './kek-provider.ts';
 import type { KekRing } from './keyring.ts';
 import { isSameMac, macOf, type MacField } from './mac.ts';
 import { kinds, openRecord, VaultError } from './record.ts';
-import { aliasMacFields, keyMacFields, priceMacFields, sealMacFields, tokenMacFields } from './row-macs.ts';
+import {
+  aliasMacFields,
+  keyMacFields,
+  priceMacFields,
+  sealMacFields,
+  tokenMacFields,
+  webhookMacFields,
+} from './row-macs.ts';
 import { signingPublicKeyOf } from './signing-key.ts';
 import { subkey } from './subkey.ts';
 
@@ -122,6 +129,8 @@ export function createRowChecker(ring: KekRing, deploymentId: string): RowChecke
       checkMac(table, row, aliasMacFields(typed(row) as Parameters<typeof aliasMacFields>[0]));
     if (table === 'price_overrides')
       checkMac(table, row, priceMacFields(typed(row) as Parameters<typeof priceMacFields>[0]));
+    if (table === 'webhooks')
+      checkMac(table, row, webhookMacFields(typed(row) as Parameters<typeof webhookMacFields>[0]));
     if (table === 'provider_keys') {
       checkMac(table, row, keyMacFields(typed(row) as Parameters<typeof keyMacFields>[0]));
       keys.set(textOf(row['id']), {

@@ -12,6 +12,8 @@ type Key = Selectable<Schema['provider_keys']>;
 type Seal = Selectable<Schema['seals']>;
 type Alias = Selectable<Schema['model_aliases']>;
 type Price = Selectable<Schema['price_overrides']>;
+type Webhook = Selectable<Schema['webhooks']>;
+type Delivery = Selectable<Schema['webhook_deliveries']>;
 
 export function tokenMacFields(
   row: Omit<Token, 'name' | 'tags' | 'mac' | 'last_used_at' | 'created_at'>,
@@ -113,6 +115,20 @@ export function aliasMacFields(row: Omit<Alias, 'created_by' | 'mac' | 'created_
 
 export function priceMacFields(row: Omit<Price, 'created_by' | 'mac' | 'created_at'>): readonly MacField[] {
   return [row.id, row.workspace_id, row.provider, row.model, row.prices, time(row.effective_from)];
+}
+
+/** Whoever could exchange the address would be told what the workspace is told. */
+export function webhookMacFields(
+  row: Pick<Webhook, 'id' | 'workspace_id' | 'url' | 'events'>,
+): readonly MacField[] {
+  return [row.id, row.workspace_id, row.url, row.events];
+}
+
+/** Whoever could write one would have it signed. */
+export function deliveryMacFields(
+  row: Pick<Delivery, 'id' | 'workspace_id' | 'webhook_id' | 'event' | 'body'>,
+): readonly MacField[] {
+  return [row.id, row.workspace_id, row.webhook_id, row.event, row.body];
 }
 
 /** Milliseconds, as the columns were written; microseconds set by hand in SQL are lost here and matter to nobody. */

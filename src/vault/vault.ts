@@ -23,6 +23,7 @@ import {
 import { runSelfTest } from './self-test.ts';
 import { createSigningKeys, type SigningKeys } from './signing-key.ts';
 import { subkey } from './subkey.ts';
+import { type SignedMessage, webhookSecretText, webhookSignature } from './webhook-secret.ts';
 import { createWorkspaceKeys, type SealedWorkspaceKey, type WorkspaceKeyHandle } from './workspace-keys.ts';
 
 export type {
@@ -109,6 +110,10 @@ export interface Vault {
     fields: readonly MacField[],
     mac: Uint8Array,
   ): Promise<boolean>;
+  /** The secret that a webhook's receiver checks messages with: `whsec_…`, to be shown once. */
+  webhookSecret(workspaceId: string, webhookId: string): Promise<string>;
+  /** `v1,` and base64, for the header `webhook-signature`. */
+  signWebhook(workspaceId: string, webhookId: string, message: SignedMessage): Promise<string>;
   /** What signs checkpoints of the journal. */
   readonly signingKeys: Pick<SigningKeys, 'active' | 'make' | 'keep' | 'list'>;
   /** For the journal, in place of the address; the same in this deployment only. */
@@ -226,6 +231,12 @@ export async function createVault(deps: {
     rowMac,
     checkRowMac: async (workspaceId, table, fields, mac) =>
       isSameMac(await rowMac(workspaceId, table, fields), mac),
+    async webhookSecret(workspaceId, webhookId) {
+      return webhookSecretText((await workspaceKeys.open(workspaceId, firstVersion)).key, webhookId);
+    },
+    async signWebhook(workspaceId, webhookId, message) {
+      return webhookSignature((await workspaceKeys.open(workspaceId, firstVersion)).key, webhookId, message);
+    },
     signingKeys,
     markClient,
     forget(workspaceId) {

@@ -62,6 +62,10 @@ const allowed: Record<string, string> = {
   'GET /api/signing-keys': all,
   'POST /api/signing-keys/rotate': '',
   'GET /api/alerts': all,
+  'POST /api/webhooks': 'owner admin',
+  'GET /api/webhooks': 'owner admin',
+  'DELETE /api/webhooks/:id': 'owner admin',
+  'POST /api/webhooks/:id/test': 'owner admin',
   'POST /api/alerts/:id/acknowledge': 'owner admin member',
 };
 
@@ -129,6 +133,7 @@ async function subject(pattern: string, token: string, userId: string): Promise<
   if (pattern.includes('aliases')) return `alias_${'0'.repeat(32)}`;
   if (pattern.includes('prices')) return `price_${'0'.repeat(32)}`;
   if (pattern.includes('calls')) return `call_${'0'.repeat(32)}`;
+  if (pattern.includes('webhooks')) return `hook_${'0'.repeat(32)}`;
   if (pattern.includes('alerts')) return `alert_${'0'.repeat(32)}`;
   t.ok(token);
   return userId;
@@ -138,6 +143,8 @@ function bodyOf(route: string, userId: string): unknown {
   switch (route) {
     case 'POST /api/api-keys':
       return { name: 'mine', provider: 'openai', value: newKey() };
+    case 'POST /api/webhooks':
+      return { url: 'https://hooks.example.com/x' };
     case 'POST /api/api-keys/test':
       return { keyId: `key_${'0'.repeat(32)}` };
     case 'POST /api/api-keys/find':

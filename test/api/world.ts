@@ -22,6 +22,7 @@ import { createSigningKeyDesk } from '../../src/admin/signing-keys.ts';
 import { createTokens } from '../../src/admin/tokens.ts';
 import { createUsageReports } from '../../src/admin/usage.ts';
 import { createUsers } from '../../src/admin/users.ts';
+import { createWebhooks } from '../../src/admin/webhooks.ts';
 import { createWorkspaces, type NewWorkspace } from '../../src/admin/workspaces.ts';
 import type { Role } from '../../src/db/schema.ts';
 import { checkOrigin } from '../../src/egress/origin-check.ts';
@@ -136,6 +137,16 @@ export async function startWorld(
     seals: createSeals({ store, act, journal, vault, clock, onForgedRow }),
     tokens: createTokens({ store, act, vault, clock, explain: async (_, supposed) => supposed }),
     alerts: createAlerts({ store, act, clock }),
+    webhooks: createWebhooks({
+      store,
+      act,
+      vault,
+      checkOrigin,
+      reachOf: (origin) => (options.allowOrigins?.includes(origin) === true ? 'operator' : 'public'),
+      send: async () => ({ ok: true, status: 204, code: null, message: null }),
+      clock,
+      onForgedRow,
+    }),
     aliases: createAliases({ store, act, vault, providers, clock, onForgedRow }),
     prices: createPriceDesk({ store, act, vault, providers, clock, onForgedRow }),
     users: createUsers({ store, act, shredder, isOperator, clock }),

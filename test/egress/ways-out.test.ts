@@ -137,6 +137,8 @@ t.test('each way on which users send something out is guarded, at saving and at 
   ].entries()) {
     const { status, body } = await store(`bad-${n}`, origin);
     t.match([status, body.code], [403, 'EGRESS_REFUSED'], origin);
+    const hook = await gateway.api('POST', '/webhooks', { url: `${origin}/` });
+    t.equal(hook.status >= 400, true, `a webhook to ${origin}`);
   }
   for (const name of Object.keys(names)) {
     const short = name.split('.')[0] as string;
@@ -144,6 +146,9 @@ t.test('each way on which users send something out is guarded, at saving and at 
     t.equal(status, 201, `${name}: its addresses are not looked at yet`);
     const tested = await gateway.api('POST', '/api-keys/test', { keyId: body.id }, admin);
     t.match(tested.body, { ok: false, code: 'EGRESS_REFUSED' }, `${name}: key test`);
+    const { body: hook } = await gateway.api('POST', '/webhooks', { url: `https://${name}:${innerPort}/` });
+    const told = await gateway.api('POST', `/webhooks/${hook.id}/test`, {});
+    t.match(told.body, { ok: false, code: 'EGRESS_REFUSED' }, `${name}: webhook`);
     const called = await ask(`${gateway.origin}/custom/${short}/v1/models`, { headers: auth });
     t.match([called.status, called.header('x-sallyport-code')], [403, 'EGRESS_REFUSED'], `${name}: call`);
     const url = `${gateway.origin.replace('http', 'ws')}/custom/${short}/v1/realtime?model=m`;

@@ -17,6 +17,7 @@ import type { SigningKeys } from '../../admin/signing-keys.ts';
 import type { Tokens } from '../../admin/tokens.ts';
 import type { UsageReports } from '../../admin/usage.ts';
 import type { Users } from '../../admin/users.ts';
+import type { Webhooks } from '../../admin/webhooks.ts';
 import type { Workspaces } from '../../admin/workspaces.ts';
 import { SallyportError } from '../../errors.ts';
 import { refuseSecretInUrl } from '../../gateway/secret-in-url.ts';
@@ -40,6 +41,7 @@ import { signingKeyRoutes } from './signing-keys.ts';
 import { tokenRoutes } from './tokens.ts';
 import { usageRoutes } from './usage.ts';
 import { userRoutes } from './users.ts';
+import { webhookRoutes } from './webhooks.ts';
 import { workspaceRoutes } from './workspaces.ts';
 
 export interface ApiDeps extends AuthenticationDeps {
@@ -48,6 +50,7 @@ export interface ApiDeps extends AuthenticationDeps {
   readonly seals: Seals;
   readonly tokens: Tokens;
   readonly alerts: Alerts;
+  readonly webhooks: Webhooks;
   readonly aliases: Aliases;
   readonly prices: PriceDesk;
   readonly users: Users;
@@ -129,6 +132,7 @@ export function apiRoutes(deps: ApiDeps): FastifyPluginAsync {
       await guarded.register(proofRoutes(deps), { prefix: '/audit/proof' });
       await guarded.register(signingKeyRoutes(deps), { prefix: '/signing-keys' });
       await guarded.register(alertRoutes(deps), { prefix: '/alerts' });
+      await guarded.register(webhookRoutes(deps), { prefix: '/webhooks' });
     });
   };
 }
