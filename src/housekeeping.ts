@@ -1,5 +1,6 @@
 import { createReminders } from './admin/key-reminders.ts';
 import { findUndecryptable } from './admin/key-survey.ts';
+import { supplySalts } from './admin/salt-supply.ts';
 import type { Config } from './config.ts';
 import type { Installation } from './installation.ts';
 import { checkJournal } from './journal-check.ts';
@@ -17,7 +18,7 @@ const watchMs = 5000;
 
 /**
  * What the gateway looks after by itself: at the start whether all stored keys open, and every day that and the whole journal; at the
- * start and every hour which keys expire soon or want a new value; every five seconds which other nodes are gone, and what they left
+ * start and every hour which keys expire soon or want a new value, and whether next month's salts are there; every five seconds which other nodes are gone, and what they left
  * open. Findings are metrics, log lines and records; nothing is mended by itself.
  *
  * @returns ends it.
@@ -70,9 +71,10 @@ export function keepHouse(
     isWatching = false;
     if (count > 0) log.warn('journal.presumed', { count });
   };
-  void surveyKeys().then(remind);
+  const supply = (): Promise<void> => attempt('address salts', () => supplySalts({ store, vault, clock }));
+  void surveyKeys().then(remind).then(supply);
   const daily = setInterval(() => void surveyKeys().then(verify), dayMs).unref();
-  const hourly = setInterval(() => void remind(), hourMs).unref();
+  const hourly = setInterval(() => void remind().then(supply), hourMs).unref();
   const watching = setInterval(() => void watch(), watchMs).unref();
   return () => {
     isStopped = true;

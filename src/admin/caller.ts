@@ -1,4 +1,5 @@
 import type { Role } from '../db/schema.ts';
+import type { AddressSalt } from '../vault/address-salts.ts';
 
 /** Who asks for an administrative act. */
 export interface Caller {
@@ -13,4 +14,6 @@ export interface Caller {
   readonly isOperator: boolean;
   /** As the edge saw it; the journal keeps a keyed hash only. */
   readonly ip: string | null;
+  /** Of his user, for that hash; none where the address is null. */
+  readonly addressSalts?: readonly AddressSalt[];
 }

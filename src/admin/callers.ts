@@ -1,9 +1,10 @@
 import type { Selectable } from 'kysely';
 import type { Store } from '../db/store.ts';
-import type { Role, Schema } from '../db/schema.ts';
+import type { Schema } from '../db/schema.ts';
 import { isDatabaseGone } from '../db/connection.ts';
 import { SallyportError } from '../errors.ts';
 import { parseToken, type ParsedToken } from '../ids.ts';
+import { genuineSalts, readSalts } from '../vault/address-salts.ts';
 import { tokenMacFields } from '../vault/row-macs.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { Caller } from './caller.ts';
@@ -92,7 +93,7 @@ export function createCallers({ store, vault, isOperator, clock, onForgedRow }: 
     if (row.expires_at !== null && row.expires_at.getTime() <= clock()) {
       throw new SallyportError('AUTH_INVALID', 'The token has expired.');
     }
-    const role = await roleOf(row.workspace_id, row.user_id, row.id);
+    const { role, salts } = await roleOf(row.workspace_id, row.user_id, row.id);
     // A user who was taken out of the workspace: his token is as good as revoked.
     if (role === null) throw refused();
     return {
@@ -103,10 +104,11 @@ export function createCallers({ store, vault, isOperator, clock, onForgedRow }: 
       role,
       isOperator: role === 'owner' && (await isOperator(row.user_id)),
       ip,
+      addressSalts: await genuineSalts(vault, salts, onForgedRow),
     };
   }
 
-  async function roleOf(workspaceId: string, userId: string, tokenId: string): Promise<Role | null> {
+  async function roleOf(workspaceId: string, userId: string, tokenId: string) {
     return store.asWorkspace(workspaceId, async (tx) => {
       const now = new Date(clock());
       // Once a minute is often enough for "last used", and a write for every read is not.
@@ -125,7 +127,8 @@ export function createCallers({ store, vault, isOperator, clock, onForgedRow }: 
         .where('workspace_id', '=', workspaceId)
         .where('user_id', '=', userId)
         .executeTakeFirst();
-      return membership?.role ?? null;
+      const salts = await readSalts(tx, workspaceId, userId, now.getTime());
+      return { role: membership?.role ?? null, salts };
     });
   }
 }

@@ -1,6 +1,7 @@
 import type { Tx } from '../db/store.ts';
 import { mintToken, newId } from '../ids.ts';
 import { defaultPolicy, policyText, type TokenPolicy } from '../token-policy.ts';
+import { insertSalts, makeSalts, type NewSalt } from '../vault/address-salts.ts';
 import { tokenMacFields } from '../vault/row-macs.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { TokenRow } from './token-view.ts';
@@ -27,6 +28,8 @@ export interface Minted {
   readonly row: TokenRow;
   /** The whole token: shown once, stored nowhere. */
   readonly text: string;
+  /** Of its user: with his first token his addresses get into records. */
+  readonly salts: readonly NewSalt[];
 }
 
 export const tokenDefaults = {
@@ -68,9 +71,11 @@ export async function mint(
     created_at: new Date(now),
   };
   const mac = await vault.rowMac(grant.workspaceId, 'tokens', tokenMacFields(bare));
-  return { row: { ...bare, mac }, text: token.text };
+  const salts = await makeSalts(vault, grant, now);
+  return { row: { ...bare, mac }, text: token.text, salts };
 }
 
-export async function insertToken(tx: Tx, { row }: Minted): Promise<void> {
+export async function insertToken(tx: Tx, { row, salts }: Minted): Promise<void> {
   await tx.insertInto('tokens').values(row).execute();
+  await insertSalts(tx, salts);
 }

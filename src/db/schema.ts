@@ -40,6 +40,15 @@ export interface Schema extends AlertTables {
     store_keys: Generated<boolean>;
     created_at: Time;
   };
+  /** `month`: date text YYYY-MM-01; `salt`: 32 bytes. */
+  address_salts: {
+    workspace_id: string;
+    user_id: string;
+    month: string;
+    salt: Buffer;
+    mac: Buffer;
+    created_at: Time;
+  };
   memberships: { workspace_id: string; user_id: string; role: Role; created_at: Time };
   tokens: {
     id: string;

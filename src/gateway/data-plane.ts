@@ -100,7 +100,7 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
   });
   const onForgedRow = (kind: string, record: string): void =>
     log.error('database.forged-row', { kind, record });
-  const { read, readOne, describe } = createSnapshotReader({ store, vault, onForgedRow });
+  const { read, readOne, describe } = createSnapshotReader({ store, vault, onForgedRow, now });
   const callers = createCallers({
     read,
     epoch,

@@ -5,6 +5,7 @@ import { SallyportError } from '../errors.ts';
 import type { ParsedToken } from '../ids.ts';
 import { readPolicy } from '../token-policy.ts';
 import { ownPrice, type PriceOverride } from '../providers/price-override.ts';
+import { genuineSalts, readSalts } from '../vault/address-salts.ts';
 import { keyMacFields, priceMacFields, sealMacFields, tokenMacFields } from '../vault/row-macs.ts';
 import type { SealedKey, Vault } from '../vault/vault.ts';
 import { createGenuineAliases } from './genuine-aliases.ts';
@@ -24,9 +25,10 @@ export interface SnapshotReaderDeps {
   readonly vault: Pick<Vault, 'prime' | 'checkVerifier' | 'checkRowMac' | 'prepare'>;
   /** A row whose MAC is wrong was written round us: alarm. */
   readonly onForgedRow: (table: string, id: string) => void;
+  readonly now: () => number;
 }
 
-export function createSnapshotReader({ store, vault, onForgedRow }: SnapshotReaderDeps) {
+export function createSnapshotReader({ store, vault, onForgedRow, now }: SnapshotReaderDeps) {
   const genuineAliases = createGenuineAliases({ vault, onForgedRow });
 
   /** What a token grants; null for one that is unknown, wrong, revoked or forged. The database's errors pass. */
@@ -35,7 +37,7 @@ export function createSnapshotReader({ store, vault, onForgedRow }: SnapshotRead
       tx.selectFrom('tokens').selectAll().where('prefix', '=', token.prefix).executeTakeFirst(),
     );
     if (row === undefined || row.kind !== 'gateway') return null;
-    const found = await store.asWorkspace(row.workspace_id, (tx) => readWorkspace(tx, row));
+    const found = await store.asWorkspace(row.workspace_id, (tx) => readWorkspace(tx, row, now()));
     vault.prime(found.workspaceKeys);
     if (!(await vault.checkVerifier(row.workspace_id, row.prefix, row.kind, token.secret, row.verifier)))
       return null;
@@ -53,7 +55,7 @@ export function createSnapshotReader({ store, vault, onForgedRow }: SnapshotRead
         .executeTakeFirst();
       return row === undefined || row.kind !== 'gateway'
         ? null
-        : { row, found: await readWorkspace(tx, row) };
+        : { row, found: await readWorkspace(tx, row, now()) };
     });
     if (told === null) return null;
     vault.prime(told.found.workspaceKeys);
@@ -87,7 +89,8 @@ export function createSnapshotReader({ store, vault, onForgedRow }: SnapshotRead
         prices.push(priceOverride(price));
       else onForgedRow('price_overrides', price.id);
     }
-    return callerSnapshot(row, keys, aliases, prices);
+    const addressSalts = await genuineSalts(vault, found.salts, onForgedRow);
+    return { ...callerSnapshot(row, keys, aliases, prices), addressSalts };
   }
 
   /**
@@ -128,7 +131,7 @@ export function createSnapshotReader({ store, vault, onForgedRow }: SnapshotRead
   return Object.freeze({ read, readOne, describe });
 }
 
-async function readWorkspace(tx: Tx, token: TokenRow) {
+async function readWorkspace(tx: Tx, token: TokenRow, now: number) {
   const workspaceKeys = await tx
     .selectFrom('workspace_keys')
     .selectAll()
@@ -173,7 +176,8 @@ async function readWorkspace(tx: Tx, token: TokenRow) {
     .where('workspace_id', '=', token.workspace_id)
     .orderBy('id')
     .execute();
-  return { workspaceKeys: sealedKeys, keys, seals, aliases, prices };
+  const salts = await readSalts(tx, token.workspace_id, token.user_id, now);
+  return { workspaceKeys: sealedKeys, keys, seals, aliases, prices, salts };
 }
 
 function readSeals(tx: Tx, workspaceId: string, ids: readonly string[]): Promise<SealRow[]> {
@@ -255,7 +259,7 @@ function callerSnapshot(
   keys: KeySnapshot[],
   aliases: readonly ModelAlias[],
   prices: readonly PriceOverride[],
-): CallerSnapshot {
+): Omit<CallerSnapshot, 'addressSalts'> {
   return {
     tokenId: row.id,
     prefix: row.prefix,

@@ -1,6 +1,7 @@
 import type { TokenPolicy } from '../token-policy.ts';
 import type { PriceOverride } from '../providers/price-override.ts';
 import type { KeySource } from './target.ts';
+import type { AddressSalt } from '../vault/address-salts.ts';
 import type { PreparedKey, SealedKey } from '../vault/vault.ts';
 
 /** A provider key as one caller sees it: its row, sealed, and how he comes to it. Never the value. */
@@ -72,6 +73,8 @@ export interface CallerSnapshot {
   /** The workspace's own prices. */
   readonly prices: readonly PriceOverride[];
   readonly expiresAt: number | null;
+  /** Of the user: what the hash of his address takes, for this month and the next. */
+  readonly addressSalts: readonly AddressSalt[];
   /**
    * Usable keys: the caller's own first, the newest first of these; then shared, then managed, the oldest first: a new key that
    * somebody shares does not make him the payer, and the reader, of what his colleagues do already.

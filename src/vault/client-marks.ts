@@ -1,11 +1,13 @@
-import type { KeyObject } from 'node:crypto';
+import { randomBytes, type KeyObject } from 'node:crypto';
 import { isIPv4 } from 'node:net';
+import { monthOf } from '../db/months.ts';
 import { ipv6Words, mappedIpv4 } from '../ip-words.ts';
+import type { AddressSalt } from './address-salts.ts';
 import { macOf } from './mac.ts';
 
 /** What a record says of where a client was, 32 hex digits each. */
 export interface ClientMarks {
-  /** The same for the same address. */
+  /** The same for the same address of one user in one month. */
   readonly clientIpHash: string;
   /** Of the network around it, an IPv4 /24 or an IPv6 /48: the same for months, within one workspace only. */
   readonly network: string;
@@ -15,30 +17,66 @@ export interface ClientMarks {
 export interface AddressOwner {
   /** Null where it is not known whose call it is. */
   readonly workspaceId: string | null;
+  /** This month's and the next one's; where there are none, a salt that nobody keeps. */
+  readonly addressSalts?: readonly AddressSalt[];
 }
 
-/** Marks remembered: some tens of bytes each, and new ones cost 10 µs. */
+/** Marks remembered: some tens of bytes each, and new ones cost 20 µs. */
 const limit = 10_000;
 
 /**
- * Marks client addresses. They are remembered, because a client's calls come from few addresses. Address and network are under keys of
- * their own: nobody can tell from the one whether it lies in the other.
+ * Marks client addresses. Who reads the database has the salts and lacks the key; who has the key as well can search the addresses of a
+ * user as long as his salts are kept, and never again. Address and network are under keys of their own: nobody can tell from the one
+ * whether it lies in the other.
  */
-export function createClientMarks(keys: { readonly address: KeyObject; readonly network: KeyObject }) {
-  const known = new Map<string, ClientMarks>();
-  return function markClient(ip: string, { workspaceId }: AddressOwner): ClientMarks {
-    const name = `${workspaceId ?? ''} ${ip}`;
-    const found = known.get(name);
+export function createClientMarks(deps: {
+  readonly address: KeyObject;
+  readonly network: KeyObject;
+  readonly clock: () => number;
+}) {
+  const { clock } = deps;
+  let month = monthAt(clock());
+  let ownSalt: AddressSalt = { userId: '', month: month.name, salt: randomBytes(32) };
+  // By salt, so that what is remembered goes with the caller whose salt it is.
+  let known = new WeakMap<AddressSalt, Map<string, ClientMarks>>();
+  let size = 0;
+
+  function forget(): void {
+    known = new WeakMap();
+    size = 0;
+  }
+
+  function turn(now: number): void {
+    month = monthAt(now);
+    ownSalt = { userId: '', month: month.name, salt: randomBytes(32) };
+    forget();
+  }
+
+  return function markClient(ip: string, { workspaceId, addressSalts }: AddressOwner): ClientMarks {
+    const now = clock();
+    if (now < month.from || now >= month.until) turn(now);
+    const salt = addressSalts?.find((candidate) => candidate.month === month.name) ?? ownSalt;
+    // A user has one workspace, the salt of nobody has all of them.
+    const name = salt === ownSalt ? `${workspaceId ?? ''} ${ip}` : ip;
+    const found = known.get(salt)?.get(name);
     if (found !== undefined) return found;
     const { address, network } = placeOf(ip);
+    const owner = [workspaceId, salt.userId, salt.month, salt.salt.toString('hex')];
     const marks: ClientMarks = {
-      clientIpHash: pseudonym(macOf(keys.address, [address])),
-      network: pseudonym(macOf(keys.network, [workspaceId, network])),
+      clientIpHash: pseudonym(macOf(deps.address, [...owner, address])),
+      network: pseudonym(macOf(deps.network, [workspaceId, network])),
     };
-    if (known.size >= limit) known.clear();
-    known.set(name, marks);
+    if (size >= limit) forget();
+    size += 1;
+    known.getOrInsertComputed(salt, () => new Map()).set(name, marks);
     return marks;
   };
+}
+
+function monthAt(now: number): { readonly name: string; readonly from: number; readonly until: number } {
+  const at = new Date(now);
+  const [year, month] = [at.getUTCFullYear(), at.getUTCMonth()];
+  return { name: monthOf(at), from: Date.UTC(year, month, 1), until: Date.UTC(year, month + 1, 1) };
 }
 
 const pseudonym = (mac: Buffer): string => mac.toString('hex', 0, 16);

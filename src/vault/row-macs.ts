@@ -11,6 +11,7 @@ type Token = Selectable<Schema['tokens']>;
 type Key = Selectable<Schema['provider_keys']>;
 type Seal = Selectable<Schema['seals']>;
 type Alias = Selectable<Schema['model_aliases']>;
+type AddressSalt = Selectable<Schema['address_salts']>;
 type Price = Selectable<Schema['price_overrides']>;
 type Webhook = Selectable<Schema['webhooks']>;
 type Delivery = Selectable<Schema['webhook_deliveries']>;
@@ -129,6 +130,13 @@ export function deliveryMacFields(
   row: Pick<Delivery, 'id' | 'workspace_id' | 'webhook_id' | 'event' | 'body'>,
 ): readonly MacField[] {
   return [row.id, row.workspace_id, row.webhook_id, row.event, row.body];
+}
+
+/** Who could put one user's salt, or one that he knows, in place of another's would keep it beyond an erasure. */
+export function addressSaltMacFields(
+  row: Pick<AddressSalt, 'workspace_id' | 'user_id' | 'month' | 'salt'>,
+): readonly MacField[] {
+  return [row.workspace_id, row.user_id, row.month, row.salt.toString('hex')];
 }
 
 /** Milliseconds, as the columns were written; microseconds set by hand in SQL are lost here and matter to nobody. */

@@ -116,7 +116,7 @@ export interface Vault {
   signWebhook(workspaceId: string, webhookId: string, message: SignedMessage): Promise<string>;
   /** What signs checkpoints of the journal. */
   readonly signingKeys: Pick<SigningKeys, 'active' | 'make' | 'keep' | 'list'>;
-  /** For the journal, in place of the address; the same in this deployment only. */
+  /** For the journal, in place of the address. */
   markClient(ip: string, owner: AddressOwner): ClientMarks;
   /** Drops everything cached of a workspace: it was deleted, or its keys were sealed anew. */
   forget(workspaceId: string): void;
@@ -146,6 +146,7 @@ export async function createVault(deps: {
   const markClient = createClientMarks({
     address: subkey(key, 'client-ip'),
     network: subkey(key, 'client-network'),
+    clock,
   });
   const alarm = (code: string, place: { readonly workspaceId: string; readonly keyId?: string }): void =>
     deps.alarm?.({ code, workspaceId: place.workspaceId, keyId: place.keyId ?? null });

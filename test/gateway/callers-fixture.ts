@@ -62,6 +62,7 @@ export function callerOf(keys: readonly KeySnapshot[], more: Partial<CallerSnaps
     policy: defaultPolicy,
     aliases: [],
     prices: [],
+    addressSalts: [],
     expiresAt: null,
     keys,
     refusedKeys: keys.filter(({ isRefused }) => isRefused),

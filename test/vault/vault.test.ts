@@ -1,6 +1,8 @@
+import { randomBytes } from 'node:crypto';
 import t from 'tap';
 import { openStore } from '../../src/db/store.ts';
 import { newId } from '../../src/ids.ts';
+import type { AddressSalt } from '../../src/vault/address-salts.ts';
 import { countSealed } from '../../src/vault/deployment.ts';
 import { parseKeyring, type KekRing } from '../../src/vault/keyring.ts';
 import { type AddressOwner, createVault } from '../../src/vault/vault.ts';
@@ -345,32 +347,58 @@ t.test('verifiers: only the same workspace, prefix, kind and secret pass', async
   await t.rejects(vault.verifierOf(newId('ws'), 'p', 'k', 's'), { code: 'KEY_INVALID' }, 'no such workspace');
 });
 
-t.test('an address and its network are marked with keys of the deployment, each with its own', async (t) => {
+t.test('an address is marked under its user’s salt of the month, and its network under none', async (t) => {
   const [one, two] = [await testVault(t), await testVault(t)];
-  const ours = { workspaceId: 'ws_a' };
+  const turnMs = Date.UTC(2026, 11, 1);
+  one.time.now = turnMs - 1000;
+  const saltOf = (month: string, userId = 'usr_a') => ({ userId, month, salt: randomBytes(32) });
+  const addressSalts = [saltOf('2026-11-01'), saltOf('2026-12-01')];
+  const ours = { workspaceId: 'ws_a', addressSalts };
   const mark = (ip: string, owner: AddressOwner = ours) => one.vault.markClient(ip, owner);
   const marks = mark('192.0.2.1');
   t.match(marks, { clientIpHash: /^[0-9a-f]{32}$/, network: /^[0-9a-f]{32}$/ });
   t.not(marks.network, marks.clientIpHash);
+  t.strictSame(mark('192.0.2.1'), marks);
   t.strictSame((await one.restart()).markClient('192.0.2.1', ours), marks, 'the same after a restart');
   for (const written of ['::ffff:192.0.2.1', '::FFFF:c000:0201', '0:0:0:0:0:ffff:192.0.2.1'])
     t.strictSame(mark(written), marks, written);
+
+  // The salt alone, which stands in the database, is not enough.
+  two.time.now = one.time.now;
   const other = two.vault.markClient('192.0.2.1', ours);
   t.not(other.clientIpHash, marks.clientIpHash);
   t.not(other.network, marks.network);
+  // Nor is the key: with another salt, or with the same one under another's name, it is another hash.
+  const [november] = addressSalts as [AddressSalt, AddressSalt];
+  for (const salt of [saltOf('2026-11-01'), { ...november, userId: 'usr_b' }])
+    t.not(mark('192.0.2.1', { ...ours, addressSalts: [salt] }).clientIpHash, marks.clientIpHash);
 
   t.equal(mark('192.0.2.254').network, marks.network, 'the same /24');
   t.not(mark('192.0.2.254').clientIpHash, marks.clientIpHash);
   t.not(mark('192.0.3.1').network, marks.network);
   t.not(mark('192.0.2.1', { workspaceId: 'ws_b' }).network, marks.network, 'nobody compares workspaces');
   t.not(mark('192.0.2.1', { workspaceId: null }).network, marks.network);
-  t.not(mark('192.0.2.0').clientIpHash, marks.network);
 
   // Privacy addresses (RFC 8981) change the lower half only.
   const home = mark('2001:db8:7:1::1');
   t.equal(mark('2001:DB8:7:ffff:a:b:c:d%eth0').network, home.network, 'the same /48');
   t.not(mark('2001:db8:8:1::1').network, home.network);
   t.strictSame(mark('2001:0db8:0007:0001:0:0:0:1'), home);
+
+  // Of a stranger, and of a user whose salts are gone, under a salt that nobody keeps.
+  const stranger = mark('192.0.2.1', { workspaceId: null });
+  t.strictSame(mark('192.0.2.1', { workspaceId: null }), stranger);
+  t.not(
+    (await one.restart()).markClient('192.0.2.1', { workspaceId: null }).clientIpHash,
+    stranger.clientIpHash,
+  );
+
+  one.time.now = turnMs;
+  const december = mark('192.0.2.1');
+  t.not(december.clientIpHash, marks.clientIpHash, 'another month, another salt');
+  t.equal(december.network, marks.network);
+  one.time.now = Date.UTC(2027, 0, 1);
+  t.not(mark('192.0.2.1').clientIpHash, december.clientIpHash);
 });
 
 t.test('a workspace’s key is usable in the transaction that makes it, and gone with it', async (t) => {
