@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import type { Config } from './config.ts';
 import type { ConnectionOptions } from './db/connection.ts';
@@ -87,8 +86,6 @@ export async function openInstallation(
     }
   };
   try {
-    // The keyring comes before whatever else makes a folder here, where the database is another's.
-    await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
     const database = given ?? (await openDatabase(config));
     closers.push(() => database.stop());
     await bringUpToDate(config, database, log);

@@ -1,4 +1,4 @@
-import { open, rename } from 'node:fs/promises';
+import { open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /** An open segment. node:fs/promises' FileHandle is one. */
@@ -24,6 +24,7 @@ export const diskFiles: FileSeam = Object.freeze({
       return file;
     } catch (error) {
       await file.close().catch(() => undefined);
+      await rm(path, { force: true }).catch(() => undefined);
       throw error;
     }
   },

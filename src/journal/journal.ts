@@ -1,4 +1,4 @@
-import { chmod, mkdir } from 'node:fs/promises';
+import { chmod, mkdir, rm } from 'node:fs/promises';
 import { SallyportError } from '../errors.ts';
 import { createBatch } from './batch.ts';
 import type { Head } from './chain.ts';
@@ -7,7 +7,7 @@ import { diskFiles, type FileSeam } from './file-seam.ts';
 import { createGate } from './gate.ts';
 import { createObligations, dutyOf } from './obligations.ts';
 import { openStream, within, type OpenStream } from './open-stream.ts';
-import { basePath, folderBytes, listStreams, streamName } from './stream-files.ts';
+import { basePath, folderBytes, listStreams, segmentPath, streamName } from './stream-files.ts';
 import { readHead, type StreamState } from './stream-head.ts';
 import { createStreamLocks, isLocked, type StreamLocks } from './stream-lock.ts';
 import { createWriter, type Entry, type Receipt } from './writer.ts';
@@ -103,8 +103,9 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
     const base = basePath(dir, generation, stream);
     const lock = locks.take(base);
     if (lock === null) throw new Error(`another process writes ${stream}`);
+    let next: OpenStream | null = null;
     try {
-      const next = await openStream({ stream, base, lock, files, sync, segmentBytes, stallMs });
+      next = await openStream({ stream, base, lock, files, sync, segmentBytes, stallMs });
       const batch = createBatch();
       next.chain.link(
         draft('stream.open', { nodeId, bootId, previous: previous && { ...previous }, sync }, now()),
@@ -116,9 +117,18 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
       openBytes = batch.length();
       return next;
     } catch (error) {
-      lock.release();
+      owe((next === null ? Promise.resolve() : giveUp(next)).finally(() => lock.release()));
       throw error;
     }
+  }
+
+  /** An operation that was given up and has not come back. */
+  let owed: Promise<unknown> | null = null;
+  function owe(work: Promise<unknown>): void {
+    const mine = Promise.allSettled([work]).finally(() => {
+      if (owed === mine) owed = null;
+    });
+    owed = mine;
   }
 
   function weigh(): void {
@@ -154,8 +164,12 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
     gate,
     retryMs: options.retryMs ?? 500,
     async replace(old, head) {
+      // One after another, or a disk that hangs would gather a probe every few seconds.
+      if (owed !== null) throw new Error('the disk has not answered the last probe');
       const mark = `${JSON.stringify({ seq: head.seq, hash: head.hash })}\n`;
-      await within(stallMs, files.put(`${old.base}.condemned`, mark));
+      const marked = files.put(`${old.base}.condemned`, mark);
+      owe(marked);
+      await within(stallMs, marked);
       const next = await begin({ ...head, state: 'condemned' });
       condemned.push({ ...head, bytes: streamBytes });
       streamBytes = openBytes;
@@ -255,6 +269,13 @@ function draftWithin(event: string, fields: Fields, at: string): Draft {
 /** About the bytes of the line: what stands in the chain's members comes to less than 300. */
 function lengthOf(made: Draft): number {
   return made.beforeHash.length + made.beforeSeq.length + made.beforeStream.length + made.rest.length + 300;
+}
+
+/** A stream whose first record was never durable: nobody has heard of it. Each probe would leave one. */
+async function giveUp(stream: OpenStream): Promise<void> {
+  await stream.abandon();
+  await rm(segmentPath(stream.base, 0), { force: true });
+  await rm(`${stream.base}.lock`, { force: true });
 }
 
 async function previousOf(dir: string, nodeId: string): Promise<(Head & { state: StreamState }) | null> {

@@ -30,7 +30,7 @@ export interface OpenStreamOptions {
 export async function openStream(options: OpenStreamOptions): Promise<OpenStream> {
   const { base, files, lock, segmentBytes, stallMs, stream, sync } = options;
   let pending: Promise<unknown> = Promise.resolve();
-  let file: JournalFile = await step(files.create(segmentPath(base, 0)));
+  let file = await create(0);
   let position = 0;
 
   function step<T>(work: Promise<T>): Promise<T> {
@@ -38,14 +38,24 @@ export async function openStream(options: OpenStreamOptions): Promise<OpenStream
     return within(stallMs, work);
   }
 
+  /** Node ends the process when it finds a file that nobody closed: one that comes too late is closed then. */
+  async function create(firstSeq: number): Promise<JournalFile> {
+    const made = files.create(segmentPath(base, firstSeq));
+    try {
+      return await step(made);
+    } catch (error) {
+      void made.then((late) => late.close()).catch(() => undefined);
+      throw error;
+    }
+  }
+
   async function roll(firstSeq: number): Promise<void> {
     // In relaxed mode the last pages may still be on their way.
     await step(file.datasync());
-    const next = await step(files.create(segmentPath(base, firstSeq)));
     const full = file;
-    file = next;
+    file = await create(firstSeq);
     position = 0;
-    await full.close();
+    await step(full.close());
   }
 
   return Object.freeze({

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { constants, type Stats } from 'node:fs';
-import { type FileHandle, link, open, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, link, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { SallyportError } from '../errors.ts';
 import { wipe } from '../secret.ts';
@@ -70,6 +70,8 @@ export async function createKeyringFile(
   // Written whole under another name first: a crash never leaves half a ring under the right one. link() overwrites nothing.
   const draft = `${path}.${randomBytes(6).toString('hex')}.draft`;
   try {
+    // Where the database is another's, nothing has made the data directory yet.
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
     await writeWhole(await open(draft, 'wx', 0o600), text, null);
     await link(draft, path);
   } catch (error) {

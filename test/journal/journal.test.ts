@@ -1,4 +1,4 @@
-import { stat, writeFile } from 'node:fs/promises';
+import { readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { diskFiles, type FileSeam, type JournalFile } from '../../src/journal/file-seam.ts';
@@ -128,6 +128,44 @@ t.test(
     await journal.append('use.begin', begin(newCall()));
   },
 );
+
+t.test('a disk that fails for long is left without files, and files without an owner', async (t) => {
+  const dir = await folder(t);
+  const open = new Set<string>();
+  const probed = Promise.withResolvers<void>();
+  const opened = Promise.withResolvers<void>();
+  let probes = 0;
+  let isBroken = false;
+  const journal = await openTestJournal(t, dir, {
+    retryMs: 1,
+    files: {
+      ...diskFiles,
+      async create(path) {
+        const file = await diskFiles.create(path);
+        open.add(path);
+        if (isBroken && (probes += 1) >= 5) probed.resolve();
+        return {
+          write: (...place) => file.write(...place),
+          datasync: () => (isBroken ? Promise.reject(new Error('EIO')) : file.datasync()),
+          async close() {
+            open.delete(path);
+            await file.close();
+          },
+        };
+      },
+    },
+    onGate: (closed) => void (closed || opened.resolve()),
+  });
+  isBroken = true;
+  await t.rejects(journal.append('use.begin', begin(newCall())), { code: 'JOURNAL_UNAVAILABLE' });
+  await probed.promise;
+  isBroken = false;
+  await opened.promise;
+  await relay(journal);
+  t.equal((await segmentsOf(dir)).length, 2, 'the condemned one and the new one');
+  t.same((await readdir(dir)).filter((name) => name.endsWith('.lock')).length, 2);
+  t.equal(open.size, 1, 'every other file was closed');
+});
 
 t.test('a disk that says nothing for too long is a failed disk', async (t) => {
   const stuck = Promise.withResolvers<void>();
