@@ -13,6 +13,8 @@ import { createProofs } from './admin/proofs.ts';
 import { createProviders } from './admin/providers.ts';
 import { createSeals } from './admin/seals.ts';
 import { createSigningKeyDesk } from './admin/signing-keys.ts';
+import { createTailReader } from './admin/tail-reader.ts';
+import { createTails } from './admin/tails.ts';
 import { createTokens } from './admin/tokens.ts';
 import { createUsageReports } from './admin/usage.ts';
 import { createUsers } from './admin/users.ts';
@@ -117,6 +119,12 @@ export function createAdminSide(
     workspaces,
     usage: createUsageReports({ store, exports, clock }),
     audit: createAudit({ store, exports }),
+    tails: createTails({
+      reader: createTailReader({ store, clock }),
+      callers,
+      clock,
+      onError: (error) => log.warn('api.failed', { route: '/api/audit/tail', error }),
+    }),
     proofs: createProofs({ store, prover: checkpoints.prover, clock }),
     signingKeys: createSigningKeyDesk({ act, keys: checkpoints.keys }),
     callers,

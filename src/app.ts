@@ -235,6 +235,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     },
     async close(graceMs) {
       dataPlane.gateway.drain();
+      side.services.tails.close();
       tls?.stop();
       const cutter = setTimeout(() => dataPlane.gateway.cutAll(), graceMs);
       await Promise.all([main, admin, metricsEdge, operator].map(async (edge) => edge?.close()));

@@ -19,6 +19,8 @@ import { createProofs } from '../../src/admin/proofs.ts';
 import { createProviders } from '../../src/admin/providers.ts';
 import { createSeals } from '../../src/admin/seals.ts';
 import { createSigningKeyDesk } from '../../src/admin/signing-keys.ts';
+import { createTailReader } from '../../src/admin/tail-reader.ts';
+import { createTails } from '../../src/admin/tails.ts';
 import { createTokens } from '../../src/admin/tokens.ts';
 import { createUsageReports } from '../../src/admin/usage.ts';
 import { createUsers } from '../../src/admin/users.ts';
@@ -157,6 +159,13 @@ export async function startWorld(
     signingKeys: createSigningKeyDesk({ act, keys: noteKeys }),
     usage: createUsageReports({ store, exports, clock }),
     audit: createAudit({ store, exports }),
+    tails: createTails({
+      reader: createTailReader({ store, clock }),
+      callers,
+      clock,
+      onError: (error) => faults.push(error),
+      pollMs: 20,
+    }),
   };
   const secure = { isSecure: true };
   const routes: { method: string; url: string; needs: unknown }[] = [];
@@ -187,7 +196,10 @@ export async function startWorld(
       { prefix: '/api' },
     );
     await app.ready();
-    t.teardown(() => app.close());
+    t.teardown(() => {
+      services.tails.close();
+      return app.close();
+    });
     return app;
   }
 

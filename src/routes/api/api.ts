@@ -14,6 +14,7 @@ import type { Proofs } from '../../admin/proofs.ts';
 import type { Providers } from '../../admin/providers.ts';
 import type { Seals } from '../../admin/seals.ts';
 import type { SigningKeys } from '../../admin/signing-keys.ts';
+import type { Tails } from '../../admin/tails.ts';
 import type { Tokens } from '../../admin/tokens.ts';
 import type { UsageReports } from '../../admin/usage.ts';
 import type { Users } from '../../admin/users.ts';
@@ -59,6 +60,7 @@ export interface ApiDeps extends AuthenticationDeps {
   readonly workspaces: Workspaces;
   readonly usage: UsageReports;
   readonly audit: Audit;
+  readonly tails: Tails;
   readonly proofs: Proofs;
   readonly signingKeys: SigningKeys;
   readonly version: string;

@@ -2,8 +2,10 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import type { Audit } from '../../admin/audit.ts';
 import type { AuditEntry } from '../../admin/audit-view.ts';
+import type { Tails } from '../../admin/tails.ts';
 import { type Column, exportFormat, Format, sendExport } from './export.ts';
 import { answers, Id, listOf, maybe, paging, period, strict, Word } from './shapes.ts';
+import { sendTail } from './tail.ts';
 
 export const AuditShape = Type.Object({
   stream: Type.String(),
@@ -20,9 +22,7 @@ export const AuditShape = Type.Object({
   record: Type.Object({}),
 });
 
-const Query = strict({
-  ...period,
-  ...paging,
+const filter = {
   event: Type.Optional(Word),
   keyId: Type.Optional(Id),
   tokenId: Type.Optional(Id),
@@ -30,8 +30,9 @@ const Query = strict({
   userId: Type.Optional(Id),
   provider: Type.Optional(Word),
   outcome: Type.Optional(Word),
-  format: Format,
-});
+};
+const Query = strict({ ...period, ...paging, ...filter, format: Format });
+const TailHeaders = Type.Object({ 'last-event-id': Type.Optional(Type.String({ maxLength: 12_000 })) });
 
 const columns: readonly Column<AuditEntry>[] = [
   ['at', ({ at }) => at],
@@ -49,7 +50,13 @@ const columns: readonly Column<AuditEntry>[] = [
   ['record', ({ record }) => record],
 ];
 
-export function auditRoutes({ audit }: { readonly audit: Audit }): FastifyPluginAsyncTypebox {
+export function auditRoutes({
+  audit,
+  tails,
+}: {
+  readonly audit: Audit;
+  readonly tails: Tails;
+}): FastifyPluginAsyncTypebox {
   return async function (app) {
     app.get(
       '/',
@@ -62,6 +69,16 @@ export function auditRoutes({ audit }: { readonly audit: Audit }): FastifyPlugin
         if (wanted === null) return audit.list(caller, query);
         return sendExport(reply, 'audit', wanted, await audit.export(caller, query, wanted), columns);
       },
+    );
+    // An answer without an end has no place in a document of JSON shapes.
+    app.get(
+      '/tail',
+      {
+        config: { needs: 'audit:read' },
+        schema: { hide: true, querystring: strict(filter), headers: TailHeaders },
+      },
+      ({ caller, headers, query }, reply) =>
+        sendTail(reply, (sink) => tails.open(caller, query, headers['last-event-id'] ?? null, sink)),
     );
   };
 }
