@@ -34,18 +34,60 @@ export function formsOf(label: string, key: string): readonly Pattern[] {
   ];
 }
 
-/** How often each pattern stands in a chunk, from `start` on: what begins before was counted with the chunk before. */
+/**
+ * Of a chunk every second word of four bytes is looked at: wherever a pattern of eleven bytes or more begins, one of its first eight words
+ * (they overlap) is among them. So one pass finds all patterns, at a hundredth of what a pass for each would cost.
+ */
+interface Words {
+  /** Which patterns have this word, and how far behind their beginning. */
+  readonly places: ReadonlyMap<number, readonly { readonly pattern: Pattern; readonly offset: number }[]>;
+  /** By a hash of the word: 0 where no pattern has such a one. */
+  readonly marks: Uint8Array;
+}
+
+const [wordBytes, stepBytes] = [4, 8];
+const leastBytes = stepBytes + wordBytes - 1;
+const known = new WeakMap<readonly Pattern[], Words>();
+const markOf = (word: number): number => Math.imul(word, 0x9e3779b1) >>> 16;
+
+function wordsOf(patterns: readonly Pattern[]): Words {
+  const places = new Map<number, { pattern: Pattern; offset: number }[]>();
+  const marks = new Uint8Array(2 ** 16);
+  for (const pattern of patterns) {
+    if (pattern.bytes.length < leastBytes)
+      throw new RangeError(`${pattern.name} is too short to be looked for`);
+    for (let offset = 0; offset < stepBytes; offset += 1) {
+      const word = pattern.bytes.readInt32LE(offset);
+      marks[markOf(word)] = 1;
+      places.set(word, [...(places.get(word) ?? []), { pattern, offset }]);
+    }
+  }
+  return { places, marks };
+}
+
+/** How often each pattern stands in a chunk, from `start` on: what ends before was counted with the chunk before. */
 export function countIn(
   chunk: Buffer,
   patterns: readonly Pattern[],
   counts: Map<string, number>,
   start = 0,
 ): void {
-  for (const { name, bytes } of patterns) {
-    let found = counts.get(name) ?? 0;
-    const first = Math.max(0, start - bytes.length + 1);
-    for (let at = chunk.indexOf(bytes, first); at >= 0; at = chunk.indexOf(bytes, at + 1)) found += 1;
-    counts.set(name, found);
+  const words = known.get(patterns) ?? wordsOf(patterns);
+  known.set(patterns, words);
+  const { marks, places } = words;
+  const first = (wordBytes - (chunk.byteOffset % wordBytes)) % wordBytes;
+  if (chunk.length < first + wordBytes) return;
+  const looked = new Int32Array(chunk.buffer, chunk.byteOffset + first, (chunk.length - first) >> 2);
+  for (let i = 0; i < looked.length; i += stepBytes / wordBytes) {
+    const word = looked[i] as number;
+    if (marks[markOf(word)] === 0) continue;
+    for (const { pattern, offset } of places.get(word) ?? []) {
+      const { bytes, name } = pattern;
+      const at = first + i * wordBytes - offset;
+      if (at < 0 || at + bytes.length <= start || !chunk.subarray(at, at + bytes.length).equals(bytes))
+        continue;
+      counts.set(name, (counts.get(name) ?? 0) + 1);
+    }
   }
 }
 
