@@ -4,7 +4,9 @@ import { supplySalts } from './admin/salt-supply.ts';
 import type { Config } from './config.ts';
 import type { Installation } from './installation.ts';
 import { checkJournal } from './journal-check.ts';
+import { retireMonths } from './journal-retirement.ts';
 import { createPresumption } from './journal/presumption.ts';
+import type { Verdict } from './journal/verify.ts';
 import { createPace } from './journal/verify-pace.ts';
 import type { Log } from './telemetry/log.ts';
 import type { Metrics } from './telemetry/metrics.ts';
@@ -17,8 +19,9 @@ const verifyShare = 0.25;
 const watchMs = 5000;
 
 /**
- * What the gateway looks after by itself: at the start whether all stored keys open, and every day that and the whole journal; at the
- * start and every hour which keys expire soon or want a new value, and whether next month's salts are there; every five seconds which other nodes are gone, and what they left
+ * What the gateway looks after by itself: at the start whether all stored keys open, and every day that and the whole journal, of which
+ * old months go then; at the start and every hour which keys expire soon or want a new value, and whether next month's salts are there;
+ * every five seconds which other nodes are gone, and what they left
  * open. Findings are metrics, log lines and records; nothing is mended by itself.
  *
  * @returns ends it.
@@ -48,12 +51,25 @@ export function keepHouse(
   const verify = (): Promise<void> =>
     attempt('journal', async () => {
       const pace = createPace(verifyShare);
-      const { problems, records } = await checkJournal(config, { store, vault, pace });
+      const verdict = await checkJournal(config, { store, vault, pace });
+      const { problems, records } = verdict;
       metrics.setVerifyProblems(problems.length);
       log.info('journal.verified', { records, count: problems.length });
       for (const { stream, seq, kind } of problems.slice(0, 20))
         log.error('journal.problem', { stream, seq, kind });
+      await attempt('retention', () => retire(verdict));
     });
+  const retire = async (verdict: Verdict): Promise<void> => {
+    const record = journal.append.bind(journal);
+    for (const { month, outcome, records } of await retireMonths(
+      config,
+      { store, vault, record, clock },
+      { verdict },
+    )) {
+      if (outcome === 'retired') log.info('journal.retired', { name: month, count: records });
+      else log.warn('journal.not-retired', { name: month, detail: outcome });
+    }
+  };
   const reminders = createReminders({
     store,
     journal,

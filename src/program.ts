@@ -1,5 +1,7 @@
+import path from 'node:path';
 import { findUndecryptable, listKeyOrigins } from './admin/key-survey.ts';
 import { createApp } from './app.ts';
+import { recordInStream } from './backup/journal-record.ts';
 import { examine } from './cli/doctor.ts';
 import type { CliDeps, Initialised } from './cli/deps.ts';
 import { readEnvironmentKeys } from './cli/environment-keys.ts';
@@ -12,6 +14,8 @@ import { SallyportError } from './errors.ts';
 import { migrateDatabase, openDatabase, openInstallation } from './installation.ts';
 import { readRing } from './root-keys.ts';
 import { checkJournal } from './journal-check.ts';
+import { retireMonths } from './journal-retirement.ts';
+import type { Fields } from './journal/journal.ts';
 import { verifyJournal } from './journal/verify.ts';
 import { serve } from './serve.ts';
 import { createLog, openLogSink } from './telemetry/log.ts';
@@ -110,6 +114,28 @@ export function createCliDeps(config: Config, { version, output }: ProgramOption
     migrate: () => withConnection((connection) => migrateDatabase(config, { connection }), { mayMake: true }),
     verifyJournal: ({ dir, ...wanted }) =>
       dir === null ? verify(wanted) : verifyJournal({ dir, store: null }),
+    async retireJournal({ isDryRun }) {
+      if (config.journalRetentionMonths === null) throw keepsAll();
+      const record = async (event: string, fields: Fields): Promise<void> =>
+        recordInStream(
+          {
+            dir: path.join(config.dataDir, 'journal'),
+            sync: config.journalSync,
+            maxBytes: config.journalMaxBytes,
+            clock: Date.now,
+          },
+          event,
+          fields,
+        );
+      return look((store) =>
+        withVault(config, store, async (vault) => {
+          const verdict = await checkJournal(config, { store, vault });
+          return retireMonths(config, { store, vault, record, clock: Date.now }, { verdict, isDryRun });
+        }).catch((error: unknown) => {
+          throw error instanceof VaultAway ? error.cause : error;
+        }),
+      );
+    },
     async openOffline() {
       // A mistyped DATA_DIR must not become a database and a keyring.
       if (config.databaseUrl === null && !hasDatabase(config.dataDir)) throw notSetUp();
@@ -175,6 +201,16 @@ async function surveyVault(config: Config, store: Store): Promise<string[]> {
   } catch (error) {
     throw error instanceof VaultAway ? error.cause : error;
   }
+}
+
+function keepsAll(): SallyportError {
+  return new SallyportError(
+    'CONFIG_INVALID',
+    'All months of the journal are kept: nothing is to be dropped.',
+    {
+      fix: 'Set JOURNAL_RETENTION_MONTHS to drop those that are older.',
+    },
+  );
 }
 
 function notSetUp(): SallyportError {

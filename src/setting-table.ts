@@ -168,6 +168,12 @@ export const table = {
     '10GiB',
     'Room for journal files that have not reached the database; at 90 % no key is opened.',
   ),
+  journalRetentionMonths: setting(
+    'JOURNAL_RETENTION_MONTHS',
+    whole(1, 1200),
+    null,
+    'Whole months of records that are kept in the database besides the present one; older ones are dropped, leaving signed stubs. Not set: all are kept.',
+  ),
   checkpointOutlets: setting(
     'CHECKPOINT_OUTLETS',
     list(outlet()),

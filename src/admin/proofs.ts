@@ -31,6 +31,8 @@ export function createProofs(deps: {
     );
     const [row] = rows;
     if (row === undefined) {
+      const month = await prover.goneWith(stream, Number(seq));
+      if (month !== null) throw gone(month);
       throw new SallyportError('NOT_FOUND', 'There is no such record here.', {
         fix: 'A record is in the database two seconds after its call at the latest; GET /api/audit lists those that you see.',
       });
@@ -63,6 +65,16 @@ export function createProofs(deps: {
       return proof;
     },
   });
+
+  function gone(month: string): SallyportError {
+    return new SallyportError(
+      'NOT_FOUND',
+      `The record was dropped with its month, ${month.slice(0, 7)}: records are kept for so long only.`,
+      {
+        fix: 'A proof that was made before stays good. A signed stub says which records went: docs/journal.md.',
+      },
+    );
+  }
 
   function pending(lastAt: Date | null): SallyportError {
     const dueMs = (lastAt?.getTime() ?? clock()) + everyMs - clock();

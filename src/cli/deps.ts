@@ -14,10 +14,22 @@ export interface CliDeps {
     readonly since: Date | null;
     readonly against: string | null;
   }): Promise<Verification>;
+  /**
+   * Drops the months that are older than JOURNAL_RETENTION_MONTHS, as the gateway does every day.
+   *
+   * @throws {SallyportError} CONFIG_INVALID: it is not set; VAULT_SEALED.
+   */
+  retireJournal(options: { readonly isDryRun: boolean }): Promise<readonly OldMonth[]>;
   /** Opens the data directory in this process, as the caller `cli`. Refused while a gateway runs on it. */
   openOffline(): Promise<Offline>;
   doctor(): Promise<{ readonly ok: boolean; readonly checks: readonly Check[] }>;
   safekeeping(): Promise<Safekeeping>;
+}
+
+export interface OldMonth {
+  readonly month: string;
+  readonly records: number;
+  readonly outcome: 'retired' | 'due' | 'not-covered' | 'faulty';
 }
 
 /** What leaves the installation to be kept, and how it comes back. `recipients` and `identities` are age's. */

@@ -57,6 +57,29 @@ const proof: Command = {
   },
 };
 
+const outcomes = {
+  retired: 'dropped',
+  due: 'would go',
+  'not-covered': 'stays: records of it are in no checkpoint yet',
+  faulty: 'stays: bin/sallyport journal verify finds something wrong with it',
+} as const;
+
+const retire: Command = {
+  words: 'journal retire',
+  doc: 'Drop the months that are older than JOURNAL_RETENTION_MONTHS, as the gateway does every day; verifies before.',
+  options: { 'dry-run': { value: null, doc: 'say what would go, and drop nothing' } },
+  async run(context) {
+    const deps = await context.deps();
+    const months = await deps.retireJournal({ isDryRun: context.has('dry-run') });
+    const rows = months.map(({ month, outcome, records }) => [month.slice(0, 7), records, outcomes[outcome]]);
+    const text =
+      months.length === 0 ? 'No month is old enough.\n' : textTable(['MONTH', 'RECORDS', ''], rows);
+    context.print({ months }, text);
+    const isStuck = months.some(({ outcome }) => outcome === 'faulty' || outcome === 'not-covered');
+    return isStuck ? exits.refused : exits.ok;
+  },
+};
+
 interface SigningKeys {
   readonly data: readonly {
     readonly id: string;
@@ -92,7 +115,7 @@ const rotateKey: Command = {
   },
 };
 
-export const journalCommands: readonly Command[] = [verify, proof, keys, rotateKey];
+export const journalCommands: readonly Command[] = [verify, retire, proof, keys, rotateKey];
 
 function showKeys(context: Context, made: SigningKeys, head: string): number {
   const rows = made.data.map(({ createdAt, id, isActive, retiredAt, verifier }) => [

@@ -6,6 +6,7 @@ import * as months from '../../migrations/0002_months.ts';
 import * as vault from '../../migrations/0003_vault.ts';
 import * as gateway from '../../migrations/0004_gateway.ts';
 import * as checkpoints from '../../migrations/0005_checkpoints.ts';
+import * as retention from '../../migrations/0006_retention.ts';
 import * as presumed from '../../migrations/0007_presumed.ts';
 import * as alerts from '../../migrations/0009_alerts.ts';
 import * as personalData from '../../migrations/0010_personal_data.ts';
@@ -20,6 +21,7 @@ const migrations: Readonly<Record<string, Migration>> = {
   '0003_vault': vault,
   '0004_gateway': gateway,
   '0005_checkpoints': checkpoints,
+  '0006_retention': retention,
   '0007_presumed': presumed,
   '0009_alerts': alerts,
   '0010_personal_data': personalData,

@@ -182,6 +182,15 @@ export interface Schema extends AlertTables {
   checkpoints: { number: bigint; at: Date; note: string };
   /** INSERT and SELECT only. Records `first_seq` to `next_seq` - 1 are in the checkpoint's tree. */
   checkpoint_streams: { stream: string; first_seq: bigint; next_seq: bigint; number: bigint };
+  /** INSERT and SELECT only. What is left of a month that was dropped; `note` is signed and says the same. */
+  retired_months: {
+    number: bigint;
+    month: string;
+    records: bigint;
+    usage_rows: bigint;
+    at: Date;
+    note: string;
+  };
   /** `wrap`: kind 2 record (data key), `payload`: kind 3 record. Both gone when the key is shredded. */
   provider_key_versions: {
     workspace_id: string;

@@ -48,11 +48,22 @@ export function checkpointText(name: string, checkpoint: Checkpoint): string {
     Buffer.from(root, 'hex').toString('base64'),
     `at ${at}`,
     `previous ${previous}`,
-    ...streams.map(
-      ({ firstSeq, headHash, nextSeq, stream }) => `stream ${stream} ${firstSeq} ${nextSeq} ${headHash}`,
-    ),
+    ...streams.map(streamLine),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+/** How a note names records of a stream. */
+export function streamLine({ firstSeq, headHash, nextSeq, stream }: CoveredStream): string {
+  return `stream ${stream} ${firstSeq} ${nextSeq} ${headHash}`;
+}
+
+/** Null: the line names none. */
+export function readStreamLine(line: string): CoveredStream | null {
+  const [, stream, firstSeq, nextSeq, headHash] = streamShape.exec(line) ?? [];
+  if (stream === undefined || headHash === undefined) return null;
+  const covered = { stream, firstSeq: Number(firstSeq), nextSeq: Number(nextSeq), headHash };
+  return covered.firstSeq < covered.nextSeq ? covered : null;
 }
 
 const whole = '(0|[1-9]\\d{0,15})';
@@ -69,9 +80,9 @@ export function readCheckpoint({
   if (name === undefined || at === undefined || previous === undefined || rest === undefined) return null;
   const streams: CoveredStream[] = [];
   for (const line of rest.split('\n').slice(0, -1)) {
-    const [, stream, firstSeq, nextSeq, headHash] = streamShape.exec(line) ?? [];
-    if (stream === undefined || headHash === undefined) return null;
-    streams.push({ stream, firstSeq: Number(firstSeq), nextSeq: Number(nextSeq), headHash });
+    const covered = readStreamLine(line);
+    if (covered === null) return null;
+    streams.push(covered);
   }
   const checkpoint = {
     name,
@@ -91,7 +102,6 @@ function isSound({ at, number, size, streams }: Checkpoint): boolean {
     number > 0 &&
     leaves === size &&
     !Number.isNaN(Date.parse(at)) &&
-    streams.every(({ firstSeq, nextSeq }) => firstSeq < nextSeq) &&
     streams.every(({ stream }, i) => i === 0 || (streams[i - 1]?.stream ?? '') < stream)
   );
 }

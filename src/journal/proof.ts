@@ -7,6 +7,7 @@ import { type Checkpoint, type CoveredStream, readCheckpoint } from './checkpoin
 import { hashBytes, leavesOf, readHashes, readMonths } from './checkpoint-rows.ts';
 import { type MerkleTree, merkleTree } from './merkle.ts';
 import { isSignedBy, parseNote } from './note.ts';
+import { readRetired } from './retired-note.ts';
 
 /**
  * That a record is under a signed checkpoint, for somebody who has the public key of the deployment and nothing else of it. What is
@@ -43,6 +44,8 @@ export interface StoredLine {
 export interface Prover {
   /** The months in which records lie: a look at one record by its stream names them. */
   months(): Promise<readonly string[]>;
+  /** The month (`YYYY-MM-01`) that retention dropped the record with; null: with none. */
+  goneWith(stream: string, seq: number): Promise<string | null>;
   /**
    * @returns the proof; where no checkpoint covers the record yet, when the last one was written (null: there is none).
    * @throws {SallyportError} CONFLICT: what is in the database does not fit its checkpoint; VAULT_SEALED; RATE_LIMITED: too many ask at once.
@@ -121,6 +124,22 @@ export function createProver(deps: {
 
   return Object.freeze<Prover>({
     months: () => store.asSystem(readMonths),
+    async goneWith(stream, seq) {
+      const { rows } = await store.asSystem((tx) =>
+        sql<{
+          note: string;
+        }>`select note from retired_months where strpos(note, ${`\nstream ${stream} `}) > 0`.execute(tx),
+      );
+      for (const { note } of rows) {
+        const parsed = parseNote(note);
+        const stub = parsed === null ? null : readRetired(parsed);
+        const isIn = stub?.streams.some(
+          (one) => one.stream === stream && one.firstSeq <= seq && seq < one.nextSeq,
+        );
+        if (stub !== null && isIn === true) return stub.month;
+      }
+      return null;
+    },
     async prove(record) {
       if (waiting >= maxWaiting) {
         throw new SallyportError('RATE_LIMITED', 'Too many proofs are asked for at once.', { retryAfter: 1 });

@@ -5,6 +5,7 @@ import type { Fault } from './cursor.ts';
 import { noteHash, parseNote } from './note.ts';
 import type { NoteKeys } from './verify-keys.ts';
 import type { Pace } from './verify-pace.ts';
+import type { Retired } from './verify-retired.ts';
 import type { StartPoint } from './verify-since.ts';
 import { checkTrees } from './verify-trees.ts';
 
@@ -29,6 +30,7 @@ export async function checkCheckpoints(
     readonly store: Pick<Store, 'asSystem'>;
     readonly keys: NoteKeys;
     readonly months: readonly string[];
+    readonly retired: Retired;
     /** Null: from the first. */
     readonly start: StartPoint | null;
     readonly pace: Pace;

@@ -7,6 +7,7 @@ import { checkOutcomes } from './verify-acts.ts';
 import type { Pair } from './verify-duties.ts';
 import type { NoteKeys } from './verify-keys.ts';
 import type { Pace } from './verify-pace.ts';
+import type { Retired } from './verify-retired.ts';
 import { createStreamChecker } from './verify-stream.ts';
 import { absent, columnNames, type JournalTable, separator, type TableRow } from './verify-table.ts';
 import { checkUsage } from './verify-usage.ts';
@@ -24,22 +25,31 @@ export async function checkStreamRows(
     readonly store: Pick<Store, 'asSystem'>;
     readonly table: JournalTable;
     readonly keys: NoteKeys | null;
+    readonly retired: Retired;
     readonly pace: Pace;
     readonly see: (record: JournalRecord) => Pair | null;
   },
   wanted: { readonly stream: string; readonly from: Position; readonly until: Position },
   report: (fault: Fault) => void,
 ): Promise<StreamRows> {
-  const { keys, pace, see, store, table } = deps;
+  const { keys, pace, retired, see, store, table } = deps;
   const { from, stream, until } = wanted;
   const checker = createStreamChecker(stream, report);
   checker.resume(from.nextSeq, from.headHash);
+  /** Over what was dropped, on to the hash that its stub names. */
+  function skipRetired(): void {
+    for (let gone = retired.at(stream, checker.nextSeq()); gone !== null;) {
+      checker.resume(gone.nextSeq, gone.headHash);
+      gone = retired.at(stream, checker.nextSeq());
+    }
+  }
+
   let [usageRows, acts] = [0, 0];
   /** The database compares one page while the next one is gone through here. */
   let comparing: Promise<void> = Promise.resolve();
 
   async function compare(ends: readonly JournalRecord[], pairs: readonly Pair[]): Promise<void> {
-    usageRows += await checkUsage(store, ends, report);
+    usageRows += await checkUsage(store, ends, retired.months, report);
     acts += await checkOutcomes(store, pairs, report);
   }
 
@@ -47,6 +57,7 @@ export async function checkStreamRows(
     const ends: JournalRecord[] = [];
     const pairs: Pair[] = [];
     for (const row of rows) {
+      skipRetired();
       const record = checker.check(row.line);
       await pace.turn();
       if (record === null) continue;
@@ -61,6 +72,7 @@ export async function checkStreamRows(
     comparing.catch(() => {});
   }
   await comparing;
+  skipRetired();
   const seq = checker.nextSeq();
   if (seq < until.nextSeq) {
     const message = `The table ends before record ${until.nextSeq - 1}, which was shipped.`;

@@ -3,6 +3,7 @@ import type { Store } from '../db/store.ts';
 import type { JournalRecord } from './chain.ts';
 import type { Fault } from './cursor.ts';
 import { type UsageRow, usageRow } from './projection.ts';
+import type { Retired } from './verify-retired.ts';
 import { summed } from './usage-columns.ts';
 import type { JournalTable } from './verify-table.ts';
 import { idText } from './obligations.ts';
@@ -75,9 +76,13 @@ function expectedText(row: UsageRow): string {
 export async function checkUsage(
   store: Pick<Store, 'asSystem'>,
   ends: readonly JournalRecord[],
+  retiredMonths: readonly string[],
   report: (fault: Fault) => void,
 ): Promise<number> {
-  const expected = ends.map((record) => ({ record, row: usageRow(record) })).filter(hasRow);
+  const expected = ends
+    .map((record) => ({ record, row: usageRow(record) }))
+    .filter(hasRow)
+    .filter(({ row }) => !retiredMonths.includes(row.month));
   if (expected.length === 0) return 0;
   const callIds = [...new Set(expected.map(({ row }) => row.call_id))];
   // The primary key begins with it.
@@ -149,13 +154,14 @@ export async function checkGhosts(
   store: Pick<Store, 'asSystem'>,
   table: Pick<JournalTable, 'ofCalls'>,
   since: Date | null,
+  retired: Pick<Retired, 'at'>,
   report: (fault: Fault) => void,
 ): Promise<void> {
-  let after = { month: '0001-01-01', call_id: '', attempt: 0 };
+  let after = { month: '0001-01-01', call_id: '', attempt: 0, receipt: '' };
   for (;;) {
     const { attempt, call_id, month } = after;
     const { rows } = await store.asSystem((tx) =>
-      sql<typeof after>`select month, call_id, attempt from usage_events
+      sql<typeof after>`select month, call_id, attempt, receipt from usage_events
         where (month, call_id, attempt) > (${month}::date, ${call_id}, ${attempt}::integer)
           and started_at >= ${since ?? new Date(0)}
         order by month, call_id, attempt limit 1000`.execute(tx),
@@ -169,7 +175,7 @@ export async function checkGhosts(
       if (record.event === 'use.end') ends.add(`${idText(record['callId'])}#${idText(record['attempt'])}`);
     }
     for (const row of rows) {
-      if (ends.has(`${row.call_id}#${row.attempt}`)) continue;
+      if (ends.has(`${row.call_id}#${row.attempt}`) || hasGone(row.receipt, retired)) continue;
       report({
         stream: 'usage_events',
         seq: 0,
@@ -180,13 +186,20 @@ export async function checkGhosts(
   }
 }
 
+/** A clock that was set back lets a call's records go with an earlier month than its row. */
+function hasGone(receipt: string, retired: Pick<Retired, 'at'>): boolean {
+  const [stream = '', seq = ''] = receipt.split('.');
+  return retired.at(stream, Number(seq)) !== null;
+}
+
 /** Hours whose sums are not those of their rows. @param since null: all. */
 export async function checkSums(
   store: Pick<Store, 'asSystem'>,
   since: Date | null,
+  retiredMonths: readonly string[],
   report: (fault: Fault) => void,
 ): Promise<void> {
-  for (const { hour, workspace_id } of await differingHours(store, since ?? new Date(0))) {
+  for (const { hour, workspace_id } of await differingHours(store, since ?? new Date(0), retiredMonths)) {
     report({
       stream: 'usage_hourly',
       seq: 0,
@@ -196,7 +209,7 @@ export async function checkSums(
   }
 }
 
-async function differingHours(store: Pick<Store, 'asSystem'>, since: Date) {
+async function differingHours(store: Pick<Store, 'asSystem'>, since: Date, retiredMonths: readonly string[]) {
   const columns = sql.join(summed.map((name) => sql.ref(name)));
   const { rows } = await store.asSystem((tx) =>
     sql<{ hour: Date; workspace_id: string }>`
@@ -212,10 +225,12 @@ async function differingHours(store: Pick<Store, 'asSystem'>, since: Date) {
           coalesce(sum(cost_nano_usd), 0) as cost_nano_usd,
           count(*) filter (where final and cost_nano_usd is null) as unknown_cost_calls
         from usage_events where started_at >= date_trunc('hour', ${since}::timestamptz, 'UTC')
+          and month <> all(${retiredMonths}::date[])
         group by 1, 2, 3, 4, 5, 6, 7),
       keys as (select workspace_id, hour, token_id, user_id, key_id, provider, model, ${columns} from rows),
       kept as (select workspace_id, hour, token_id, user_id, key_id, provider, model, ${columns} from usage_hourly
-        where hour >= date_trunc('hour', ${since}::timestamptz, 'UTC'))
+        where hour >= date_trunc('hour', ${since}::timestamptz, 'UTC')
+          and (date_trunc('month', hour, 'UTC') at time zone 'UTC')::date <> all(${retiredMonths}::date[]))
       select distinct workspace_id, hour from (
         (select * from keys except select * from kept) union all (select * from kept except select * from keys)
       ) as differing order by hour, workspace_id limit 100`.execute(tx),

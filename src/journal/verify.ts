@@ -14,6 +14,7 @@ import { readKeys } from './verify-keys.ts';
 import { checkLinks } from './verify-links.ts';
 import { createPace, type Pace } from './verify-pace.ts';
 import { checkPresumed, presumedOf, type Presumed } from './verify-presumed.ts';
+import { nothingRetired, readRetiredMonths } from './verify-retired.ts';
 import { checkStreamRows } from './verify-rows.ts';
 import { findStart } from './verify-since.ts';
 import { type JournalTable, openTable } from './verify-table.ts';
@@ -68,13 +69,16 @@ export async function verifyJournal(options: VerifyOptions): Promise<Verdict> {
     });
   }
   const keys = store === null ? null : await readKeys(store, activeKey, report);
+  const retired =
+    store === null || keys === null ? nothingRetired : await readRetiredMonths(store, keys, report);
   const since = options.since ?? null;
   const start =
     since === null || store === null || keys === null ? null : await findStart(store, keys, since);
   const from = start === null ? null : since;
   // PostgreSQL adds up while the records are gone through here.
   const wrongSums: Fault[] = [];
-  const sums = store === null ? null : checkSums(store, from, (fault) => wrongSums.push(fault));
+  const sums =
+    store === null ? null : checkSums(store, from, retired.months, (fault) => wrongSums.push(fault));
   sums?.catch(() => {});
 
   const duties = createDuties(report);
@@ -109,7 +113,7 @@ export async function verifyJournal(options: VerifyOptions): Promise<Verdict> {
     for (const [stream, position] of shipped) {
       const begin = start?.heads.get(stream) ?? { nextSeq: 0, headHash: genesisHash };
       const found = await checkStreamRows(
-        { store, table, keys, pace, see },
+        { store, table, keys, retired, pace, see },
         { stream, from: begin, until: position },
         report,
       );
@@ -120,13 +124,16 @@ export async function verifyJournal(options: VerifyOptions): Promise<Verdict> {
     await sums;
     // Every row has its record where there are as many of them as records that want one.
     if (from !== null || usageRows !== table.usageRows() || problems.length > 0)
-      await checkGhosts(store, table, from, report);
+      await checkGhosts(store, table, from, retired, report);
     await checkPresumed(presumed, table, report);
     wrongSums.forEach(report);
     if (from !== null || acts !== (await countActs(store, null)) || problems.length > 0)
-      await checkIntents(store, unshippedIntents, from, report);
+      await checkIntents(store, unshippedIntents, latest(from, retired.until), report);
     if (keys !== null) {
-      checkpoints = await checkCheckpoints({ store, keys, months: table.months(), start, pace }, report);
+      checkpoints = await checkCheckpoints(
+        { store, keys, months: table.months(), retired, start, pace },
+        report,
+      );
       if (copy !== null) await checkCopy({ store, copy, keys, pace }, report);
     }
   }
@@ -144,7 +151,8 @@ export async function verifyJournal(options: VerifyOptions): Promise<Verdict> {
       });
   }
   for (const [key, record] of duties.orphans()) {
-    if (from !== null || (store === null && !isOnDisk(record, folder))) continue;
+    if (from !== null || retired.hasBeginOf(record) || (store === null && !isOnDisk(record, folder)))
+      continue;
     report({
       stream: record.stream,
       seq: record.seq,
@@ -154,6 +162,10 @@ export async function verifyJournal(options: VerifyOptions): Promise<Verdict> {
   }
   const streams = new Set([...folder.keys(), ...shipped.keys()]).size;
   return { ok: problems.length === 0, streams, records, openCalls, checkpoints, problems };
+}
+
+function latest(a: Date | null, b: Date | null): Date | null {
+  return a === null || (b !== null && b > a) ? b : a;
 }
 
 function createReport(problems: Fault[]): (fault: Fault) => void {

@@ -24,6 +24,7 @@ const grants = [
   'provider_key_versions: app SELECT INSERT DELETE; system SELECT UPDATE DELETE',
   'provider_keys: app SELECT INSERT UPDATE DELETE; system SELECT UPDATE',
   'refusal_counts: app nothing; system SELECT INSERT UPDATE DELETE',
+  'retired_months: app nothing; system SELECT INSERT',
   'seals: app SELECT INSERT UPDATE DELETE; system SELECT',
   'seen_uses: app nothing; system SELECT INSERT UPDATE DELETE',
   'signing_keys: app nothing; system SELECT INSERT UPDATE',
@@ -48,6 +49,7 @@ const unguarded = [
   'kysely_migration',
   'kysely_migration_lock',
   'nodes',
+  'retired_months',
   'signing_keys',
 ];
 
@@ -189,6 +191,13 @@ t.test(
         proname: 'create_month_partitions',
         prosecdef: true,
         proconfig: ['search_path=public, pg_temp'],
+        app: false,
+        system: true,
+      },
+      {
+        proname: 'drop_retired_month',
+        prosecdef: true,
+        proconfig: ['search_path=public, pg_temp', 'lock_timeout=5s'],
         app: false,
         system: true,
       },

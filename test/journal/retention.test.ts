@@ -1,0 +1,141 @@
+import { sql } from 'kysely';
+import t from 'tap';
+import { retireMonths } from '../../src/journal-retirement.ts';
+import { createCheckpointKeys } from '../../src/journal/checkpoint-keys.ts';
+import { createCheckpoints } from '../../src/journal/checkpoints.ts';
+import { isSignedBy, parseNote, signedNote } from '../../src/journal/note.ts';
+import { createProver } from '../../src/journal/proof.ts';
+import { readRetired } from '../../src/journal/retired-note.ts';
+import { createRetirement } from '../../src/journal/retirement.ts';
+import { createShipper } from '../../src/journal/shipper.ts';
+import { verifyJournal } from '../../src/journal/verify.ts';
+import { strangersKey, told } from '../faults/tampering.ts';
+import { testVault } from '../vault/test-vault.ts';
+import { begin, end, folder, newCall, openTestJournal, relay, workspaceId } from './fixture.ts';
+
+const months = [2, 1, 0].map((back) => {
+  const now = new Date();
+  return new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() - back, 1)).toISOString().slice(0, 10);
+}) as [string, string, string];
+const [old, last] = months;
+
+t.test('a month goes whole, behind a signed stub, and the rest verifies', async (t) => {
+  const { database, time, vault } = await testVault(t);
+  const { owner, store } = database;
+  const clock = (): number => time.now;
+  const dir = await folder(t);
+  const journal = await openTestJournal(t, dir, { clock });
+  const shipper = createShipper({ store, journal, clock });
+  t.teardown(() => shipper.stop());
+  const keys = createCheckpointKeys(vault, clock);
+  const checkpoints = createCheckpoints({
+    store,
+    journal,
+    keys,
+    clock,
+    onFault: (fault) => t.fail(fault.message),
+  });
+  const cover = async (): Promise<void> => {
+    while ((await checkpoints.write({ isForced: true })).length > 0);
+  };
+  const record = journal.append.bind(journal);
+  const retirement = createRetirement({ store, keys, record, clock, keepMonths: 1 });
+  const verify = async () => {
+    const active = await vault.signingKeys.active();
+    return verifyJournal({ dir, store, activeKey: active?.publicKey ?? null });
+  };
+  const at = (): string => new Date(time.now).toISOString();
+  const system = (text: string) => store.asSystem((tx) => sql.raw(text).execute(tx));
+
+  time.now = Date.parse(`${old}T12:00:00Z`);
+  const long = newCall(at());
+  const receipt = await journal.append('use.begin', begin(long));
+  for (let i = 0; i < 5; i += 1) await relay(journal, newCall(at()));
+  const act = { actId: 'act_1', workspaceId };
+  const { hash } = await journal.append('key.create.intent', act);
+  const row = {
+    act_id: 'act_1',
+    workspace_id: workspaceId,
+    digest: Buffer.from(hash, 'hex'),
+    at: new Date(time.now),
+  };
+  await store.asWorkspace(workspaceId, (tx) => tx.insertInto('acts').values(row).execute());
+  await shipper.flush();
+  // What began in a month ends in the next.
+  time.now = Date.parse(`${last}T00:00:00Z`);
+  await journal.append('key.create.done', act);
+  await journal.append('use.end', end(long, receipt, { endedAt: at() }));
+  for (let i = 0; i < 3; i += 1) await relay(journal, newCall(at()));
+  await shipper.flush();
+  time.now = Date.now();
+  await relay(journal, newCall(at()));
+  await shipper.flush();
+
+  t.match(await retirement.old(), [
+    { month: old, records: 13, obstacle: 'not-covered', streams: [journal.stream] },
+  ]);
+  await t.rejects(retirement.retire(old), { code: 'CONFLICT' });
+  await t.rejects(retirement.retire(last), /to be kept/);
+  await cover();
+  await shipper.flush();
+  await cover();
+  t.match(await verify(), { ok: true, openCalls: 0 });
+  await t.rejects(system(`select drop_retired_month('${old}')`), /no stub/);
+  await t.rejects(system(`select drop_retired_month('${last}')`), /too young/);
+  const stub = `insert into retired_months values (1, '${old}', 12, 6, now(), '')`;
+  await t.rejects(system(`${stub}; select drop_retired_month('${old}')`), /not those of the stub/);
+
+  const config = { journalRetentionMonths: 1 };
+  const deps = { store, vault, record, clock };
+  const verdict = await verify();
+  const faulty = { problems: [{ stream: journal.stream, seq: 3, kind: 'hash', message: '' }] } as const;
+  t.match(await retireMonths(config, deps, { verdict: faulty }), [{ month: old, outcome: 'faulty' }]);
+  t.match(await retireMonths(config, deps, { verdict, isDryRun: true }), [{ month: old, outcome: 'due' }]);
+  t.same(await retireMonths({ journalRetentionMonths: null }, deps, { verdict }), []);
+  t.match(await retireMonths(config, deps, { verdict }), [{ month: old, records: 13, outcome: 'retired' }]);
+  t.same(await retireMonths(config, deps, { verdict }), []);
+  await shipper.flush();
+  await cover();
+
+  const [kept] = await owner<{ journal: boolean; usage: boolean }>(
+    `select to_regclass('journal_${old.slice(0, 7).replace('-', '_')}') is not null as journal,
+            to_regclass('usage_events_${old.slice(0, 7).replace('-', '_')}') is not null as usage`,
+  );
+  t.same(kept, { journal: false, usage: false });
+  const hours = await store.asSystem((tx) => tx.selectFrom('usage_hourly').select('calls').execute());
+  t.equal(
+    hours.reduce((sum, { calls }) => sum + calls, 0n),
+    10n,
+    'bills of old months stay',
+  );
+  const { note } = await store.asSystem((tx) =>
+    tx.selectFrom('retired_months').selectAll().executeTakeFirstOrThrow(),
+  );
+  const parsed = parseNote(note)!;
+  t.ok((await keys.known()).verifiers.some((verifier) => isSignedBy(parsed, verifier)));
+  t.match(readRetired(parsed), {
+    number: 1,
+    month: old,
+    records: 13,
+    usageRows: 6,
+    streams: [{ stream: journal.stream, firstSeq: 0, nextSeq: 13 }],
+  });
+  t.same(await verify().then(({ problems }) => problems), []);
+  t.equal((await verify()).openCalls, 0);
+  const prover = createProver({ store, keys });
+  t.equal(await prover.goneWith(journal.stream, 12), old);
+  t.equal(await prover.goneWith(journal.stream, 13), null);
+
+  // Whoever owns the database, with the month gone: no stub, another's, and one that says more than went.
+  await owner('alter table retired_months disable trigger user');
+  const put = (text: string) => owner('update retired_months set note = $1', [text]);
+  await put(signedNote(keys.name, parsed.text, [strangersKey()]));
+  t.match(told((await verify()).problems), ['checkpoint retired_months 1', /^gap .* 0$/]);
+  await put(note.replace('records 13', 'records 12'));
+  t.match(told((await verify()).problems), ['checkpoint retired_months 1']);
+  await put(note);
+  await owner(`update retired_months set records = 12`);
+  t.same(told((await verify()).problems), ['checkpoint retired_months 1']);
+  await owner('delete from retired_months');
+  t.ok(told((await verify()).problems).includes(`gap ${journal.stream} 0`));
+});
