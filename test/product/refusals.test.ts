@@ -8,42 +8,46 @@ import { installProduct } from '../support/product.ts';
 
 t.setTimeout(120_000);
 
-t.test('a port that is taken: exit 78, a command that helps, and nothing minted', async (t) => {
-  const other = createServer().listen(0, '127.0.0.1');
-  await once(other, 'listening');
-  t.teardown(() => other.close());
-  const port = (other.address() as AddressInfo).port;
-  const product = await installProduct(t, { settings: { PORT: String(port) } });
-  await t.rejects(product.run(['serve']), {
-    message: new RegExp(`ended with 78: .*Port ${port} is taken.*PORT=${port + 1}`, 's'),
-  });
-  t.match(await product.run(['init']), { token: /^spt_/ }, 'the folder is still empty');
-});
-
-t.test('ADMIN_PORT or METRICS_PORT taken: the same, and nothing minted', async (t) => {
-  const other = createServer().listen(0, '127.0.0.1');
-  await once(other, 'listening');
-  t.teardown(() => other.close());
-  const port = (other.address() as AddressInfo).port;
-  for (const name of ['ADMIN_PORT', 'METRICS_PORT']) {
-    const product = await installProduct(t, { settings: { [name]: String(port) } });
-    await t.rejects(product.run(['serve']), {
-      message: new RegExp(`ended with 78: .*Port ${port} is taken.*${name}=${port + 1}`, 's'),
-    });
-    t.match(await product.run(['init']), { token: /^spt_/ }, 'the folder is still empty');
-  }
-});
+const product = await installProduct(t);
 
 t.test('a command on a folder that was never set up says so and makes nothing there', async (t) => {
-  const product = await installProduct(t);
   for (const args of [['keys', 'list'], ['tokens', 'create', '--name', 'app'], ['usage']])
     await t.rejects(product.run(args), { message: /ended with 78: .*sallyport init/s });
   t.notOk(existsSync(product.dataDir));
 });
 
+t.test('an unknown setting or a bad value: exit 78 and one clear sentence', async (t) => {
+  const unknown = product.run(['init'], '', { SALLYPORT_OPENAI_ORIGN: 'https://x.example' });
+  await t.rejects(unknown, { message: /ended with 78: .*SALLYPORT_OPENAI_ORIGIN/s });
+  const bad = product.run(['init'], '', { MAX_JSON_BYTES: 'lots' });
+  await t.rejects(bad, { message: /ended with 78: .*MAX_JSON_BYTES/s });
+});
+
+t.test('a debugger, and certificates unchecked: exit 78 before anything is opened', async (t) => {
+  const watched = product.run(['serve'], '', { NODE_OPTIONS: '--inspect=127.0.0.1:0' });
+  await t.rejects(watched, { message: /ended with 78: .*debugger/s });
+  const careless = product.run(['serve'], '', { NODE_TLS_REJECT_UNAUTHORIZED: '0' });
+  await t.rejects(careless, { message: /ended with 78: .*NODE_EXTRA_CA_CERTS/s });
+  t.notOk(existsSync(product.dataDir));
+});
+
+t.test(
+  'PORT, ADMIN_PORT or METRICS_PORT taken: exit 78, a command that helps, and nothing minted',
+  async (t) => {
+    const other = createServer().listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    t.teardown(() => other.close());
+    const port = (other.address() as AddressInfo).port;
+    for (const name of ['PORT', 'ADMIN_PORT', 'METRICS_PORT']) {
+      await t.rejects(product.run(['serve'], '', { [name]: String(port) }), {
+        message: new RegExp(`ended with 78: .*Port ${port} is taken.*${name}=${port + 1}`, 's'),
+      });
+    }
+    t.match(await product.run(['init']), { token: /^spt_/ }, 'the folder is still empty');
+  },
+);
+
 t.test('a wrong keyring refuses to start and leaves the database as it was', async (t) => {
-  const product = await installProduct(t);
-  await product.run(['init']);
   const file = path.join(product.dataDir, 'keyring.json');
   const right = readFileSync(file);
   writeFileSync(file, newKeyringText());
@@ -58,23 +62,7 @@ t.test('a wrong keyring refuses to start and leaves the database as it was', asy
 });
 
 t.test('a second gateway on the same data directory is refused while the first one serves', async (t) => {
-  const product = await installProduct(t);
   const serving = await product.serve();
   await t.rejects(product.run(['serve']), { message: /ended with 78/ });
   t.equal((await fetch(`${serving.origin}/readyz`)).status, 200);
-});
-
-t.test('an unknown setting or a bad value: exit 78 and one clear sentence', async (t) => {
-  const unknown = await installProduct(t, { settings: { SALLYPORT_OPENAI_ORIGN: 'https://x.example' } });
-  await t.rejects(unknown.run(['init']), { message: /ended with 78: .*SALLYPORT_OPENAI_ORIGIN/s });
-  const bad = await installProduct(t, { settings: { MAX_JSON_BYTES: 'lots' } });
-  await t.rejects(bad.run(['init']), { message: /ended with 78: .*MAX_JSON_BYTES/s });
-});
-
-t.test('a debugger, and certificates unchecked: exit 78 before anything is opened', async (t) => {
-  const product = await installProduct(t, { settings: { NODE_OPTIONS: '--inspect=127.0.0.1:0' } });
-  await t.rejects(product.run(['serve']), { message: /ended with 78: .*debugger/s });
-  const careless = await installProduct(t, { settings: { NODE_TLS_REJECT_UNAUTHORIZED: '0' } });
-  await t.rejects(careless.run(['serve']), { message: /ended with 78: .*NODE_EXTRA_CA_CERTS/s });
-  for (const { dataDir } of [product, careless]) t.notOk(existsSync(dataDir));
 });

@@ -24,10 +24,14 @@ export interface Product {
   readonly dataDir: string;
   /** Everything that any of its processes said on standard output or error. */
   readonly said: readonly Buffer[];
-  /** `bin/sallyport … --json` to its end. @throws when it exits otherwise than by 0. */
+  /** `bin/sallyport … --json` to its end, with further settings for this once. @throws when it exits otherwise than by 0. */
   // Shapes are what the tests are about: each asserts those that it reads.
   // eslint-disable-next-line typescript/no-explicit-any
-  run(args: readonly string[], input?: string | Buffer): Promise<any>;
+  run(
+    args: readonly string[],
+    input?: string | Buffer,
+    settings?: Readonly<Record<string, string>>,
+  ): Promise<any>;
   /** `bin/sallyport serve`, until it is ready. */
   serve(): Promise<Serving>;
 }
@@ -72,8 +76,12 @@ export async function installProduct(
   const said: Buffer[] = [];
   const running = new Set<{ child: ChildProcess; ended: Promise<unknown> }>();
 
-  function start(args: readonly string[], stdin: 'pipe' | 'ignore') {
-    const child = spawn(program, args, { env, stdio: [stdin, 'pipe', 'pipe'] });
+  function start(
+    args: readonly string[],
+    stdin: 'pipe' | 'ignore',
+    more: Readonly<Record<string, string>> = {},
+  ) {
+    const child = spawn(program, args, { env: { ...env, ...more }, stdio: [stdin, 'pipe', 'pipe'] });
     const output: Buffer[] = [];
     child.stdout?.on('data', (chunk: Buffer) => void (output.push(chunk), said.push(chunk)));
     child.stderr?.on('data', (chunk: Buffer) => void said.push(chunk));
@@ -103,8 +111,8 @@ export async function installProduct(
   return Object.freeze<Product>({
     dataDir,
     said,
-    async run(args, input = '') {
-      const { child, output, ended } = start([...args, '--json'], 'pipe');
+    async run(args, input = '', settings = {}) {
+      const { child, output, ended } = start([...args, '--json'], 'pipe', settings);
       child.stdin?.on('error', () => {}).end(input);
       const code = await ended;
       const text = Buffer.concat(output).toString('utf8');
