@@ -6,13 +6,13 @@ import { scriptUpstream } from '../support/upstream.ts';
 
 const key = 'sk-environment-0123456789abcdef';
 const answer = { choices: [], usage: { prompt_tokens: 4, completion_tokens: 2 } };
-const ask = { model: 'gpt-4o-mini', messages: [{ role: 'user', content: 'hi' }] };
+const messages = [{ role: 'user', content: 'hi' }];
 
-function call(origin: string, token: string): Promise<Response> {
+function call(origin: string, token: string, model = 'gpt-4o-mini'): Promise<Response> {
   return fetch(`${origin}/v1/chat/completions`, {
     method: 'POST',
     headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-    body: JSON.stringify(ask),
+    body: JSON.stringify({ model, messages }),
   });
 }
 
@@ -120,6 +120,23 @@ t.test(
       409,
       'another workspace has no key of this one',
     );
+    await t.test('Ollama on loopback needs no key: an operator’s command is permission enough', async (t) => {
+      const ollama = await scriptUpstream(t, { script: [{ body: answer }] });
+      await product.run(
+        `keys add --provider custom --name ollama --origin ${ollama.origin} --auth none`.split(' '),
+      );
+      const response = await call(serving.origin, made.token, 'ollama/llama3.2');
+      t.equal(response.status, 200);
+      const [request] = ollama.requests;
+      t.equal(request?.path, '/v1/chat/completions');
+      t.equal(JSON.parse(request?.body.toString() ?? '').model, 'llama3.2');
+      t.equal(request?.headers.authorization, undefined);
+      const plain = await fetch(`${serving.origin}/custom/ollama/api/tags`, {
+        headers: { 'x-api-key': made.token },
+      });
+      t.equal(plain.status, 200);
+      t.equal(ollama.requests[1]?.path, '/api/tags');
+    });
     t.match(await product.run(['journal', 'verify']), { ok: true, openCalls: 0, problems: [] });
     t.match(await product.run(['tokens', 'create', '--admin', '--name', 'lost']), { token: /^spa_/ });
 
@@ -132,36 +149,3 @@ t.test(
     t.match(await product.run(['doctor']), { ok: true });
   },
 );
-
-t.test('Ollama on loopback needs no key: an operator’s command is permission enough', async (t) => {
-  const upstream = await scriptUpstream(t, { script: [{ body: answer }] });
-  const product = await installProduct(t);
-  const made = await product.run(['init']);
-  const serving = await product.serve();
-  await product.run([
-    'keys',
-    'add',
-    '--provider',
-    'custom',
-    '--name',
-    'ollama',
-    '--origin',
-    upstream.origin,
-    '--auth',
-    'none',
-  ]);
-  const response = await fetch(`${serving.origin}/v1/chat/completions`, {
-    method: 'POST',
-    headers: { authorization: `Bearer ${made.token}`, 'content-type': 'application/json' },
-    body: JSON.stringify({ ...ask, model: 'ollama/llama3.2' }),
-  });
-  t.equal(response.status, 200);
-  t.equal(upstream.requests[0]?.path, '/v1/chat/completions');
-  t.equal(JSON.parse(upstream.requests[0]?.body.toString() ?? '').model, 'llama3.2');
-  t.equal(upstream.requests[0]?.headers.authorization, undefined);
-  const plain = await fetch(`${serving.origin}/custom/ollama/api/tags`, {
-    headers: { 'x-api-key': made.token },
-  });
-  t.equal(plain.status, 200);
-  t.equal(upstream.requests[1]?.path, '/api/tags');
-});
