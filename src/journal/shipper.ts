@@ -1,13 +1,13 @@
-import { ensureMonths, monthOf } from '../db/months.ts';
+import { isDatabaseGone } from '../db/connection.ts';
+import { ensureMonths } from '../db/months.ts';
 import type { Store } from '../db/store.ts';
-import { createCursor, type Cursor, type Fault } from './cursor.ts';
+import { createCursor, type Fault } from './cursor.ts';
 import type { Journal } from './journal.ts';
 import { removeOrphans, removeShipped } from './removal.ts';
-import { type Position, readPosition, shipBatch } from './ship-batch.ts';
+import { readPosition, shipBatch } from './ship-batch.ts';
 import { type Load, loadShipment } from './shipment.ts';
-import { listStreams, type StreamFiles } from './stream-files.ts';
-import { readHead } from './stream-head.ts';
-import type { StreamLock } from './stream-lock.ts';
+import { listStreams } from './stream-files.ts';
+import { lagOf, track, type Tracked } from './tracked.ts';
 
 export interface ShipperOptions {
   readonly store: Pick<Store, 'asSystem'>;
@@ -38,22 +38,6 @@ export interface Shipper {
   lag(): Lag;
 }
 
-/** A stream of this folder on its way into the database. */
-interface Tracked {
-  readonly stream: string;
-  /** As last heard; read anew wherever `cursor` is null. */
-  position: Position | null;
-  cursor: Cursor | null;
-  /** Of a stream whose writer is gone. */
-  lock: StreamLock | null;
-  /** One past its last record, and the bytes on disk: for `lag`; own streams say it themselves. */
-  endSeq: number;
-  bytes: number;
-  shippedBytes: number;
-  isStopped: boolean;
-  isAll: boolean;
-}
-
 /** Streams of other processes are looked for once in so many intervals; appends of our own prompt by themselves. */
 const rescanEvery = 20;
 
@@ -71,7 +55,7 @@ export function createShipper(options: ShipperOptions): Shipper {
   let quiet = 0;
   /** When the oldest record that isn't shipped was made, as far as known. */
   let waitingSince: number | null = null;
-  let preparedMonth = '';
+  let preparedDay = '';
   let unlisten: () => void = () => undefined;
 
   async function pass(): Promise<void> {
@@ -80,10 +64,14 @@ export function createShipper(options: ShipperOptions): Shipper {
     const streams = await listStreams(journal.dir);
     // Before the database is asked: `lag` must know of them while it is gone.
     for (const files of streams) {
-      const one = tracked.get(files.stream) ?? (await track(files));
-      if (!own.has(files.stream)) one.lock ??= journal.locks.take(files.base);
+      const one = tracked.get(files.stream) ?? (await track(journal.dir, files));
+      tracked.set(files.stream, one);
+      if (own.has(files.stream)) continue;
+      one.lock ??= journal.locks.take(files.base);
+      if (one.lock !== null && one.position === null)
+        waitingSince = Math.min(waitingSince ?? Infinity, one.firstAt ?? clock());
     }
-    await prepareMonth();
+    await prepareMonths();
     for (const files of streams) {
       const one = tracked.get(files.stream);
       const head = own.get(files.stream);
@@ -105,24 +93,6 @@ export function createShipper(options: ShipperOptions): Shipper {
     );
     await forgetGone();
     if (lagOf(journal.own(), tracked).records === 0) waitingSince = null;
-  }
-
-  async function track(files: StreamFiles): Promise<Tracked> {
-    const head = await readHead(files);
-    const bytes = files.segments.reduce((sum, segment) => sum + segment.bytes, 0);
-    const one: Tracked = {
-      stream: files.stream,
-      position: null,
-      cursor: null,
-      lock: null,
-      endSeq: (head?.seq ?? -1) + 1,
-      bytes,
-      shippedBytes: 0,
-      isStopped: false,
-      isAll: false,
-    };
-    tracked.set(files.stream, one);
-    return one;
   }
 
   async function shipStream(one: Tracked, until: number): Promise<void> {
@@ -194,13 +164,17 @@ export function createShipper(options: ShipperOptions): Shipper {
     await cursor?.close();
   }
 
-  /** Partitions of this month and the next; without one, rows lie in the default partition and nothing is lost. */
-  async function prepareMonth(): Promise<void> {
+  /** Every day the partitions of this month and the next; without one, rows lie in the default partition and nothing is lost. */
+  async function prepareMonths(): Promise<void> {
     const now = new Date(clock());
-    const month = monthOf(now);
-    if (month === preparedMonth) return;
-    await ensureMonths(store, now);
-    preparedMonth = month;
+    const day = now.toISOString().slice(0, 10);
+    if (day === preparedDay) return;
+    await ensureMonths(store, now).catch((error: unknown) => {
+      if (isDatabaseGone(error)) throw error;
+      // A clock that is years ahead, a lock that isn't had: what comes lies in the default partition, and tomorrow it is tried again.
+      options.onError?.(error);
+    });
+    preparedDay = day;
     await removeOrphans(journal);
   }
 
@@ -270,25 +244,4 @@ export function createShipper(options: ShipperOptions): Shipper {
       return { records, bytes, seconds };
     },
   });
-}
-
-function lagOf(own: ReturnType<Journal['own']>, tracked: ReadonlyMap<string, Tracked>): Omit<Lag, 'seconds'> {
-  let records = 0;
-  let bytes = 0;
-  const add = (left: number, leftBytes: number): void => {
-    if (left <= 0) return;
-    records += left;
-    bytes += Math.max(0, leftBytes);
-  };
-  for (const head of own) {
-    const one = tracked.get(head.stream);
-    add(head.seq + 1 - (one?.position?.nextSeq ?? 0), head.bytes - (one?.shippedBytes ?? 0));
-  }
-  const ours = new Set(own.map(({ stream }) => stream));
-  for (const one of tracked.values()) {
-    // Streams of other living processes are theirs to ship.
-    if (ours.has(one.stream) || one.isAll || one.lock === null) continue;
-    add(one.endSeq - (one.position?.nextSeq ?? 0), one.bytes - one.shippedBytes);
-  }
-  return { records, bytes };
 }

@@ -361,6 +361,92 @@ t.test('20 000 records are caught up with in a second', async (t) => {
   t.ok(rate > 5000, `${rate}`);
 });
 
+t.test('months without a partition are shipped all the same, and stay where they are', async (t) => {
+  const { owner, store } = await testDatabase(t);
+  const dir = await folder(t);
+  const journal = await openTestJournal(t, dir);
+  const errors: unknown[] = [];
+  const now = new Date();
+  // By this clock the database makes none: it is years ahead, then back, after rows of the next month were there before its partition.
+  const next = new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 1, 1));
+  const part = (month: Date): string => `journal_${month.toISOString().slice(0, 7).replace('-', '_')}`;
+  await owner(`drop table ${part(next)}`);
+  let at = Date.UTC(2077, 4, 31, 23, 59, 59);
+  const options = { clock: () => at, onError: (error: unknown) => void errors.push(error) };
+  const shipper = shipperOf(t, store, journal, options);
+  await relay(journal);
+  await shipper.flush();
+  t.match(errors, [{ code: '22003' }]);
+  await owner('revoke execute on function create_month_partitions(date) from sallyport_system');
+  at = next.getTime();
+  const other = shipperOf(t, store, journal, options);
+  await relay(journal);
+  await other.flush();
+  t.match(errors, [{ code: '22003' }, { code: '42501' }]);
+  await owner('grant execute on function create_month_partitions(date) to sallyport_system');
+  at += 86_400_000;
+  const third = shipperOf(t, store, journal, options);
+  await relay(journal);
+  await third.flush();
+  t.equal(errors.length, 2, 'a month whose rows lie in the default partition is left there');
+  const months = await store.asSystem((tx) =>
+    tx.selectFrom('journal').select('month').orderBy('seq').execute(),
+  );
+  t.same(new Set(months.map(({ month }) => month)), new Set(['2077-05-01', next.toISOString().slice(0, 10)]));
+  t.equal(months.length, 7);
+  t.match(await verifyJournal({ dir, store }), { ok: true, records: 7 });
+});
+
+t.test(
+  'files grow while the database is away up to nine tenths of their room, and the gate opens by itself',
+  async (t) => {
+    const { store } = await testDatabase(t);
+    const gate: boolean[] = [];
+    const room = { maxBytes: 700_000, onGate: (closed: boolean) => void gate.push(closed) };
+    const dir = await folder(t);
+    const journal = await openTestJournal(t, dir, { sync: 'relaxed', ...room });
+    let isGone = true;
+    let at = Date.now();
+    const away: Pick<Store, 'asSystem'> = {
+      asSystem: (work) =>
+        isGone
+          ? Promise.reject(Object.assign(new Error('away'), { code: 'ECONNREFUSED' }))
+          : store.asSystem(work),
+    };
+    const shipper = shipperOf(t, away, journal, { clock: () => at });
+    shipper.start();
+    await relay(journal);
+    await t.rejects(shipper.flush());
+    while (journal.isOpen()) await relay(journal).catch(() => {});
+    const [{ seq, bytes } = { seq: 0, bytes: 0 }] = journal.own();
+    at += 90_000;
+    t.match(shipper.lag(), { records: seq + 1, bytes });
+    t.ok(shipper.lag().seconds >= 90, `${shipper.lag().seconds} s`);
+    t.ok(bytes > 620_000 && bytes < 700_000, `${bytes} bytes`);
+    // So it does for a start that finds the files, and no database.
+    const found = shipperOf(t, away, await openTestJournal(t, dir, { maxBytes: 2_000_000 }), {
+      clock: () => at,
+    });
+    await t.rejects(found.flush());
+    t.equal(found.lag().records, 1, 'others’ streams are theirs to ship while they live');
+    await t.rejects(relay(journal), { code: 'JOURNAL_UNAVAILABLE' });
+    isGone = false;
+    await shipper.flush();
+    t.same(shipper.lag(), { records: 0, bytes: 0, seconds: 0 });
+    t.same(gate, [true, false]);
+    await relay(journal);
+    await shipper.stop();
+    await journal.close();
+    isGone = true;
+    const late = shipperOf(t, away, await openTestJournal(t, dir), { clock: () => Date.now() + 60_000 });
+    await t.rejects(late.flush());
+    t.ok(
+      late.lag().records > 3 && late.lag().seconds > 59,
+      'what a dead process left counts from its records on',
+    );
+  },
+);
+
 t.test('a tampered file is not shipped past the damage', async (t) => {
   const { store } = await testDatabase(t);
   const dir = await folder(t);
