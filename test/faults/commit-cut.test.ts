@@ -24,6 +24,7 @@ t.test(`a connection that is reset in ${cuts} COMMITs, done or not, loses and do
   const fates: Record<Fate, number> = { pass: 0, done: 0, 'not done': 0 };
   let left = cuts;
   const over = Promise.withResolvers<void>();
+  const load = { isOver: false };
   line.fate = (statements) => {
     if (!statements.includes('insert into journal (')) return 'pass';
     if (left === 0) {
@@ -35,11 +36,10 @@ t.test(`a connection that is reset in ${cuts} COMMITs, done or not, loses and do
     fates[fate] += 1;
     return fate;
   };
-  let isOver = false;
   const statuses = new Map<number, number>();
   const work = Promise.all(
     Array.from({ length: clients }, async () => {
-      while (!isOver) {
+      while (!load.isOver) {
         const { status } = await ask(`${gateway.origin}/v1/chat/completions`, {
           headers: { 'x-api-key': minted.token },
           body: { model: 'gpt-4o' },
@@ -49,7 +49,7 @@ t.test(`a connection that is reset in ${cuts} COMMITs, done or not, loses and do
     }),
   );
   await over.promise;
-  isOver = true;
+  load.isOver = true;
   await work;
   t.same([...statuses.keys()], [200], 'no call fails');
   t.ok(fates.done >= Math.floor(cuts / 2) && fates['not done'] >= Math.floor(cuts / 2));
