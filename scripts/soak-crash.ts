@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 import { randomInt } from 'node:crypto';
-import { crashRounds } from '../test/faults/crash-rounds.ts';
+import { crashPoints, crashRounds } from '../test/faults/crash-rounds.ts';
 
 // The long form of test/faults/crash.test.ts (JOURNAL.md's bar: 50 rounds). Exits 1 when anything was lost or doubled.
 const { values } = parseArgs({
@@ -16,6 +16,7 @@ const options = {
   rounds: Number(values.rounds),
   callsPerRound: Number(values.calls),
   clients: Number(values.clients),
+  points: crashPoints,
   verifyEvery: 1,
 };
 process.stdout.write(`seed ${options.seed}\n`);
@@ -23,9 +24,9 @@ const ends: (() => unknown)[] = [];
 let wrong = 0;
 try {
   for await (const found of crashRounds({ teardown: (end) => void ends.push(end) }, options)) {
-    const { round, readyMs, answers, upstream, begins, crashed, wrongs } = found;
+    const { round, point, readyMs, answers, upstream, begins, crashed, wrongs } = found;
     const counts = `${answers} answers, ${upstream} upstream, ${begins} begins, ${crashed} crashed`;
-    process.stdout.write(`round ${round}: ready in ${Math.round(readyMs)} ms; ${counts}\n`);
+    process.stdout.write(`round ${round}, ${point}: ready in ${Math.round(readyMs)} ms; ${counts}\n`);
     for (const sentence of wrongs) process.stdout.write(`  WRONG: ${sentence}\n`);
     wrong += wrongs.length + (readyMs < 5000 ? 0 : 1);
   }

@@ -5,7 +5,26 @@ import type { Test } from 'tap';
 import { installProduct, type Product } from '../support/product.ts';
 import { readBooks, readPidFile, untilShipped, type Books } from './books.ts';
 import { startCrowd, type Held } from './crowd.ts';
+import { diskFaults, lacksFaults, type Fault } from './disk-faults.ts';
 import { pacedUpstream } from './paced-upstream.ts';
+
+/** A moment drawn by lot, or a point that the process comes by under load (disk-shim.c). */
+export type CrashPoint = 'anywhere' | Fault;
+
+/** Of both kinds, by turns; by lot alone where the points cannot be had. */
+export const crashPoints: readonly CrashPoint[] =
+  lacksFaults === false
+    ? [
+        'anywhere',
+        'between write and sync',
+        'in mid-roll',
+        'anywhere',
+        'in the middle of a write',
+        'in mid-ship',
+        'anywhere',
+        'in COMMIT',
+      ]
+    : ['anywhere'];
 
 export interface CrashOptions {
   /** Of the moments of the kills and the provider's pauses. */
@@ -14,6 +33,8 @@ export interface CrashOptions {
   /** Answers begun before the kill, at least. */
   readonly callsPerRound: number;
   readonly clients: number;
+  /** Where the process ends, round by round, from the beginning again when they are through. */
+  readonly points: readonly CrashPoint[];
   /** `journal verify` after every so many rounds, and after the last. */
   readonly verifyEvery: number;
 }
@@ -21,6 +42,7 @@ export interface CrashOptions {
 /** What was found after one kill and the start that followed it. Counts are of the whole run so far. */
 export interface RoundReport {
   readonly round: number;
+  readonly point: CrashPoint;
   readonly readyMs: number;
   readonly answers: number;
   readonly upstream: number;
@@ -33,12 +55,16 @@ export interface RoundReport {
 /** Kills the gateway under load, starts it again and compares everybody's books, round after round. */
 export async function* crashRounds(
   t: Pick<Test, 'teardown'>,
-  { seed, rounds, callsPerRound, clients, verifyEvery }: CrashOptions,
+  { seed, rounds, callsPerRound, clients, points, verifyEvery }: CrashOptions,
 ): AsyncGenerator<RoundReport> {
   const random = randomFrom(seed);
   const key = `sk-${randomBytes(24).toString('hex')}`;
   const upstream = await pacedUpstream(t, key, random);
-  const product = await installProduct(t, { settings: { SALLYPORT_OPENAI_ORIGIN: upstream.origin } });
+  const disk = points.every((point) => point === 'anywhere') ? null : diskFaults(t);
+  const product = await installProduct(t, {
+    // Segments as small as they get: every thousand calls another one.
+    settings: { SALLYPORT_OPENAI_ORIGIN: upstream.origin, JOURNAL_MAX_BYTES: '16MiB', ...disk?.settings },
+  });
   await product.run(['init']);
   await product.run(['keys', 'add', '--provider', 'openai', '--name', 'main'], `${key}\n`);
   const { token } = await product.run(
@@ -53,8 +79,11 @@ export async function* crashRounds(
     // Neither at an answer's beginning only: somewhere within the next calls.
     await pause(random() * 12);
     crowd.expectEnd();
-    gateway.signal('SIGKILL');
-    await gateway.ended;
+    const point = points[(round - 1) % points.length] ?? 'anywhere';
+    if (point === 'anywhere' || disk === null) gateway.signal('SIGKILL');
+    else disk.set(point);
+    const end = await gateway.ended;
+    disk?.set('none');
     await crowd.gone;
     held.push(...crowd.held);
 
@@ -62,6 +91,7 @@ export async function* crashRounds(
     await untilShipped(gateway.origin);
     const books = await readBooks(product.dataDir);
     const wrongs = compare(held, upstream, books);
+    if (end !== 'SIGKILL') wrongs.push(`the process ended by itself: ${end}`);
     if (databasePid(product) !== database) wrongs.push('the database was not adopted, but started anew');
     if (round % verifyEvery === 0 || round === rounds) {
       const verdict = await product.run(['journal', 'verify']);
@@ -70,6 +100,7 @@ export async function* crashRounds(
     }
     yield {
       round,
+      point,
       readyMs: gateway.readyMs,
       answers: held.length,
       upstream: upstream.heads,

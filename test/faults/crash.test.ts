@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto';
 import t from 'tap';
-import { compare, crashRounds } from './crash-rounds.ts';
+import { compare, crashPoints, crashRounds } from './crash-rounds.ts';
 
 t.setTimeout(300_000);
 
@@ -12,12 +12,13 @@ const [rounds, callsPerRound, clients] = [5, 200, 32];
 t.test(
   `a gateway that is killed ${rounds} times under ${clients} clients loses and doubles nothing (seed ${seed})`,
   async (t) => {
-    for await (const found of crashRounds(t, { seed, rounds, callsPerRound, clients, verifyEvery: 5 })) {
-      const { round, readyMs, answers, upstream, begins, crashed } = found;
+    const options = { seed, rounds, callsPerRound, clients, points: crashPoints, verifyEvery: 5 };
+    for await (const found of crashRounds(t, options)) {
+      const { round, point, readyMs, answers, upstream, begins, crashed } = found;
       t.same(
         found.wrongs,
         [],
-        `round ${round}: ${answers} answers in clients' hands, ${upstream} requests upstream, ${begins} begins, ${crashed} settled as crashed`,
+        `round ${round}, ${point}: ${answers} answers in clients' hands, ${upstream} requests upstream, ${begins} begins, ${crashed} settled as crashed`,
       );
       // Another test shares the two cores; alone on them a start has 5 s (`scripts/newcomer.ts`).
       t.ok(readyMs < 15_000, `ready again in ${Math.round(readyMs)} ms`);

@@ -70,13 +70,14 @@ export function startCrowd(
     });
   };
   const client = async (): Promise<void> => {
-    while (!ending.signal.aborted) {
+    for (;;) {
       calls += 1;
       const n = calls;
       try {
         await callOnce(nameCall(n), n % 2 === 0);
       } catch (error) {
         if (!ending.signal.aborted) throw error;
+        return;
       }
     }
   };
