@@ -11,6 +11,7 @@ import { createMembers } from './admin/members.ts';
 import { createIsOperator } from './admin/operator.ts';
 import { createProofs } from './admin/proofs.ts';
 import { createProviders } from './admin/providers.ts';
+import { createReproject } from './admin/reproject.ts';
 import { createSeals } from './admin/seals.ts';
 import { createSigningKeyDesk } from './admin/signing-keys.ts';
 import { createTailReader } from './admin/tail-reader.ts';
@@ -118,6 +119,7 @@ export function createAdminSide(
     providers: createProviders({ providers, originOf }),
     workspaces,
     usage: createUsageReports({ store, exports, clock }),
+    reproject: createReproject({ store, journal, clock }),
     audit: createAudit({ store, exports }),
     tails: createTails({
       reader: createTailReader({ store, clock }),

@@ -115,7 +115,56 @@ const rotateKey: Command = {
   },
 };
 
-export const journalCommands: readonly Command[] = [verify, retire, proof, keys, rotateKey];
+interface Reprojected {
+  readonly cursor: string | null;
+  readonly looked: number;
+  readonly differences: readonly {
+    readonly table: string;
+    readonly what?: string;
+    readonly callId?: string;
+    readonly attempt?: number;
+    readonly from?: string;
+    readonly rows?: number;
+  }[];
+}
+
+/** Of what differed so many are listed. */
+const mostListed = 1_000;
+
+const reproject: Command = {
+  words: 'journal reproject',
+  doc: 'Make usage rows, their sums and the last use of keys and tokens anew from the records.',
+  options: { 'dry-run': { value: null, doc: 'only say what is not as the records say' } },
+  async run(context) {
+    const api = await context.api();
+    const dryRun = context.has('dry-run');
+    const listed: Reprojected['differences'][number][] = [];
+    let [looked, differing] = [0, 0];
+    let cursor: string | null = null;
+    do {
+      const step: Reprojected = await api.call('POST', '/api/journal/reproject', { cursor, dryRun });
+      looked += step.looked;
+      differing += step.differences.reduce((sum, { rows = 1 }) => sum + rows, 0);
+      listed.push(...step.differences.slice(0, mostListed - listed.length));
+      cursor = step.cursor;
+    } while (cursor !== null);
+    const rows = listed.map(({ table, what, callId, attempt, from, rows: count }) => [
+      table,
+      what ?? `${count} rows`,
+      callId === undefined ? (from ?? null) : `${callId} ${attempt}`,
+    ]);
+    const head = `Looked at ${looked.toLocaleString('en-US')} records, rows and days. `;
+    const done = dryRun ? 'Not as the records say' : 'Mended';
+    const text =
+      differing === 0
+        ? `${head}All as the records say.\n`
+        : `${head}${done}: ${differing}.\n\n${textTable(['TABLE', 'WHAT', 'WHERE'], rows)}`;
+    context.print({ looked, differing, mended: dryRun ? 0 : differing, differences: listed }, text);
+    return dryRun && differing > 0 ? exits.refused : exits.ok;
+  },
+};
+
+export const journalCommands: readonly Command[] = [verify, reproject, retire, proof, keys, rotateKey];
 
 function showKeys(context: Context, made: SigningKeys, head: string): number {
   const rows = made.data.map(({ createdAt, id, isActive, retiredAt, verifier }) => [

@@ -8,6 +8,7 @@ import * as gateway from '../../migrations/0004_gateway.ts';
 import * as checkpoints from '../../migrations/0005_checkpoints.ts';
 import * as retention from '../../migrations/0006_retention.ts';
 import * as presumed from '../../migrations/0007_presumed.ts';
+import * as usageCosts from '../../migrations/0008_usage_costs.ts';
 import * as alerts from '../../migrations/0009_alerts.ts';
 import * as personalData from '../../migrations/0010_personal_data.ts';
 import { SallyportError } from '../errors.ts';
@@ -23,6 +24,7 @@ const migrations: Readonly<Record<string, Migration>> = {
   '0005_checkpoints': checkpoints,
   '0006_retention': retention,
   '0007_presumed': presumed,
+  '0008_usage_costs': usageCosts,
   '0009_alerts': alerts,
   '0010_personal_data': personalData,
 };

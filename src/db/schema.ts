@@ -286,6 +286,17 @@ export interface Schema extends AlertTables {
     upstream_request_id: string | null;
     receipt: string;
   };
+  /** INSERT and SELECT only: costs reckoned anew. `version` names the prices of that reckoning, `price_version` this cost's own. */
+  usage_costs: {
+    workspace_id: string;
+    call_id: string;
+    attempt: number;
+    version: string;
+    started_at: Date;
+    cost_nano_usd: bigint | null;
+    price_version: string | null;
+    computed_at: Date;
+  };
   /** Sums by hour; primary key is everything up to `model` (empty string where absent). */
   usage_hourly: {
     workspace_id: string;

@@ -5,6 +5,7 @@ import type { Fault } from './cursor.ts';
 import { type UsageRow, usageRow } from './projection.ts';
 import type { Retired } from './verify-retired.ts';
 import { summed } from './usage-columns.ts';
+import { hourlyRows } from './hourly-rows.ts';
 import type { JournalTable } from './verify-table.ts';
 import { idText } from './obligations.ts';
 
@@ -213,20 +214,9 @@ async function differingHours(store: Pick<Store, 'asSystem'>, since: Date, retir
   const columns = sql.join(summed.map((name) => sql.ref(name)));
   const { rows } = await store.asSystem((tx) =>
     sql<{ hour: Date; workspace_id: string }>`
-      with rows as (
-        select workspace_id, date_trunc('hour', started_at, 'UTC') as hour, coalesce(token_id, '') as token_id,
-          coalesce(user_id, '') as user_id, coalesce(key_id, '') as key_id, provider, coalesce(model, '') as model,
-          count(*) filter (where final) as calls, count(*) as attempts,
-          count(*) filter (where final and outcome <> 'ok') as failed,
-          coalesce(sum(input_tokens), 0) as input_tokens, coalesce(sum(cached_input_tokens), 0) as cached_input_tokens,
-          coalesce(sum(cache_write_input_tokens), 0) as cache_write_input_tokens,
-          coalesce(sum(output_tokens), 0) as output_tokens, coalesce(sum(reasoning_tokens), 0) as reasoning_tokens,
-          count(*) filter (where final and usage_source = 'unknown') as unknown_usage_calls,
-          coalesce(sum(cost_nano_usd), 0) as cost_nano_usd,
-          count(*) filter (where final and cost_nano_usd is null) as unknown_cost_calls
-        from usage_events where started_at >= date_trunc('hour', ${since}::timestamptz, 'UTC')
-          and month <> all(${retiredMonths}::date[])
-        group by 1, 2, 3, 4, 5, 6, 7),
+      with rows as (${hourlyRows(
+        sql`started_at >= date_trunc('hour', ${since}::timestamptz, 'UTC') and month <> all(${retiredMonths}::date[])`,
+      )}),
       keys as (select workspace_id, hour, token_id, user_id, key_id, provider, model, ${columns} from rows),
       kept as (select workspace_id, hour, token_id, user_id, key_id, provider, model, ${columns} from usage_hourly
         where hour >= date_trunc('hour', ${since}::timestamptz, 'UTC')

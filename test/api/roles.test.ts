@@ -54,6 +54,7 @@ const allowed: Record<string, string> = {
   'GET /api/workspaces/current': all,
   'PATCH /api/workspaces/current': 'owner admin',
   'GET /api/providers': all,
+  'POST /api/journal/reproject': '',
   'GET /api/usage': all,
   'GET /api/usage/calls': all,
   'GET /api/usage/calls/:id': all,
@@ -178,6 +179,7 @@ function bodyOf(route: string, userId: string): unknown {
     case 'POST /api/keyring/stage':
     case 'POST /api/keyring/promote':
     case 'POST /api/keyring/rewrap':
+    case 'POST /api/journal/reproject':
     case 'POST /api/signing-keys/rotate':
       return {};
     case 'POST /api/keyring/retire':

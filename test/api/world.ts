@@ -17,6 +17,7 @@ import { createMembers } from '../../src/admin/members.ts';
 import { createIsOperator } from '../../src/admin/operator.ts';
 import { createProofs } from '../../src/admin/proofs.ts';
 import { createProviders } from '../../src/admin/providers.ts';
+import { createReproject } from '../../src/admin/reproject.ts';
 import { createSeals } from '../../src/admin/seals.ts';
 import { createSigningKeyDesk } from '../../src/admin/signing-keys.ts';
 import { createTailReader } from '../../src/admin/tail-reader.ts';
@@ -158,6 +159,7 @@ export async function startWorld(
     proofs: createProofs({ store, prover: createProver({ store, keys: noteKeys }), clock }),
     signingKeys: createSigningKeyDesk({ act, keys: noteKeys }),
     usage: createUsageReports({ store, exports, clock }),
+    reproject: createReproject({ store, journal, clock }),
     audit: createAudit({ store, exports }),
     tails: createTails({
       reader: createTailReader({ store, clock }),

@@ -29,8 +29,9 @@ const grants = [
   'seen_uses: app nothing; system SELECT INSERT UPDATE DELETE',
   'signing_keys: app nothing; system SELECT INSERT UPDATE',
   'tokens: app SELECT INSERT UPDATE; system SELECT UPDATE',
-  'usage_events: app SELECT; system SELECT INSERT',
-  'usage_hourly: app SELECT; system SELECT INSERT UPDATE',
+  'usage_costs: app SELECT; system SELECT INSERT',
+  'usage_events: app SELECT; system SELECT INSERT DELETE',
+  'usage_hourly: app SELECT; system SELECT INSERT UPDATE DELETE',
   'users: app SELECT INSERT UPDATE DELETE; system SELECT',
   'webhook_deliveries: app SELECT; system SELECT INSERT UPDATE DELETE',
   'webhooks: app SELECT INSERT DELETE; system SELECT',
@@ -151,7 +152,7 @@ t.test('the policies are these and no others', async (t) => {
     .filter((table) => !unguarded.includes(table))
     .flatMap((table) => {
       const own = mine(table === 'workspaces' ? 'id' : 'workspace_id');
-      const isReadOnly = ['journal', 'usage_events', 'usage_hourly'].includes(table);
+      const isReadOnly = ['journal', 'usage_costs', 'usage_events', 'usage_hourly'].includes(table);
       return [
         { policy: `${table}_system`, role: 'sallyport_system', command: 'ALL', sees: taken, writes: taken },
         {

@@ -12,6 +12,7 @@ import type { Keys } from '../../admin/keys.ts';
 import type { Members } from '../../admin/members.ts';
 import type { Proofs } from '../../admin/proofs.ts';
 import type { Providers } from '../../admin/providers.ts';
+import type { Reproject } from '../../admin/reproject.ts';
 import type { Seals } from '../../admin/seals.ts';
 import type { SigningKeys } from '../../admin/signing-keys.ts';
 import type { Tails } from '../../admin/tails.ts';
@@ -31,6 +32,7 @@ import { addAuthentication, type AuthenticationDeps } from './authentication.ts'
 import { explainRoutes } from './explain.ts';
 import { maxIntakeBytes } from './intake-body.ts';
 import { intakeKeyRoutes } from './intake-key.ts';
+import { journalRoutes } from './journal.ts';
 import { keyringRoutes } from './keyring.ts';
 import { memberRoutes } from './members.ts';
 import { openapi, showValue } from './openapi.ts';
@@ -60,6 +62,7 @@ export interface ApiDeps extends AuthenticationDeps {
   readonly workspaces: Workspaces;
   readonly usage: UsageReports;
   readonly audit: Audit;
+  readonly reproject: Reproject;
   readonly tails: Tails;
   readonly proofs: Proofs;
   readonly signingKeys: SigningKeys;
@@ -129,6 +132,7 @@ export function apiRoutes(deps: ApiDeps): FastifyPluginAsync {
       await guarded.register(workspaceRoutes(deps), { prefix: '/workspaces' });
       await guarded.register(keyringRoutes(deps), { prefix: '/keyring' });
       await guarded.register(providerRoutes(deps), { prefix: '/providers' });
+      await guarded.register(journalRoutes(deps), { prefix: '/journal' });
       await guarded.register(usageRoutes(deps), { prefix: '/usage' });
       await guarded.register(auditRoutes(deps), { prefix: '/audit' });
       await guarded.register(proofRoutes(deps), { prefix: '/audit/proof' });
