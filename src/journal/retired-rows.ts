@@ -2,7 +2,7 @@ import { sql } from 'kysely';
 import type { Store } from '../db/store.ts';
 import type { CoveredStream } from './checkpoint-note.ts';
 
-/** The records of a month, as a stub names them. */
+/** The records of a month's partition, as a stub names them: what lies in the default one stays. */
 export interface Stretches {
   readonly records: number;
   readonly usageRows: number;
@@ -16,7 +16,8 @@ export interface Stretches {
 export async function readStretches(store: Pick<Store, 'asSystem'>, month: string): Promise<Stretches> {
   const usageRows = await store.asSystem(async (tx) => {
     const { rows } = await sql<{ count: bigint }>`
-      select count(*) from usage_events where month = ${month}::date`.execute(tx);
+      select count(*) from usage_events
+      where month = ${month}::date and tableoid <> 'usage_events_default'::regclass`.execute(tx);
     return Number(rows[0]?.count ?? 0);
   });
   const streams: CoveredStream[] = [];
@@ -38,7 +39,8 @@ async function following(
   after: string,
 ): Promise<string | null> {
   const { rows } = await store.asSystem((tx) =>
-    sql<{ stream: string }>`select stream from journal where month = ${month}::date and stream > ${after}
+    sql<{ stream: string }>`select stream from journal
+      where month = ${month}::date and stream > ${after} and tableoid <> 'journal_default'::regclass
       order by stream limit 1`.execute(tx),
   );
   return rows[0]?.stream ?? null;
