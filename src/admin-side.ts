@@ -7,6 +7,7 @@ import { createCallers as createAdminCallers } from './admin/callers.ts';
 import { createExports } from './admin/exports.ts';
 import { createKeyShred } from './admin/key-shred.ts';
 import { createKeys } from './admin/keys.ts';
+import { createBreaches } from './admin/breaches.ts';
 import { createMembers } from './admin/members.ts';
 import { createIsOperator } from './admin/operator.ts';
 import { createProofs } from './admin/proofs.ts';
@@ -25,6 +26,7 @@ import type { AlertDesk } from './alert-desk.ts';
 import type { CheckpointDesk } from './checkpoint-desk.ts';
 import type { Config } from './config.ts';
 import type { Egress } from './egress/egress.ts';
+import type { SendMail } from './egress/mailer.ts';
 import type { DataPlane } from './gateway/data-plane.ts';
 import type { Installation } from './installation.ts';
 import { isAdministrative, providers } from './providers/catalogue.ts';
@@ -41,6 +43,7 @@ export function createAdminSide(
     readonly egress: Egress;
     readonly checkpoints: CheckpointDesk;
     readonly alerts: Pick<AlertDesk, 'sendWebhook' | 'reachOf'>;
+    readonly sendMail: SendMail | null;
     readonly originOf: (provider: string) => string;
     readonly log: Log;
     readonly metrics: Metrics;
@@ -50,6 +53,7 @@ export function createAdminSide(
 ) {
   const { alerts, checkpoints, clock, dataPlane, egress, installation, log, metrics, originOf, version } =
     deps;
+  const { sendMail } = deps;
   const { journal, store, vault } = installation;
   const isOperator = createIsOperator({ store });
   const plainAct = createActs({
@@ -109,6 +113,17 @@ export function createAdminSide(
       checkOrigin: (origin, reach) => egress.checkOrigin(origin, reach),
       reachOf: alerts.reachOf,
       send: alerts.sendWebhook,
+      clock,
+      onForgedRow,
+    }),
+    breaches: createBreaches({
+      store,
+      act,
+      journal,
+      vault,
+      sendWebhook: alerts.sendWebhook,
+      sendMail,
+      keyPage: (provider) => (provider === 'custom' ? null : (providers.get(provider)?.keyPage ?? null)),
       clock,
       onForgedRow,
     }),

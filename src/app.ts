@@ -7,6 +7,7 @@ import { createAdminSide } from './admin-side.ts';
 import { type CheckpointDesk, createCheckpointDesk } from './checkpoint-desk.ts';
 import type { Config } from './config.ts';
 import { createEgress } from './egress/egress.ts';
+import { createMailer } from './egress/mailer.ts';
 import { SallyportError } from './errors.ts';
 import type { Paces } from './gateway/body-pace.ts';
 import { createDataPlane, type DataPlane } from './gateway/data-plane.ts';
@@ -118,6 +119,10 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     egress,
     checkpoints,
     alerts,
+    sendMail:
+      config.smtpUrl === null || config.smtpFrom === null
+        ? null
+        : createMailer({ url: config.smtpUrl, from: config.smtpFrom, ca: deps.ca, lookup: deps.lookup }),
     originOf,
     log,
     metrics,

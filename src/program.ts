@@ -1,4 +1,5 @@
 import path from 'node:path';
+import { readBreachClock } from './admin/breach-clock.ts';
 import { findUndecryptable, listKeyOrigins } from './admin/key-survey.ts';
 import { createApp } from './app.ts';
 import { recordInStream } from './backup/journal-record.ts';
@@ -153,6 +154,8 @@ export function createCliDeps(config: Config, { version, output }: ProgramOption
         openVault: () => look((store) => surveyVault(config, store)),
         keyOrigins: () => look((store) => listKeyOrigins({ store })),
         verifyJournal: () => verify(),
+        breachClock: () => look(readBreachClock),
+        now: Date.now,
       }),
   });
 }

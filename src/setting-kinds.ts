@@ -156,6 +156,41 @@ export function gatewayUrl(): Kind<string> {
   };
 }
 
+/** A mail server. Without TLS on loopback alone. */
+export function smtpUrl(): Kind<string> {
+  return {
+    type: 'URL of a mail server',
+    parse(value) {
+      const url = URL.canParse(value) ? new URL(value) : fail('must be a URL like smtps://mail.example:465');
+      if (!/^smtps?:$/.test(url.protocol)) fail('must start with smtps:// or smtp://');
+      if (url.hostname === '' || !/^\/?$/.test(url.pathname) || /[?#]/.test(value))
+        fail('must be a server alone');
+      if (!isDecodable(url.username + url.password)) fail('must have user and password in percent-encoding');
+      return value;
+    },
+  };
+}
+
+/** A mailbox alone: no name before it. */
+export function mailAddress(): Kind<string> {
+  return {
+    type: 'mail address',
+    parse: (value) =>
+      /^[A-Za-z0-9.!#$%&*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,189}$/.test(value)
+        ? value
+        : fail('must be a mail address like security@example.com'),
+  };
+}
+
+function isDecodable(text: string): boolean {
+  try {
+    // eslint-disable-next-line no-control-regex
+    return !/[\0-\x1f\x7f]/.test(decodeURIComponent(text));
+  } catch {
+    return false;
+  }
+}
+
 /** Where checkpoints go: `file`, `stdout`, or a URL as it is written. */
 export function outlet(): Kind<string> {
   return {

@@ -1,3 +1,4 @@
+import { readBreachClock } from './admin/breach-clock.ts';
 import { countKeys } from './admin/key-counts.ts';
 import type { DataPlane } from './gateway/data-plane.ts';
 import type { Installation } from './installation.ts';
@@ -8,6 +9,11 @@ export async function scrape({ store, shipper }: Installation, metrics: Metrics)
   metrics.setJournalLag(shipper.lag());
   // With the database away the last counts stand.
   await countKeys({ store }, Date.now()).then(metrics.setKeys, () => {});
+  await readBreachClock(store).then(
+    ({ waiting, dueAt }) =>
+      metrics.setBreaches(waiting, dueAt === null ? 0 : (dueAt.getTime() - Date.now()) / 1000),
+    () => {},
+  );
   return metrics.text();
 }
 

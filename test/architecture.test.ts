@@ -56,6 +56,7 @@ const owners: readonly (readonly [RegExp, readonly string[]])[] = [
       'cli/',
     ],
   ],
+  [/^nodemailer$/, ['egress/']],
   [/^openai$/, ['cli/demo/']],
   [/^age-encryption$/, ['vault/age.ts']],
 ];

@@ -2,9 +2,10 @@ import { type Selectable, sql } from 'kysely';
 import type { Schema } from '../db/schema.ts';
 import type { Store, Tx } from '../db/store.ts';
 import { newId } from '../ids.ts';
-import { deliveryMacFields, webhookMacFields } from '../vault/row-macs.ts';
+import { deliveryMacFields } from '../vault/row-macs.ts';
 import type { Vault } from '../vault/vault.ts';
 import { viewAlert } from './alerts.ts';
+import { isGenuineWebhook, listenersOf } from './webhook-listeners.ts';
 import type { SendWebhook } from './webhook-sender.ts';
 import type { WebhookEvent, WebhookRow } from './webhooks.ts';
 
@@ -35,8 +36,6 @@ const waits = [10 * second, minute, 5 * minute, 30 * minute, 2 * hour, 8 * hour,
 const [atOnce, ofOne] = [20, 4];
 /** Longer than any attempt takes: whoever claimed it and died is not waited for longer. */
 const claimMs = minute;
-/** A receiver that is away for long gets no more than these. */
-const mostWaiting = 1000;
 const alertsOfOneRun = 100;
 
 /** Messages to webhooks, kept in the database until they are taken: at least once, in no order that is promised, by any node. */
@@ -70,7 +69,7 @@ export function createWebhookOutbox(deps: OutboxDeps): WebhookOutbox {
   });
 
   async function tell(alert: Alert): Promise<void> {
-    const webhooks = await listeners(alert.workspace_id, 'alert.raised');
+    const webhooks = await listenersOf(deps, alert.workspace_id, 'alert.raised');
     const body = { type: 'alert.raised', timestamp: new Date(clock()).toISOString(), data: viewAlert(alert) };
     // MACs may take a key service: none of them is made inside the transaction.
     const rows = await Promise.all(webhooks.map((webhook) => delivery(webhook, 'alert.raised', body)));
@@ -85,29 +84,6 @@ export function createWebhookOutbox(deps: OutboxDeps): WebhookOutbox {
       if (mine !== undefined && rows.length > 0)
         await tx.insertInto('webhook_deliveries').values(rows).execute();
     });
-  }
-
-  /** Genuine webhooks that want it and are not too far behind. */
-  async function listeners(workspaceId: string, event: WebhookEvent): Promise<WebhookRow[]> {
-    const rows = await store.asSystem((tx) =>
-      tx
-        .selectFrom('webhooks')
-        .selectAll()
-        .where('workspace_id', '=', workspaceId)
-        .where(sql<boolean>`${event} = any(events)`)
-        .where(
-          sql<boolean>`(select count(*) from webhook_deliveries d where d.webhook_id = webhooks.id and d.outcome is null) < ${mostWaiting}`,
-        )
-        .execute(),
-    );
-    const genuine = await Promise.all(rows.map(isGenuine));
-    return rows.filter((_, i) => genuine[i]);
-  }
-
-  async function isGenuine(row: WebhookRow): Promise<boolean> {
-    const isGood = await vault.checkRowMac(row.workspace_id, 'webhooks', webhookMacFields(row), row.mac);
-    if (!isGood) onForgedRow('webhooks', row.id);
-    return isGood;
   }
 
   async function delivery({ id, workspace_id }: WebhookRow, event: WebhookEvent, body: object) {
@@ -144,7 +120,7 @@ export function createWebhookOutbox(deps: OutboxDeps): WebhookOutbox {
       webhook.workspace_id === row.workspace_id &&
       (await vault.checkRowMac(row.workspace_id, 'webhook_deliveries', fields, row.mac));
     if (!isOurs) onForgedRow('webhook_deliveries', row.id);
-    if (!isOurs || !(await isGenuine(webhook))) return settle(row, 'given_up', null);
+    if (!isOurs || !(await isGenuineWebhook(deps, webhook))) return settle(row, 'given_up', null);
     const { ok, status } = await send(webhook, row);
     const wait = waits[row.attempts - 1];
     if (ok) await settle(row, 'delivered', status);

@@ -11,6 +11,7 @@ import { found, notFound } from './found.ts';
 import { invalid, iso } from './moment.ts';
 import { type List, type Page, placeOf, rowsToRead, toList } from './paging.ts';
 import { demand } from './permissions.ts';
+import { isGenuineWebhook } from './webhook-listeners.ts';
 import type { SendWebhook, WebhookResult } from './webhook-sender.ts';
 
 /** What a webhook may be told of. */
@@ -54,7 +55,7 @@ const maxUrlChars = 2000;
 
 /** Addresses that a workspace wants to be told at. For owners and admins: an address may hold a secret of its receiver. */
 export function createWebhooks(deps: WebhooksDeps) {
-  const { store, act, vault, checkOrigin, reachOf, send, clock, onForgedRow } = deps;
+  const { store, act, vault, checkOrigin, reachOf, send, clock } = deps;
 
   return Object.freeze({
     /** @returns with the secret, which is shown this once. @throws {SallyportError} EGRESS_REFUSED; CONFLICT: there are 20. */
@@ -97,7 +98,7 @@ export function createWebhooks(deps: WebhooksDeps) {
         (row) => row,
       );
       const genuine: WebhookView[] = [];
-      for (const row of data) if (await isGenuine(row)) genuine.push(view(row));
+      for (const row of data) if (await isGenuineWebhook(deps, row)) genuine.push(view(row));
       return { data: genuine, nextCursor };
     },
 
@@ -123,7 +124,7 @@ export function createWebhooks(deps: WebhooksDeps) {
     async test(caller: Caller, id: string): Promise<WebhookResult> {
       demand(caller, 'webhooks:write');
       const row = await read(caller, id);
-      if (!(await isGenuine(row)))
+      if (!(await isGenuineWebhook(deps, row)))
         throw new SallyportError('CONFLICT', 'The webhook was changed in the database, and is not used.');
       const data = { webhookId: id, workspaceId: caller.workspaceId };
       const body = { type: 'webhook.test', timestamp: new Date(clock()).toISOString(), data };
@@ -141,12 +142,6 @@ export function createWebhooks(deps: WebhooksDeps) {
       throw invalid('/url', 'carries no user, password or fragment');
     checkOrigin(url.origin, reachOf(url.origin));
     return url.href;
-  }
-
-  async function isGenuine(row: WebhookRow): Promise<boolean> {
-    const isGood = await vault.checkRowMac(row.workspace_id, 'webhooks', webhookMacFields(row), row.mac);
-    if (!isGood) onForgedRow('webhooks', row.id);
-    return isGood;
   }
 
   async function read(caller: Caller, id: string): Promise<WebhookRow> {

@@ -34,6 +34,9 @@ export interface DoctorDeps {
     readonly { readonly id: string; readonly provider: string; readonly origins: readonly string[] }[]
   >;
   readonly verifyJournal: () => Promise<Verification>;
+  /** Breaches whose notice is not out, and when the first is due. */
+  readonly breachClock: () => Promise<{ readonly waiting: number; readonly dueAt: Date | null }>;
+  readonly now: () => number;
 }
 
 const leastFreeBytes = 512 * 1024 * 1024;
@@ -58,6 +61,7 @@ export async function examine(deps: DoctorDeps): Promise<{ ok: boolean; checks: 
     database,
     await behind('vault', async () => checkVault(await deps.openVault())),
     await behind('key origins', async () => checkOrigins(await deps.keyOrigins(), config.origins)),
+    await behind('breaches', async () => checkBreaches(await deps.breachClock(), deps.now())),
     await behind('journal', async () => checkJournal(await deps.verifyJournal())),
   ];
   return { ok: checks.every(({ ok }) => ok), checks };
@@ -196,6 +200,19 @@ export function checkOrigins(
   return bad(
     `${stray.length} keys are for another origin: ${names}`,
     'Store them anew, or set SALLYPORT_…_ORIGIN back.',
+  );
+}
+
+export function checkBreaches(
+  { waiting, dueAt }: { readonly waiting: number; readonly dueAt: Date | null },
+  now: number,
+): Finding {
+  if (dueAt === null) return good('none waits for its notice');
+  const hours = Math.floor(Math.abs(dueAt.getTime() - now) / 3_600_000);
+  const left = dueAt.getTime() >= now ? `${hours} hours are left` : `it is ${hours} hours late`;
+  return bad(
+    `${waiting} without a notice; the first is due by ${dueAt.toISOString()}: ${left}`,
+    'bin/sallyport breach notify tells everybody concerned; docs/breach.md says what else to do.',
   );
 }
 

@@ -1,6 +1,7 @@
 import type { Config } from '../config.ts';
 import { SallyportError } from '../errors.ts';
 import { alertCommands } from './alerts.ts';
+import { breachCommands } from './breach.ts';
 import { aliasCommands } from './aliases.ts';
 import { priceCommands } from './prices.ts';
 import { type Api, createApi } from './api.ts';
@@ -37,6 +38,7 @@ export const commands: readonly Command[] = [
   ...journalCommands,
   ...alertCommands,
   ...webhookCommands,
+  ...breachCommands,
   ...keyringCommands,
   ...safekeepingCommands,
   usageCommand,

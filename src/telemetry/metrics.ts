@@ -64,6 +64,12 @@ export function createMetrics({ version, node }: { readonly version: string; rea
   ).cell();
   const alerts = counter('sallyport_alerts_total', 'Alerts raised by this process', ['rule']);
   for (const rule of ['new-network', 'rate', 'silence', 'refusals'] as const) alerts.cell(rule);
+  const breaches = gauge('sallyport_breaches_waiting', 'Breaches whose notice is not out', []).cell();
+  const noticeDeadline = gauge(
+    'sallyport_breach_notice_deadline_seconds',
+    'Until the first notice is due, negative when it is late; 0 while none waits',
+    [],
+  ).cell();
   const deliveries = counter('sallyport_webhook_deliveries_total', 'Attempts to tell webhooks', ['outcome']);
   for (const outcome of ['delivered', 'failed', 'given_up'] as const) deliveries.cell(outcome);
   const rewrapped = counter(
@@ -146,6 +152,10 @@ export function createMetrics({ version, node }: { readonly version: string; rea
     },
     alertRaised(rule: AlertRule) {
       alerts.cell(rule).value += 1;
+    },
+    setBreaches(waiting: number, secondsLeft: number) {
+      breaches.value = waiting;
+      noticeDeadline.value = secondsLeft;
     },
     /** `failed`: it is tried again. */
     webhookDelivery(outcome: 'delivered' | 'failed' | 'given_up') {

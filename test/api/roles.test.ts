@@ -64,6 +64,10 @@ const allowed: Record<string, string> = {
   'GET /api/signing-keys': all,
   'POST /api/signing-keys/rotate': '',
   'GET /api/alerts': all,
+  'POST /api/breaches': '',
+  'GET /api/breaches': '',
+  'POST /api/breaches/:id/notify': '',
+  'POST /api/breaches/:id/close': '',
   'POST /api/webhooks': 'owner admin',
   'GET /api/webhooks': 'owner admin',
   'DELETE /api/webhooks/:id': 'owner admin',
@@ -138,6 +142,7 @@ async function subject(pattern: string, token: string, userId: string): Promise<
   if (pattern.includes('aliases')) return `alias_${'0'.repeat(32)}`;
   if (pattern.includes('prices')) return `price_${'0'.repeat(32)}`;
   if (pattern.includes('calls')) return `call_${'0'.repeat(32)}`;
+  if (pattern.includes('breaches')) return `breach_${'0'.repeat(32)}`;
   if (pattern.includes('webhooks')) return `hook_${'0'.repeat(32)}`;
   if (pattern.includes('alerts')) return `alert_${'0'.repeat(32)}`;
   t.ok(token);
@@ -148,6 +153,10 @@ function bodyOf(route: string, userId: string): unknown {
   switch (route) {
     case 'POST /api/api-keys':
       return { name: 'mine', provider: 'openai', value: newKey() };
+    case 'POST /api/breaches':
+      return {};
+    case 'POST /api/breaches/:id/notify':
+      return { since: '2026-01-01', contact: 'us', all: true };
     case 'POST /api/webhooks':
       return { url: 'https://hooks.example.com/x' };
     case 'POST /api/api-keys/test':

@@ -13,6 +13,7 @@ import { createCallers } from '../../src/admin/callers.ts';
 import { createExports } from '../../src/admin/exports.ts';
 import { createKeyShred } from '../../src/admin/key-shred.ts';
 import { createKeys, type ProbeResult } from '../../src/admin/keys.ts';
+import { createBreaches } from '../../src/admin/breaches.ts';
 import { createMembers } from '../../src/admin/members.ts';
 import { createIsOperator } from '../../src/admin/operator.ts';
 import { createProofs } from '../../src/admin/proofs.ts';
@@ -147,6 +148,17 @@ export async function startWorld(
       checkOrigin,
       reachOf: (origin) => (options.allowOrigins?.includes(origin) === true ? 'operator' : 'public'),
       send: async () => ({ ok: true, status: 204, code: null, message: null }),
+      clock,
+      onForgedRow,
+    }),
+    breaches: createBreaches({
+      store,
+      act,
+      journal,
+      vault,
+      sendWebhook: async () => ({ ok: true, status: 204, code: null, message: null }),
+      sendMail: null,
+      keyPage: () => null,
       clock,
       onForgedRow,
     }),

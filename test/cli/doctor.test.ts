@@ -32,6 +32,8 @@ async function installation(t: { teardown(work: () => void): void }): Promise<Do
         { id: 'key_1', provider: 'openai', origins: ['https://api.openai.com'] },
         { id: 'key_2', provider: 'custom', origins: ['http://x'] },
       ]),
+    breachClock: () => Promise.resolve({ waiting: 0, dueAt: null }),
+    now: () => Date.parse('2026-05-04T10:00:00Z'),
     verifyJournal: () =>
       Promise.resolve({ ok: true, streams: 1, records: 2, openCalls: 0, checkpoints: 0, problems: [] }),
   };
@@ -52,6 +54,14 @@ t.test('each fault is found by its own check, with a fix, and hides no other', a
   const { certFile } = tlsFolder(t);
   const reject = () => Promise.reject(new Error('no route'));
   const cases: [string, DoctorDeps, RegExp][] = [
+    [
+      'breaches',
+      {
+        ...sound,
+        breachClock: () => Promise.resolve({ waiting: 1, dueAt: new Date('2026-05-05T22:30:00Z') }),
+      },
+      /36 hours are left/,
+    ],
     ['node', { ...sound, nodeVersion: 'v20.19.0' }, /v20/],
     [
       'data directory',
@@ -108,7 +118,7 @@ t.test('each fault is found by its own check, with a fix, and hides no other', a
   for (const [name, deps, detail] of cases) {
     const { ok, checks } = await examine(deps);
     t.equal(ok, false);
-    t.equal(checks.length, 10);
+    t.equal(checks.length, 11);
     t.match(
       checks.find((check) => check.name === name),
       { ok: false, detail },

@@ -16,6 +16,7 @@ import { scriptUpstream } from '../support/upstream.ts';
 /** Whoever takes a part of Node, or of a library, by which bytes can leave this process: file, part, and why it may. */
 const waysOut: readonly (readonly [file: string, part: string, why: string])[] = [
   ['egress/connection.ts', 'undici Client', 'all that goes to providers and key services'],
+  ['egress/mailer.ts', 'nodemailer dynamic', 'notices of a breach, to the operator’s mail server'],
   ['egress/guard.ts', 'undici buildConnector', 'its connections, guarded'],
   ['egress/guard.ts', 'dns lookup', 'names, judged by their answers'],
   ['egress/proxy.ts', 'net connect', 'to the operator’s proxy'],
@@ -41,7 +42,7 @@ const waysOut: readonly (readonly [file: string, part: string, why: string])[] =
 const harmless =
   /^(?:isIP|isIPv4|isIPv6|BlockList|SocketAddress|createServer|Server|IncomingMessage|ServerResponse|STATUS_CODES|createSecureContext)$/;
 const modules =
-  /^(?:node:)?(net|tls|http|https|http2|dgram|dns|dns\/promises|child_process|cluster|worker_threads|inspector\/promises|undici|ws|pg|openai)$/;
+  /^(?:node:)?(net|tls|http|https|http2|dgram|dns|dns\/promises|child_process|cluster|worker_threads|inspector\/promises|undici|ws|pg|openai|nodemailer)$/;
 
 t.test('every way out of the program is one of the list, and each of the list is taken', async (t) => {
   const root = path.join(import.meta.dirname, '..', '..', 'src');

@@ -7,6 +7,7 @@ import type { Alerts } from '../../admin/alerts.ts';
 import type { Aliases } from '../../admin/aliases.ts';
 import type { PriceDesk } from '../../admin/prices.ts';
 import type { Audit } from '../../admin/audit.ts';
+import type { Breaches } from '../../admin/breaches.ts';
 import type { Keyring } from '../../admin/keyring.ts';
 import type { Keys } from '../../admin/keys.ts';
 import type { Members } from '../../admin/members.ts';
@@ -29,6 +30,7 @@ import { priceRoutes } from './prices.ts';
 import { apiKeyRoutes } from './api-keys.ts';
 import { auditRoutes } from './audit.ts';
 import { addAuthentication, type AuthenticationDeps } from './authentication.ts';
+import { breachRoutes } from './breaches.ts';
 import { explainRoutes } from './explain.ts';
 import { maxIntakeBytes } from './intake-body.ts';
 import { intakeKeyRoutes } from './intake-key.ts';
@@ -54,6 +56,7 @@ export interface ApiDeps extends AuthenticationDeps {
   readonly tokens: Tokens;
   readonly alerts: Alerts;
   readonly webhooks: Webhooks;
+  readonly breaches: Breaches;
   readonly aliases: Aliases;
   readonly prices: PriceDesk;
   readonly users: Users;
@@ -139,6 +142,7 @@ export function apiRoutes(deps: ApiDeps): FastifyPluginAsync {
       await guarded.register(signingKeyRoutes(deps), { prefix: '/signing-keys' });
       await guarded.register(alertRoutes(deps), { prefix: '/alerts' });
       await guarded.register(webhookRoutes(deps), { prefix: '/webhooks' });
+      await guarded.register(breachRoutes(deps), { prefix: '/breaches' });
     });
   };
 }
