@@ -116,10 +116,11 @@ export function createProver(deps: {
 
   async function hashBefore({ seq, stream }: StoredLine): Promise<string> {
     if (seq === 0) return genesisHash;
-    const before = await store.asSystem(async (tx) =>
-      readHashes(tx, await readMonths(tx), { stream, firstSeq: seq - 1, nextSeq: seq }),
-    );
-    return before.toString('hex');
+    return store.asSystem(async (tx) => {
+      const before = await readHashes(tx, await readMonths(tx), { stream, firstSeq: seq - 1, nextSeq: seq });
+      // Where retention has dropped it, the last checkpoint over it names it.
+      return before.length > 0 ? before.toString('hex') : ((await headBefore(tx, stream, seq)) ?? '');
+    });
   }
 
   return Object.freeze<Prover>({
@@ -167,6 +168,15 @@ async function findNote(tx: Tx, { seq, stream }: StoredLine): Promise<string | D
     .limit(1)
     .executeTakeFirst();
   return last?.at ?? null;
+}
+
+/** Hex, of record `seq` - 1, where a checkpoint ends with it. */
+async function headBefore(tx: Tx, stream: string, seq: number): Promise<string | undefined> {
+  const { rows } = await sql<{ note: string }>`
+    select c.note from checkpoint_streams s join checkpoints c on c.number = s.number
+    where s.stream = ${stream} and s.next_seq = ${BigInt(seq)}`.execute(tx);
+  const [row] = rows;
+  return row && readNote(row.note).checkpoint.streams.find((covered) => covered.stream === stream)?.headHash;
 }
 
 function readNote(note: string): CoveringNote {

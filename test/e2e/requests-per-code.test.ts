@@ -14,7 +14,7 @@ import { sdks } from './sdks.ts';
  */
 const elsewhere: readonly ErrorCode[] = [
   ...(['VALUE_NEVER_RETURNED', 'TLS_REQUIRED', 'CONFLICT', 'PRECONDITION_FAILED'] as const),
-  ...(['ALREADY_INITIALISED', 'GATEWAY_UNREACHABLE', 'CONFIG_INVALID'] as const),
+  ...(['ALREADY_INITIALISED', 'GATEWAY_UNREACHABLE', 'CONFIG_INVALID', 'CHECKPOINT_PENDING'] as const),
   ...(['BUDGET_EXHAUSTED'] as const),
   ...(['CLIENT_CLOSED', 'CLIENT_TOO_SLOW', 'UPSTREAM_STREAM_BROKEN'] as const),
   ...(['UPSTREAM_CONNECT_TIMEOUT', 'UPSTREAM_FIRST_BYTE_TIMEOUT'] as const),

@@ -10,7 +10,7 @@ import { parseNote, signedNote } from '../../src/journal/note.ts';
 import { startGateway } from '../support/gateway.ts';
 import { ask } from '../support/http-client.ts';
 import { scriptUpstream } from '../support/upstream.ts';
-import { selfIntroduced, strangersKey } from '../faults/tampering.ts';
+import { asDatabaseWriter, selfIntroduced, strangersKey } from '../faults/tampering.ts';
 
 t.setTimeout(120_000);
 
@@ -250,3 +250,22 @@ t.test('what does not fit its checkpoint gets no proof', async (t) => {
   await owner(`update checkpoints set note = replace(note, E'\\nat 3', E'\\nat 2') where number = 1`);
   t.equal((await proofOf(receipt)).status, 200);
 });
+
+t.test(
+  'the first record behind a checkpoint is proved without the one before it, which retention may have dropped',
+  async (t) => {
+    await gateway.shipped();
+    await checkpoints.write({ isForced: true });
+    await gateway.api('POST', '/users', { name: 'cid' });
+    await gateway.shipped();
+    await checkpoints.write({ isForced: true });
+    const [last] = await gateway.database.owner<{ stream: string; first: string }>(
+      'select stream, first_seq as first from checkpoint_streams order by number desc limit 1',
+    );
+    const { first, stream = '' } = last!;
+    const gone = `delete from journal where stream = '${stream}' and seq = ${Number(first) - 1}`;
+    const { body, status } = await asDatabaseWriter(gateway, [gone], () => proofOf(`${stream}.${first}`));
+    t.equal(status, 200);
+    t.match(await check(body, '--key', pinned), 'user.create.intent');
+  },
+);
