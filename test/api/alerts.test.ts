@@ -144,6 +144,10 @@ t.test(
     const other = await world.newWorkspace('other');
     t.same((await call(other.adminToken, 'GET', '/api/alerts')).json.data, []);
     t.equal((await call(other.adminToken, 'POST', `/api/alerts/${id}/acknowledge`, {})).status, 404);
+    const { json: hook } = await call(owner, 'POST', '/api/webhooks', { url: 'https://hooks.example.com/' });
+    t.same((await call(other.adminToken, 'GET', '/api/webhooks')).json.data, []);
+    t.equal((await call(other.adminToken, 'POST', `/api/webhooks/${hook.id}/test`, {})).status, 404);
+    t.equal((await call(other.adminToken, 'DELETE', `/api/webhooks/${hook.id}`)).status, 404);
 
     time.now += 40 * 24 * 3_600_000;
     await begin(net1);
@@ -204,8 +208,8 @@ t.test(
     const lines = world
       .journalText()
       .split('\n')
-      .filter((line) => line.includes('"alert.'));
-    t.equal(lines.filter((line) => line.includes('"alert.raised"')).length, raised.length);
+      .filter((line) => line.includes('"event":"alert.'));
+    t.equal(lines.filter((line) => line.includes('"event":"alert.raised"')).length, raised.length);
     t.equal(lines.filter((line) => line.includes('"alert.acknowledge.done"')).length, 1);
     t.notMatch(lines.join('\n'), /customer|alice/, 'ids only');
   },

@@ -4,10 +4,19 @@ import t from 'tap';
 import { createWebhookOutbox } from '../../src/admin/webhook-outbox.ts';
 import { newId } from '../../src/ids.ts';
 import { startGateway } from '../support/gateway.ts';
+import { ask } from '../support/http-client.ts';
 import { scriptUpstream, type SeenRequest } from '../support/upstream.ts';
 
 const receiver = await scriptUpstream(t, () => ({ status: 204 }));
-const gateway = await startGateway(t, { settings: { SALLYPORT_ALLOW_ORIGINS: receiver.origin } });
+const provider = await scriptUpstream(t, () => ({ body: { object: 'list', data: [] } }));
+const gateway = await startGateway(t, {
+  upstreams: { openai: provider.origin },
+  settings: {
+    SALLYPORT_ALLOW_ORIGINS: receiver.origin,
+    TRUSTED_PROXIES: '127.0.0.1',
+    ALLOW_PLAIN_HTTP: 'true',
+  },
+});
 const { store, vault } = gateway.installation;
 const { body: made } = await gateway.api('POST', '/webhooks', { url: `${receiver.origin}/hook?of=us` });
 /** Knows Standard Webhooks, and is not ours. */
@@ -101,6 +110,37 @@ t.test(
     t.match((await gateway.api('GET', '/webhooks')).body.data, [{ givenUp: 0 }]);
   },
 );
+
+t.test('a call from a new network is told to the workspace', async (t) => {
+  receiver.respond(() => ({ status: 204 }));
+  await gateway.addKey('openai', 'sk-the-stored-key-0123456789');
+  const from = (address: string) =>
+    ask(`${gateway.origin}/openai/v1/models`, {
+      headers: { authorization: `Bearer ${gateway.token}`, 'x-forwarded-for': address },
+    });
+  const look = async (): Promise<number> => {
+    await gateway.shipped();
+    await gateway.app.alerts.look();
+    await gateway.app.alerts.deliver();
+    return receiver.requests.length;
+  };
+  await from('203.0.113.9');
+  const before = await look();
+  await from('203.0.113.200');
+  t.equal(await look(), before, 'of the same /24');
+  await from('2001:db8:7:1::1');
+  t.equal(await look(), before + 1);
+  const [seen] = receiver.requests.slice(before) as [SeenRequest];
+  await verified(seen);
+  t.match(JSON.parse(seen.body.toString()).data, {
+    rule: 'new-network',
+    numbers: { uses: 1, knownNetworks: 1 },
+  });
+  t.notMatch(seen.body.toString(), /2001:db8|203\.0/);
+  const metrics = await gateway.metrics();
+  t.match(metrics, /^sallyport_alerts_total\{rule="new-network"\} 1$/m);
+  t.match(metrics, /^sallyport_webhook_deliveries_total\{outcome="delivered"\} 1$/m);
+});
 
 t.test('what answers too much, or not at all, is a failure like others', async (t) => {
   receiver.respond(() => ({ status: 200, body: Buffer.alloc(70_000) }));
