@@ -238,6 +238,8 @@ async function checkUser(tx: Tx, caller: Caller, userId: string, kind: 'gateway'
     .select('id')
     .where('workspace_id', '=', caller.workspaceId)
     .where('id', '=', userId)
+    // Whoever erases him at this moment is waited for.
+    .forKeyShare()
     .executeTakeFirst();
   found(user, 'user');
   // An admin token acts as its user: who may not make owners may not act as one.

@@ -5,6 +5,7 @@ import { SallyportError } from '../errors.ts';
 import { isId, newId } from '../ids.ts';
 import type { Act } from './acts.ts';
 import type { Caller } from './caller.ts';
+import { erasePerson, findErasure, forgetRequests } from './erasure.ts';
 import { found, notFound } from './found.ts';
 import { createOnce, onceOf } from './idempotency.ts';
 import type { KeyShred } from './key-shred.ts';
@@ -166,36 +167,42 @@ export function createUsers({ store, act, shredder, isOperator, clock }: UsersDe
     },
 
     /**
-     * Shreds his keys, revokes his tokens and forgets his name, in one transaction. Uses and acts stay on record under his id.
+     * Shreds his keys and deletes what is known of him, in one transaction. Uses, acts and sums stay under his id. Asked for again it
+     * answers with the receipt of the first time.
      *
      * @throws {SallyportError} CONFLICT: the operator, or the last owner.
      */
-    async remove(
+    async erase(
       caller: Caller,
       id: string,
     ): Promise<{ readonly id: string; readonly deleted: true; readonly receipt: string }> {
       demand(caller, 'users:write');
+      const earlier = await erasureOf(caller, id);
+      if (earlier !== null) return { id, deleted: true, receipt: earlier };
       await get(caller, id);
-      if (await isOperator(id)) throw new SallyportError('CONFLICT', 'The operator cannot be deleted.');
+      if (await isOperator(id)) throw operatorStays();
       const scope = { userId: id, withManaged: true };
-      const { receipt } = await shredder.during(caller, 'user.delete', { userId: id }, scope, {
+      const { receipt } = await shredder.during(caller, 'user.erase', { userId: id }, scope, {
         confirm: () => {},
         work: async (tx) => {
           await lockUser(tx, caller, id);
           await demandOtherOwner(tx, caller, id);
+          await forgetRequests(tx, caller.workspaceId, id);
         },
-        // Memberships and tokens go with the row: a token without a row is refused everywhere.
-        after: async (tx) => {
-          await tx
-            .deleteFrom('users')
-            .where('workspace_id', '=', caller.workspaceId)
-            .where('id', '=', id)
-            .execute();
-        },
+        after: (tx) => erasePerson(tx, caller.workspaceId, id),
       });
       return { id, deleted: true, receipt };
     },
   });
+
+  /** Only of one who is gone. */
+  async function erasureOf(caller: Caller, id: string): Promise<string | null> {
+    if (!isId('usr', id)) return null;
+    return store.asWorkspace(caller.workspaceId, async (tx) => {
+      const row = await visible(tx, caller).where('id', '=', id).executeTakeFirst();
+      return row === undefined ? findErasure(tx, caller.workspaceId, id) : null;
+    });
+  }
 
   async function get(caller: Caller, id: string): Promise<UserView> {
     demand(caller, 'users:read');
@@ -226,6 +233,16 @@ function view(row: Selectable<Schema['users']>): UserView {
     storeKeys: row.store_keys,
     createdAt: iso(row.created_at),
   };
+}
+
+function operatorStays(): SallyportError {
+  return new SallyportError(
+    'CONFLICT',
+    'The operator cannot be erased: the next user would take his place.',
+    {
+      fix: 'Change what is said of him: PATCH /api/users/{id} with another name and no e-mail address.',
+    },
+  );
 }
 
 function refuseDouble(error: unknown): never {

@@ -31,16 +31,16 @@ const usersCreate: Command = {
   },
 };
 
-const usersRemove: Command = {
-  words: 'users rm',
-  doc: 'Delete a user for good: his keys are shredded, his tokens revoked, his streams cut.',
+const usersErase: Command = {
+  words: 'users erase',
+  doc: 'Erase a user for good: his keys are shredded, his tokens and all that says who he is deleted, his streams cut.',
   argument: 'USER',
   options: {},
   async run(context) {
     const api = await context.api();
     const id = await userId(api, context.argument);
     const gone = await api.call<{ receipt: string }>('DELETE', `/api/users/${id}`);
-    context.print(gone, `Deleted. Receipt: ${gone.receipt}\n`);
+    context.print(gone, `Erased. Receipt: ${gone.receipt}\n`);
     return exits.ok;
   },
 };
@@ -60,7 +60,7 @@ const workspacesCreate: Command = {
   },
 };
 
-export const peopleCommands: readonly Command[] = [usersCreate, usersRemove, workspacesCreate];
+export const peopleCommands: readonly Command[] = [usersCreate, usersErase, workspacesCreate];
 
 /** The id of the user whom `text` names by id, external id or name. */
 export async function userId(api: Api, text: string): Promise<string> {

@@ -239,10 +239,9 @@ t.test('deleting a user names his keys, and leaves his seals to the workspace', 
   const gone = await call(adminToken, 'DELETE', `/api/users/${member.id}`);
   t.equal(gone.status, 200);
   await world.shipper.flush();
-  const acts = (await call(adminToken, 'GET', `/api/audit?userId=${member.id}&event=user.delete.intent`))
-    .json;
+  const acts = (await call(adminToken, 'GET', `/api/audit?userId=${member.id}&event=user.erase.intent`)).json;
   t.match(acts.data, [{ record: { keyCount: 1, keyIds: [id] } }]);
-  const done = (await call(adminToken, 'GET', `/api/audit?userId=${member.id}&event=user.delete.done`)).json
+  const done = (await call(adminToken, 'GET', `/api/audit?userId=${member.id}&event=user.erase.done`)).json
     .data;
   t.ok(
     gone.json.receipt.includes(`.${done[0].seq}.${done[0].hash.slice(0, 16)}`),

@@ -141,7 +141,7 @@ function foundIn(text: Buffer, patterns: readonly Pattern[]): Record<string, num
 }
 
 /** Every table as text; bytea is hex in it. A database that the test took away is not asked. */
-async function dump(store: Store): Promise<Buffer> {
+export async function dump(store: Store): Promise<Buffer> {
   const texts = await store
     .asSystem(async (tx) => {
       const { rows: tables } = await sql<{ name: string }>`

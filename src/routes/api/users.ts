@@ -68,7 +68,7 @@ export function userRoutes({ users }: { readonly users: Users }): FastifyPluginA
     app.delete(
       '/:id',
       { config: { needs: 'users:write' }, schema: { params: Params, response: answers(200, Deleted) } },
-      (request) => users.remove(request.caller, request.params.id),
+      (request) => users.erase(request.caller, request.params.id),
     );
   };
 }
