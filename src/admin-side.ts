@@ -12,6 +12,7 @@ import { createMembers } from './admin/members.ts';
 import { createIsOperator } from './admin/operator.ts';
 import { createProofs } from './admin/proofs.ts';
 import { createProviders } from './admin/providers.ts';
+import { createRecost } from './admin/recost.ts';
 import { createReproject } from './admin/reproject.ts';
 import { createSeals } from './admin/seals.ts';
 import { createSigningKeyDesk } from './admin/signing-keys.ts';
@@ -30,6 +31,8 @@ import type { SendMail } from './egress/mailer.ts';
 import type { DataPlane } from './gateway/data-plane.ts';
 import type { Installation } from './installation.ts';
 import { isAdministrative, providers } from './providers/catalogue.ts';
+import { createPriceBook } from './providers/price.ts';
+import { priceTable } from './providers/price-table.ts';
 import { createRootKeyDesk } from './root-key-desk.ts';
 import type { Log } from './telemetry/log.ts';
 import type { Metrics } from './telemetry/metrics.ts';
@@ -134,6 +137,7 @@ export function createAdminSide(
     providers: createProviders({ providers, originOf }),
     workspaces,
     usage: createUsageReports({ store, exports, clock }),
+    recost: createRecost({ store, journal, vault, book: createPriceBook(priceTable), clock }),
     reproject: createReproject({ store, journal, clock }),
     audit: createAudit({ store, exports }),
     tails: createTails({

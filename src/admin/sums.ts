@@ -31,7 +31,20 @@ export interface SumRow {
 }
 
 /** The same columns from either projection: "calls" are final attempts, tokens and costs those of all attempts. */
-export const sumColumns: Readonly<Record<'usage_hourly' | 'usage_events', RawBuilder<unknown>>> = {
+const eventColumns = (cost: RawBuilder<unknown>): RawBuilder<unknown> => sql`
+    count(*) filter (where final) as calls,
+    count(*) as attempts,
+    count(*) filter (where final and outcome <> 'ok') as failed,
+    coalesce(sum(input_tokens), 0) as input,
+    coalesce(sum(cached_input_tokens), 0) as cached,
+    coalesce(sum(cache_write_input_tokens), 0) as written,
+    coalesce(sum(output_tokens), 0) as output,
+    coalesce(sum(reasoning_tokens), 0) as reasoning,
+    count(*) filter (where final and usage_source = 'unknown') as unknown_usage,
+    coalesce(sum(${cost}), 0) as cost,
+    count(*) filter (where final and ${cost} is null) as unknown_cost`;
+
+export const sumColumns: Readonly<Record<'usage_hourly' | 'usage_events' | 'latest', RawBuilder<unknown>>> = {
   usage_hourly: sql`
     coalesce(sum(calls), 0) as calls,
     coalesce(sum(attempts), 0) as attempts,
@@ -44,18 +57,8 @@ export const sumColumns: Readonly<Record<'usage_hourly' | 'usage_events', RawBui
     coalesce(sum(unknown_usage_calls), 0) as unknown_usage,
     coalesce(sum(cost_nano_usd), 0) as cost,
     coalesce(sum(unknown_cost_calls), 0) as unknown_cost`,
-  usage_events: sql`
-    count(*) filter (where final) as calls,
-    count(*) as attempts,
-    count(*) filter (where final and outcome <> 'ok') as failed,
-    coalesce(sum(input_tokens), 0) as input,
-    coalesce(sum(cached_input_tokens), 0) as cached,
-    coalesce(sum(cache_write_input_tokens), 0) as written,
-    coalesce(sum(output_tokens), 0) as output,
-    coalesce(sum(reasoning_tokens), 0) as reasoning,
-    count(*) filter (where final and usage_source = 'unknown') as unknown_usage,
-    coalesce(sum(cost_nano_usd), 0) as cost,
-    count(*) filter (where final and cost_nano_usd is null) as unknown_cost`,
+  usage_events: eventColumns(sql`cost_nano_usd`),
+  latest: eventColumns(sql`coalesce(latest_cost, cost_nano_usd)`),
 };
 
 export const noSums: SumRow = {

@@ -12,6 +12,9 @@ export type Bucket = (typeof buckets)[number];
 export const groupings = [...buckets, 'key', 'token', 'user', 'provider', 'model', 'tag'] as const;
 export type Grouping = (typeof groupings)[number];
 
+export const priceChoices = ['recorded', 'latest'] as const;
+export type PriceChoice = (typeof priceChoices)[number];
+
 export interface UsageFilter {
   readonly from?: string | undefined;
   readonly to?: string | undefined;
@@ -29,6 +32,8 @@ export interface SumsQuery {
   readonly period: Period;
   readonly filter: UsageFilter;
   readonly groupBy: Grouping;
+  /** `latest`: the newest costs that were reckoned anew, where there are any. */
+  readonly prices: PriceChoice;
   /** Parts each group by time. */
   readonly bucket: Bucket | null;
   readonly keyIds?: readonly string[];
@@ -48,10 +53,11 @@ const maxGroups = 10_000;
 export async function readUsage(
   tx: Tx,
   caller: Caller,
-  { period, filter, groupBy, bucket, keyIds }: SumsQuery,
+  { period, filter, groupBy, bucket, prices, keyIds }: SumsQuery,
 ): Promise<{ readonly groups: readonly GroupSums[]; readonly totals: SumRow; readonly isCut: boolean }> {
-  const table = period.isByHour ? 'usage_hourly' : 'usage_events';
-  const time = sql.ref(period.isByHour ? 'hour' : 'started_at');
+  const isByHour = period.isByHour && prices === 'recorded';
+  const table = isByHour ? 'usage_hourly' : 'usage_events';
+  const time = sql.ref(isByHour ? 'hour' : 'started_at');
   const where = sql.join(
     [
       visibleUses(caller, 'usage:all'),
@@ -62,8 +68,8 @@ export async function readUsage(
     ],
     sql` and `,
   );
-  const columns = sumColumns[table];
-  const from = sql`from ${sql.table(table)}`;
+  const columns = sumColumns[prices === 'latest' ? 'latest' : table];
+  const from = prices === 'latest' ? withLatestCosts : sql`from ${sql.table(table)}`;
   const tags = groupBy === 'tag' ? tagsOf(caller) : sql``;
   const order = isBucket(groupBy) ? sql`2, 1` : sql`calls desc, 2`;
   const { rows } = await sql<GroupRow>`
@@ -85,6 +91,52 @@ export async function readUsage(
     isCut: groups.length > maxGroups,
   };
 }
+
+/** Sums by the version of prices: a reckoning's, or the record's where none was made. For `latest` alone. */
+export async function readVersions(
+  tx: Tx,
+  caller: Caller,
+  { period, filter }: Pick<SumsQuery, 'period' | 'filter'>,
+): Promise<readonly VersionSums[]> {
+  const { rows } = await sql<{
+    version: string | null;
+    attempts: bigint;
+    recorded: string | null;
+    latest: string | null;
+  }>`
+    select coalesce(latest_version, price_version) as version, count(*) as attempts,
+      sum(cost_nano_usd) as recorded, sum(coalesce(latest_cost, cost_nano_usd)) as latest
+    ${withLatestCosts} where ${sql.join(
+      [
+        visibleUses(caller, 'usage:all'),
+        sql`started_at >= ${period.from}`,
+        sql`started_at < ${period.to}`,
+        ...usageConditions(caller, filter),
+      ],
+      sql` and `,
+    )} group by 1 order by 1 limit 1000`.execute(tx);
+  return rows.map(({ version, attempts, recorded, latest }) => ({
+    version,
+    attempts: Number(attempts),
+    costNanoUsd: latest,
+    recordedNanoUsd: recorded,
+    differenceNanoUsd: latest === null ? null : String(BigInt(latest) - BigInt(recorded ?? 0)),
+  }));
+}
+
+/** Sums of what is known; null where nothing is. */
+export interface VersionSums {
+  readonly version: string | null;
+  readonly attempts: number;
+  readonly costNanoUsd: string | null;
+  readonly recordedNanoUsd: string | null;
+  readonly differenceNanoUsd: string | null;
+}
+
+const withLatestCosts = sql`from usage_events left join lateral (
+  select c.cost_nano_usd as latest_cost, c.version as latest_version from usage_costs as c
+  where c.workspace_id = usage_events.workspace_id and c.call_id = usage_events.call_id and c.attempt = usage_events.attempt
+  order by c.computed_at desc, c.version desc limit 1) as latest on true`;
 
 type GroupRow = Readonly<Record<keyof SumRow, string | bigint>> & {
   readonly place: bigint | null;

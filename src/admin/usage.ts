@@ -11,12 +11,22 @@ import { type List, type Page, placeOf, rowsToRead, toList } from './paging.ts';
 import { readPeriod } from './period.ts';
 import { demand } from './permissions.ts';
 import { addSums, noSums, type SumRow, type Sums, viewSums } from './sums.ts';
-import { type Bucket, type Grouping, readUsage, usageConditions, type UsageFilter } from './usage-sums.ts';
+import {
+  type Bucket,
+  type Grouping,
+  type PriceChoice,
+  readUsage,
+  readVersions,
+  type VersionSums,
+  usageConditions,
+  type UsageFilter,
+} from './usage-sums.ts';
 import { visibleUses } from './use-visibility.ts';
 
 export interface UsageQuery extends UsageFilter {
   readonly groupBy?: Grouping | undefined;
   readonly bucket?: Bucket | undefined;
+  readonly prices?: PriceChoice | undefined;
 }
 
 export type UsageGroup = { readonly group: string | null; readonly bucket: string | null } & Sums;
@@ -29,6 +39,9 @@ export interface UsageReport {
   readonly totals: Sums;
   /** There are more groups than `data` has; the totals are of all. */
   readonly isCut: boolean;
+  readonly prices: PriceChoice;
+  /** Of `latest`: the same calls by the version of their prices, beside what was recorded. */
+  readonly versions: readonly VersionSums[];
 }
 
 export interface CallsFilter extends UsageFilter {
@@ -65,10 +78,11 @@ export function createUsageReports({
   const sums = async (caller: Caller, query: UsageQuery): Promise<UsageReport> => {
     demand(caller, 'usage:read');
     const period = readPeriod(query, clock());
-    const { groupBy = 'day', bucket = null } = query;
-    const { groups, totals, isCut } = await store.asWorkspace(caller.workspaceId, (tx) =>
-      readUsage(tx, caller, { period, filter: query, groupBy, bucket }),
-    );
+    const { groupBy = 'day', bucket = null, prices = 'recorded' } = query;
+    const { groups, totals, isCut, versions } = await store.asWorkspace(caller.workspaceId, async (tx) => ({
+      ...(await readUsage(tx, caller, { period, filter: query, groupBy, bucket, prices })),
+      versions: prices === 'latest' ? await readVersions(tx, caller, { period, filter: query }) : [],
+    }));
     return {
       from: iso(period.from),
       to: iso(period.to),
@@ -76,6 +90,8 @@ export function createUsageReports({
       data: groups.map(({ sums: row, ...names }) => ({ ...names, ...viewSums(row) })),
       totals: viewSums(totals),
       isCut,
+      prices,
+      versions,
     };
   };
 
@@ -175,6 +191,7 @@ export function createUsageReports({
           filter: {},
           groupBy: 'key',
           bucket: null,
+          prices: 'recorded',
           keyIds: keys.map((key) => key.id),
         });
         const byKey = new Map<string | null, SumRow>(groups.map((row) => [row.group, row.sums]));

@@ -22,7 +22,7 @@ import { tokenCommands } from './tokens.ts';
 import { safekeepingCommands } from './safekeeping.ts';
 import { type Transport, adminSocketPath, isListening, openTransport } from './transport.ts';
 import { webhookCommands } from './webhooks.ts';
-import { usageCommand } from './usage.ts';
+import { recostCommand, usageCommand } from './usage.ts';
 import { commandText, overviewText } from './usage-text.ts';
 
 export const commands: readonly Command[] = [
@@ -42,6 +42,7 @@ export const commands: readonly Command[] = [
   ...keyringCommands,
   ...safekeepingCommands,
   usageCommand,
+  recostCommand,
   demoCommand,
 ];
 

@@ -15,7 +15,7 @@ interface Report {
   readonly from: string;
   readonly to: string;
   readonly groupBy: string;
-  readonly data: readonly (Sums & { readonly group: string })[];
+  readonly data: readonly (Sums & { readonly group: string | null; readonly bucket?: string | null })[];
   readonly totals: Sums;
 }
 
@@ -26,6 +26,8 @@ export const usageCommand: Command = {
     from: { value: 'TIME', doc: 'RFC 3339 (30 days ago)' },
     to: { value: 'TIME', doc: 'RFC 3339 (now)' },
     tag: { value: 'WORD', doc: 'of tokens with this tag' },
+    bucket: { value: 'WHAT', doc: 'part each group by hour, day or month' },
+    prices: { value: 'WHICH', doc: 'recorded, or latest: those of the newest reckoning (usage recost)' },
     'group-by': { value: 'WHAT', doc: 'hour, day, month, key, token, user, provider, model or tag' },
   },
   async run(context) {
@@ -35,9 +37,11 @@ export const usageCommand: Command = {
       to: context.text('to'),
       groupBy: context.text('group-by'),
       tag: context.text('tag'),
+      bucket: context.text('bucket'),
+      prices: context.text('prices'),
     });
     const report = await api.call<Report>('GET', `/api/usage${query}`);
-    const row = (name: string, sums: Sums) => [
+    const row = (name: string | null, sums: Sums) => [
       name,
       sums.calls,
       sums.failed,
@@ -45,9 +49,60 @@ export const usageCommand: Command = {
       sums.outputTokens,
       dollars(sums.costNanoUsd),
     ];
-    const rows = [...report.data.map((group) => row(group.group, group)), row('total', report.totals)];
+    const rows = [
+      ...report.data.map((group) =>
+        row([group.bucket ?? null, group.group].filter((part) => part !== null).join(' '), group),
+      ),
+      row('total', report.totals),
+    ];
     const heads = [report.groupBy.toUpperCase(), 'CALLS', 'FAILED', 'INPUT TOKENS', 'OUTPUT TOKENS', 'COST'];
     context.print(report, `${report.from} to ${report.to}\n\n${textTable(heads, rows)}`);
+    return exits.ok;
+  },
+};
+
+interface Recosted {
+  readonly cursor: string | null;
+  readonly looked: number;
+  readonly priced: number;
+  readonly newlyPriced: number;
+  readonly recordedNanoUsd: string;
+  readonly computedNanoUsd: string;
+  readonly versions: readonly string[];
+}
+
+export const recostCommand: Command = {
+  words: 'usage recost',
+  doc: 'Reckon what calls cost by the prices of today, beside what was recorded.',
+  options: {
+    since: { value: 'TIME', doc: 'calls from then on (RFC 3339)', isRequired: true },
+    until: { value: 'TIME', doc: 'and before then (now)' },
+    'dry-run': { value: null, doc: 'only say what it would come to' },
+  },
+  async run(context) {
+    const api = await context.api();
+    const until = context.text('until');
+    const period = { since: context.text('since'), ...(until === null ? {} : { until }) };
+    const sum = { looked: 0, priced: 0, newlyPriced: 0, recorded: 0n, computed: 0n };
+    const versions = new Set<string>();
+    let cursor: string | null = null;
+    do {
+      const body = { ...period, dryRun: context.has('dry-run'), ...(cursor === null ? {} : { cursor }) };
+      const page: Recosted = await api.call('POST', '/api/usage/recost', body);
+      for (const name of ['looked', 'priced', 'newlyPriced'] as const) sum[name] += page[name];
+      sum.recorded += BigInt(page.recordedNanoUsd);
+      sum.computed += BigInt(page.computedNanoUsd);
+      for (const version of page.versions) versions.add(version);
+      cursor = page.cursor;
+    } while (cursor !== null);
+    const { looked, priced, newlyPriced } = sum;
+    const [recordedNanoUsd, computedNanoUsd] = [String(sum.recorded), String(sum.computed)];
+    const differenceNanoUsd = String(sum.computed - sum.recorded);
+    const told = { looked, priced, newlyPriced, recordedNanoUsd, computedNanoUsd, differenceNanoUsd };
+    context.print(
+      { ...told, versions: [...versions] },
+      `Of ${looked.toLocaleString('en-US')} attempts ${priced.toLocaleString('en-US')} have a cost by ${[...versions].join(', ') || 'present prices'}, ${newlyPriced.toLocaleString('en-US')} of them had none. The others: ${dollars(recordedNanoUsd)} recorded, ${dollars(computedNanoUsd)} now, ${dollars(differenceNanoUsd)} more.\n`,
+    );
     return exits.ok;
   },
 };

@@ -56,6 +56,7 @@ const allowed: Record<string, string> = {
   'GET /api/providers': all,
   'POST /api/journal/reproject': '',
   'GET /api/usage': all,
+  'POST /api/usage/recost': '',
   'GET /api/usage/calls': all,
   'GET /api/usage/calls/:id': all,
   'GET /api/audit': all,
@@ -165,6 +166,8 @@ function bodyOf(route: string, userId: string): unknown {
       return { fingerprint: '0'.repeat(16) };
     case 'POST /api/api-keys/import':
       return { provider: 'openai', value: newKey() };
+    case 'POST /api/usage/recost':
+      return { since: '2026-01-01' };
     case 'PATCH /api/users/:id':
       return { storeKeys: true };
     case 'PUT /api/api-keys/:id':

@@ -18,6 +18,7 @@ import { createMembers } from '../../src/admin/members.ts';
 import { createIsOperator } from '../../src/admin/operator.ts';
 import { createProofs } from '../../src/admin/proofs.ts';
 import { createProviders } from '../../src/admin/providers.ts';
+import { createRecost } from '../../src/admin/recost.ts';
 import { createReproject } from '../../src/admin/reproject.ts';
 import { createSeals } from '../../src/admin/seals.ts';
 import { createSigningKeyDesk } from '../../src/admin/signing-keys.ts';
@@ -36,6 +37,8 @@ import { openJournal } from '../../src/journal/journal.ts';
 import { createProver } from '../../src/journal/proof.ts';
 import { createShipper } from '../../src/journal/shipper.ts';
 import { isAdministrative, providers } from '../../src/providers/catalogue.ts';
+import { createPriceBook } from '../../src/providers/price.ts';
+import { priceTable } from '../../src/providers/price-table.ts';
 import { apiRoutes } from '../../src/routes/api/api.ts';
 import { newKeyringText, parseKeyring } from '../../src/vault/keyring.ts';
 import { createKeyringHome } from '../../src/vault/keyring-home.ts';
@@ -171,6 +174,7 @@ export async function startWorld(
     proofs: createProofs({ store, prover: createProver({ store, keys: noteKeys }), clock }),
     signingKeys: createSigningKeyDesk({ act, keys: noteKeys }),
     usage: createUsageReports({ store, exports, clock }),
+    recost: createRecost({ store, journal, vault, book: createPriceBook(priceTable), clock }),
     reproject: createReproject({ store, journal, clock }),
     audit: createAudit({ store, exports }),
     tails: createTails({

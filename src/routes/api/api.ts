@@ -13,6 +13,7 @@ import type { Keys } from '../../admin/keys.ts';
 import type { Members } from '../../admin/members.ts';
 import type { Proofs } from '../../admin/proofs.ts';
 import type { Providers } from '../../admin/providers.ts';
+import type { Recost } from '../../admin/recost.ts';
 import type { Reproject } from '../../admin/reproject.ts';
 import type { Seals } from '../../admin/seals.ts';
 import type { SigningKeys } from '../../admin/signing-keys.ts';
@@ -66,6 +67,7 @@ export interface ApiDeps extends AuthenticationDeps {
   readonly usage: UsageReports;
   readonly audit: Audit;
   readonly reproject: Reproject;
+  readonly recost: Recost;
   readonly tails: Tails;
   readonly proofs: Proofs;
   readonly signingKeys: SigningKeys;

@@ -1,7 +1,7 @@
 import { Type } from 'typebox';
-import { buckets, groupings } from '../../admin/usage-sums.ts';
+import { buckets, groupings, priceChoices } from '../../admin/usage-sums.ts';
 import { Format } from './export.ts';
-import { Count, Id, maybe, paging, period, strict, Word } from './shapes.ts';
+import { Count, Id, maybe, Moment, paging, period, strict, Word } from './shapes.ts';
 
 export const SumsShape = Type.Object({
   calls: Count,
@@ -32,6 +32,7 @@ export const UsageQuery = strict({
   ...filter,
   groupBy: Type.Optional(Type.Enum(groupings)),
   bucket: Type.Optional(Type.Enum(buckets)),
+  prices: Type.Optional(Type.Enum(priceChoices)),
 });
 
 export const UsageShape = Type.Object({
@@ -43,6 +44,16 @@ export const UsageShape = Type.Object({
   ),
   totals: SumsShape,
   isCut: Type.Boolean(),
+  prices: Type.String(),
+  versions: Type.Array(
+    Type.Object({
+      version: maybe(Type.String()),
+      attempts: Count,
+      costNanoUsd: maybe(Type.String()),
+      recordedNanoUsd: maybe(Type.String()),
+      differenceNanoUsd: maybe(Type.String()),
+    }),
+  ),
 });
 
 export const CallsQuery = strict({ ...filter, ...paging, outcome: Type.Optional(Word) });
@@ -84,3 +95,21 @@ export const CallShape = Type.Object({
 });
 
 export const CallAttemptsShape = Type.Object({ id: Type.String(), attempts: Type.Array(CallShape) });
+
+export const RecostBody = strict({
+  since: Moment,
+  until: Type.Optional(Moment),
+  dryRun: Type.Optional(Type.Boolean()),
+  cursor: paging.cursor,
+});
+
+export const RecostedShape = Type.Object({
+  cursor: maybe(Type.String()),
+  looked: Count,
+  priced: Count,
+  newlyPriced: Count,
+  recordedNanoUsd: Type.String(),
+  computedNanoUsd: Type.String(),
+  differenceNanoUsd: Type.String(),
+  versions: Type.Array(Type.String()),
+});

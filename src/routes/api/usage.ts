@@ -1,5 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { CallView } from '../../admin/call-view.ts';
+import type { Recost } from '../../admin/recost.ts';
 import type { UsageGroup, UsageReports } from '../../admin/usage.ts';
 import { type Column, exportFormat, sendExport } from './export.ts';
 import { answers, listOf, Params } from './shapes.ts';
@@ -7,6 +8,8 @@ import {
   CallAttemptsShape,
   CallShape,
   CallsQuery,
+  RecostBody,
+  RecostedShape,
   SumsShape,
   UsageQuery,
   UsageShape,
@@ -20,7 +23,13 @@ const callColumns = Object.keys(CallShape.properties).map((name): Column<CallVie
   (row) => row[name as keyof CallView],
 ]);
 
-export function usageRoutes({ usage }: { readonly usage: UsageReports }): FastifyPluginAsyncTypebox {
+export function usageRoutes({
+  usage,
+  recost,
+}: {
+  readonly usage: UsageReports;
+  readonly recost: Recost;
+}): FastifyPluginAsyncTypebox {
   return async function (app) {
     app.get(
       '/',
@@ -57,6 +66,12 @@ export function usageRoutes({ usage }: { readonly usage: UsageReports }): Fastif
           callColumns,
         );
       },
+    );
+    // The operator alone: no role of a workspace gives this right.
+    app.post(
+      '/recost',
+      { config: { needs: null }, schema: { body: RecostBody, response: answers(200, RecostedShape) } },
+      (request) => recost.goOn(request.caller, request.body),
     );
     app.get(
       '/calls/:id',
