@@ -15,14 +15,13 @@ export type CrashPoint = 'anywhere' | Fault;
 export const crashPoints: readonly CrashPoint[] =
   lacksFaults === false
     ? [
-        'anywhere',
         'between write and sync',
         'in mid-roll',
+        'in mid-ship',
+        'in COMMIT',
         'anywhere',
         'in the middle of a write',
-        'in mid-ship',
         'anywhere',
-        'in COMMIT',
       ]
     : ['anywhere'];
 

@@ -12,7 +12,7 @@ const [rounds, callsPerRound, clients] = [5, 200, 32];
 t.test(
   `a gateway that is killed ${rounds} times under ${clients} clients loses and doubles nothing (seed ${seed})`,
   async (t) => {
-    const options = { seed, rounds, callsPerRound, clients, points: crashPoints, verifyEvery: 4 };
+    const options = { seed, rounds, callsPerRound, clients, points: crashPoints, verifyEvery: rounds };
     for await (const found of crashRounds(t, options)) {
       const { round, point, readyMs, answers, upstream, begins, crashed } = found;
       t.same(
