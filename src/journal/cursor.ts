@@ -43,6 +43,12 @@ export interface Stretch {
 /** About 150 records, read and checked in 1.5 ms, for which the event loop stands still. */
 const stretchBytes = 128 * 1024;
 
+/** A segment, and the offset of a record in it. */
+export interface Place {
+  readonly path: string;
+  readonly offset: number;
+}
+
 /** Reads a stream's files record by record and checks each against the chain. Not for two readers at once. */
 export interface Cursor {
   readonly stream: string;
@@ -51,18 +57,19 @@ export interface Cursor {
   nextSeq(): number;
   headHash(): string;
   /** Path of the segment that is being read and the offset in it; null before the first read. */
-  place(): { readonly path: string; readonly offset: number } | null;
+  place(): Place | null;
   close(): Promise<void>;
 }
 
 /**
  * @param from the first record wanted, and the hash of the one before it (null: not known, the first line read is believed).
- *   Where its segment was deleted, the first read reports `missing`.
+ *   Where its segment was deleted, the first read reports `missing`. `place`: where it stands, as this process has found it before;
+ *   without it the segment is gone through from its beginning.
  */
 export function createCursor(
   dir: string,
   stream: string,
-  from: { readonly seq: number; readonly hash: string | null },
+  from: { readonly seq: number; readonly hash: string | null; readonly place?: Place | null },
 ): Cursor {
   let seq = 0;
   let head: string | null = null;
@@ -84,7 +91,20 @@ export function createCursor(
     offset = 0;
   }
 
+  /** False where the segment is gone: what follows is in the next one. */
+  async function resume(place: Place): Promise<boolean> {
+    const found = await open(place.path, 'r').catch((error: unknown) => {
+      if (isErrno(error, 'ENOENT')) return null;
+      throw error;
+    });
+    if (found === null) return false;
+    [file, path, offset] = [found, place.path, place.offset];
+    [seq, head, isSeeking] = [from.seq, from.hash, false];
+    return true;
+  }
+
   async function start(): Promise<Stretch | null> {
+    if (from.place && (await resume(from.place))) return null;
     const all = await segments();
     const segment = all.findLast((one) => one.firstSeq <= from.seq);
     if (segment === undefined) {

@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import { setImmediate } from 'node:timers/promises';
 import type { JournalRecord } from './chain.ts';
 import { createColumnText } from './column-text.ts';
-import type { Cursor, StoredRecord, Stretch } from './cursor.ts';
+import type { Cursor, Place, StoredRecord, Stretch } from './cursor.ts';
 import { type HourlyIncrement, text, time, type UsageRow, usageRow } from './projection.ts';
 import type { Position } from './ship-batch.ts';
 import { type Columns, createColumns, hourlyColumns, usageTypes } from './usage-columns.ts';
@@ -35,6 +35,8 @@ export interface ShippedUsage {
 /** What was read and made ready; no shipment where nothing was there. */
 export interface Load extends Pick<Stretch, 'fault' | 'isAtEnd'> {
   readonly shipment: Shipment | null;
+  /** Behind its last record. */
+  readonly end: Place | null;
 }
 
 /** A shipment that is being made, a stretch at a time. */
@@ -67,7 +69,8 @@ export async function loadShipment(cursor: Cursor, until: number): Promise<Load>
     const { records, fault, isAtEnd } = await cursor.read(until);
     await setImmediate();
     packing.add(records);
-    if (fault !== null || isAtEnd || packing.isFull()) return { shipment: packing.close(), fault, isAtEnd };
+    if (fault !== null || isAtEnd || packing.isFull())
+      return { shipment: packing.close(), end: cursor.place(), fault, isAtEnd };
     await setImmediate();
   }
 }

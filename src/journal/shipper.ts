@@ -7,7 +7,7 @@ import { removeOrphans, removeShipped } from './removal.ts';
 import { readPosition, shipBatch } from './ship-batch.ts';
 import { type Load, loadShipment } from './shipment.ts';
 import { listStreams } from './stream-files.ts';
-import { lagOf, track, type Tracked } from './tracked.ts';
+import { lagOf, placeOf, track, type Tracked } from './tracked.ts';
 
 export interface ShipperOptions {
   readonly store: Pick<Store, 'asSystem'>;
@@ -105,12 +105,13 @@ export function createShipper(options: ShipperOptions): Shipper {
         one.cursor = createCursor(journal.dir, one.stream, {
           seq: position.nextSeq,
           hash: position.headHash,
+          place: placeOf(one, position),
         });
       }
       if (one.position.nextSeq > until)
         return halt(one, beyond(one, until, 'the database holds more of this stream than was acknowledged'));
       if (one.position.nextSeq === until) return;
-      const { shipment, fault, isAtEnd } = await (ahead ?? loadShipment(one.cursor, until)).catch(
+      const { shipment, end, fault, isAtEnd } = await (ahead ?? loadShipment(one.cursor, until)).catch(
         async (error: unknown) => {
           // The cursor is ahead of what was handed over.
           await reset(one);
@@ -120,6 +121,10 @@ export function createShipper(options: ShipperOptions): Shipper {
       ahead = null;
       if (shipment !== null) {
         const from = one.position;
+        one.marks = [
+          { position: from, place: placeOf(one, from) },
+          { position: shipment.next, place: end },
+        ];
         waitingSince = Date.parse(shipment.firstAt) || clock();
         const now = new Date(clock()).toISOString();
         const shipping = store.asSystem((tx) => shipBatch(tx, from, shipment, now));

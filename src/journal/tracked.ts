@@ -1,4 +1,4 @@
-import { createCursor, type Cursor } from './cursor.ts';
+import { createCursor, type Cursor, type Place } from './cursor.ts';
 import type { Journal } from './journal.ts';
 import type { Position } from './ship-batch.ts';
 import type { StreamFiles } from './stream-files.ts';
@@ -13,6 +13,8 @@ export interface Tracked {
   /** As last heard; read anew wherever `cursor` is null. */
   position: Position | null;
   cursor: Cursor | null;
+  /** Where the batch under way begins and ends: one of the two is where to go on when nobody knows what became of it. */
+  marks: readonly Mark[];
   /** Of a stream whose writer is gone. */
   lock: StreamLock | null;
   /** One past its last record, and the bytes on disk: for `lag`; own streams say it themselves. */
@@ -23,6 +25,17 @@ export interface Tracked {
   isAll: boolean;
 }
 
+/** A position of the database as a place in the files. */
+export interface Mark {
+  readonly position: Position;
+  readonly place: Place | null;
+}
+
+export function placeOf({ marks }: Pick<Tracked, 'marks'>, { headHash, nextSeq }: Position): Place | null {
+  const mark = marks.find(({ position }) => position.nextSeq === nextSeq && position.headHash === headHash);
+  return mark?.place ?? null;
+}
+
 export async function track(dir: string, files: StreamFiles): Promise<Tracked> {
   const head = await readHead(files);
   return {
@@ -30,6 +43,7 @@ export async function track(dir: string, files: StreamFiles): Promise<Tracked> {
     firstAt: await firstAt(dir, files),
     position: null,
     cursor: null,
+    marks: [],
     lock: null,
     endSeq: (head?.seq ?? -1) + 1,
     bytes: files.segments.reduce((sum, segment) => sum + segment.bytes, 0),
