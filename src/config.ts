@@ -54,6 +54,8 @@ export function readConfig(env: Environment): Config {
     Object.fromEntries(entries) as Values;
   const { awsAccessKeyId, awsSecretAccessKey, awsSessionToken, transitToken, ...values } = others;
   checkArrival(values);
+  if ((values.smtpUrl === null) !== (values.smtpFrom === null))
+    throw invalid('SMTP_URL and SMTP_FROM are set together or not at all.');
   return Object.freeze({
     ...values,
     transitToken: () =>

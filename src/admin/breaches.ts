@@ -69,7 +69,7 @@ export interface BreachesDeps extends NoticesDeps {
 export type Breaches = ReturnType<typeof createBreaches>;
 
 /** People of one request, and how long it goes on with the next ones: a mail server may be slow. */
-const [pageUsers, pageMs] = [50, 20_000];
+const [pageUsers, pageMs] = [500, 20_000];
 
 /** Breaches and their notices, for the operator alone: they concern every workspace. */
 export function createBreaches(deps: BreachesDeps) {

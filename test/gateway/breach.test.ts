@@ -2,6 +2,7 @@ import OpenAI from 'openai';
 import t from 'tap';
 import { breachMessage } from '../../src/admin/breach-message.ts';
 import { createMailer, isMailAddress } from '../../src/egress/mailer.ts';
+import { runCommand } from '../support/command.ts';
 import { startGateway } from '../support/gateway.ts';
 import { ask } from '../support/http-client.ts';
 import { smtpServer } from '../support/smtp.ts';
@@ -175,6 +176,19 @@ t.test('a breach is told once to everybody whom it concerns, by the journal', as
   });
   t.notMatch(body.toString(), /ghij/, 'not more of another’s key than he knew');
 
+  const contact = ['--contact', 'security@example.com'];
+  const command = await runCommand(
+    gateway,
+    'breach',
+    'notify',
+    '--since',
+    since,
+    '--keys',
+    keyId,
+    ...contact,
+  );
+  t.equal(command.exit, 0);
+  t.match(command.output, /^Concerned: 3\.\nUSER[\s\S]*Everybody has the notice since 2/);
   t.match((await notify({ keyIds: [keyId] })).body, { breach: { notifiedAt: /^2/ }, next: null });
   t.equal(server.mails.length, 2);
   t.match(await gateway.metrics(), /^sallyport_breach_notice_deadline_seconds 0$/m);
@@ -184,7 +198,9 @@ t.test('a breach is told once to everybody whom it concerns, by the journal', as
   t.equal(gone.body.affected, 3, 'a deleted key is on record');
   const all = await notify({ all: true, dryRun: true });
   t.equal(all.body.affected, 3);
-  t.equal((await gateway.api('POST', `/breaches/${breach.id}/close`, {})).status, 200);
+  t.match((await runCommand(gateway, 'breach', 'list')).output, breach.id);
+  t.match(await runCommand(gateway, 'breach', 'close'), { exit: 0, output: /was closed at/ });
+  t.match(await runCommand(gateway, 'breach', 'close'), { error: /no such open breach/ });
   t.equal((await notify({ keyIds: [keyId] })).body.code, 'CONFLICT');
   t.equal((await gateway.api('POST', `/breaches/${breach.id}/close`, {})).status, 409);
   const other = await gateway.api('POST', '/tokens', { name: 'a', kind: 'admin', userId: alice.id });

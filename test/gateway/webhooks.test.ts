@@ -3,6 +3,7 @@ import OpenAI from 'openai';
 import t from 'tap';
 import { createWebhookOutbox } from '../../src/admin/webhook-outbox.ts';
 import { newId } from '../../src/ids.ts';
+import { runCommand } from '../support/command.ts';
 import { startGateway } from '../support/gateway.ts';
 import { ask } from '../support/http-client.ts';
 import { scriptUpstream, type SeenRequest } from '../support/upstream.ts';
@@ -137,6 +138,12 @@ t.test('a call from a new network is told to the workspace', async (t) => {
     numbers: { uses: 1, knownNetworks: 1 },
   });
   t.notMatch(seen.body.toString(), /2001:db8|203\.0/);
+  const listed = await runCommand(gateway, 'alerts', 'list', '--json');
+  const [{ id }] = JSON.parse(listed.output).data.filter(({ rule }: any) => rule === 'new-network');
+  t.match(await runCommand(gateway, 'alerts', 'ack', id), { exit: 0, output: /^Acknowledged at 2/ });
+  t.match(await runCommand(gateway, 'alerts', 'list', '--rule', 'new-network'), { output: 'No alerts.\n' });
+  t.match((await runCommand(gateway, 'webhooks', 'list')).output, /^ID .*\nhook_/);
+  t.match((await runCommand(gateway, 'webhooks', 'test', made.id)).output, 'It answered with 204.');
   const metrics = await gateway.metrics();
   t.match(metrics, /^sallyport_alerts_total\{rule="new-network"\} 1$/m);
   t.match(metrics, /^sallyport_webhook_deliveries_total\{outcome="delivered"\} 1$/m);
@@ -146,8 +153,13 @@ t.test('what answers too much, or not at all, is a failure like others', async (
   receiver.respond(() => ({ status: 200, body: Buffer.alloc(70_000) }));
   const test = async () => (await gateway.api('POST', `/webhooks/${made.id}/test`, {})).body;
   t.match(await test(), { ok: false, code: 'UPSTREAM_ERROR', message: /64 KiB/ });
+  receiver.respond(() => ({ hold: new Promise(() => {}) }));
+  const before = receiver.requests.length;
+  const slow = test();
+  await receiver.received(before + 1);
   receiver.respond(() => ({ ending: 'reset', body: 'x', contentLength: 10 }));
   t.match(await test(), { ok: false, code: 'UPSTREAM_ERROR' });
+  t.match(await slow, { ok: false, code: 'UPSTREAM_FIRST_BYTE_TIMEOUT' });
 });
 
 t.test('addresses are https and public, or of those that the operator lists', async (t) => {

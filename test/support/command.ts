@@ -1,0 +1,21 @@
+import { PassThrough, Readable } from 'node:stream';
+import { runCli } from '../../src/cli/run.ts';
+import { readConfig } from '../../src/config.ts';
+import type { TestGateway } from './gateway.ts';
+
+/** Runs one command against a gateway, as its owner with a token would. */
+export async function runCommand(
+  { adminToken, origin }: Pick<TestGateway, 'adminToken' | 'origin'>,
+  ...argv: readonly string[]
+): Promise<{ readonly exit: number; readonly output: string; readonly error: string }> {
+  const [output, error] = [new PassThrough(), new PassThrough()];
+  const exit = await runCli({
+    argv,
+    terminal: { input: Readable.from([]), output, error },
+    version: 'test',
+    readConfig: () => readConfig({ SALLYPORT_URL: origin, SALLYPORT_ADMIN_TOKEN: adminToken }),
+    loadDeps: () => Promise.reject(new Error('over HTTP alone')),
+  });
+  const text = (stream: PassThrough): string => String(stream.read() ?? '');
+  return { exit, output: text(output), error: text(error) };
+}
