@@ -148,7 +148,7 @@ export function hourlyIncrements(rows: Iterable<UsageRow>): HourlyIncrement[] {
     sum.cache_write_input_tokens += BigInt(row.cache_write_input_tokens ?? 0);
     sum.output_tokens += BigInt(row.output_tokens ?? 0);
     sum.reasoning_tokens += BigInt(row.reasoning_tokens ?? 0);
-    sum.cost_nano_usd += BigInt(row.cost_nano_usd ?? 0);
+    sum.cost_nano_usd = atMost(sum.cost_nano_usd + BigInt(row.cost_nano_usd ?? 0));
     if (!row.final) continue;
     sum.calls += 1n;
     if (row.outcome !== 'ok') sum.failed += 1n;
@@ -156,6 +156,11 @@ export function hourlyIncrements(rows: Iterable<UsageRow>): HourlyIncrement[] {
     if (row.cost_nano_usd === null) sum.unknown_cost_calls += 1n;
   }
   return [...sums].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, sum]) => sum);
+}
+
+/** Counts are bounded each, a cost only by what fits. */
+function atMost(sum: bigint): bigint {
+  return sum > maxInt8 ? maxInt8 : sum;
 }
 
 const zero = {

@@ -2,6 +2,7 @@ import { sql } from 'kysely';
 import type { Tx } from '../db/store.ts';
 import { genesisHash } from './chain.ts';
 import { monthOf } from './projection.ts';
+import { sumLimit } from './hourly-rows.ts';
 import type { ShippedUsage, Shipment } from './shipment.ts';
 import { hourlyColumns, hourlyTypes, names, summed, unnest, usageTypes } from './usage-columns.ts';
 
@@ -106,7 +107,7 @@ async function insertUsage(tx: Tx, { hourly, rows, columns }: ShippedUsage): Pro
       : hourlyColumns(attempts.map((key) => rows.get(key)).filter((row) => row !== undefined));
   await sql`insert into usage_hourly as sums (${names(hourlyTypes)}) select * from ${unnest(hourlyTypes, sums)}
     on conflict (workspace_id, hour, token_id, user_id, key_id, provider, model)
-    do update set ${sql.join(summed.map((name) => sql`${sql.ref(name)} = sums.${sql.ref(name)} + excluded.${sql.ref(name)}`))}`.execute(
+    do update set ${sql.join(summed.map((name) => sql`${sql.ref(name)} = least(sums.${sql.ref(name)}::numeric + excluded.${sql.ref(name)}, ${sumLimit})::bigint`))}`.execute(
     tx,
   );
 }

@@ -14,7 +14,7 @@ const token = (await call(owner, 'POST', '/api/tokens', { name: 'g' })).json.id;
 
 /** A call as the gateway records it: `failed` attempts before the last one, as fail-over makes them. */
 async function use(
-  more: { failed?: number; crashed?: boolean; realtime?: boolean; twice?: boolean } = {},
+  more: { failed?: number; crashed?: boolean; realtime?: boolean; twice?: boolean; cost?: string } = {},
 ): Promise<string> {
   const callId = newId('call');
   const last = (more.failed ?? 0) + 1;
@@ -66,7 +66,7 @@ async function use(
         : null,
       usageSource: isKnown ? 'provider' : 'unknown',
       providerUsage: isKnown ? { responses: 3, word: '\u0000\ud83d', tokens: 1e300 } : null,
-      costNanoUsd: isKnown ? '9007199254740993' : null,
+      costNanoUsd: isKnown ? (more.cost ?? '9007199254740993') : null,
       priceVersion: isKnown ? 'v1' : null,
     };
     await world.journal.append('use.end', end);
@@ -236,6 +236,25 @@ t.test('it runs while records are shipped, and nothing is counted twice', async 
   t.equal((await events()).filter((row) => row.final).length, 4 * 5 + 2 + calls);
   t.ok((await reproject()).every(({ table }) => table !== 'usage_events' && table !== 'usage_hourly'));
   t.same(await reproject(), []);
+});
+
+t.test('costs that nobody can have paid stop no shipping', async (t) => {
+  const most = '9223372036854775807';
+  for (let i = 0; i < 2; i += 1) {
+    await use({ cost: most });
+    await use({ cost: most });
+    await world.shipper.flush();
+  }
+  const [{ cost } = { cost: 0n }] = await world.store.asSystem((tx) =>
+    tx
+      .selectFrom('usage_hourly')
+      .select(({ fn }) => fn.max('cost_nano_usd').as('cost'))
+      .execute(),
+  );
+  t.equal(cost, BigInt(most), 'a sum stays where it can go no further');
+  await reproject();
+  t.same(await reproject(), []);
+  t.equal((await call(owner, 'GET', '/api/usage')).status, 200);
 });
 
 t.test('nobody but the operator, and with no place of his own making', async (t) => {
