@@ -263,6 +263,7 @@ const wordless = new Set([
   'POST /keyring/retire',
   'POST /seals/{id}/reseal',
   'POST /signing-keys/rotate',
+  'POST /usage/recost',
   'POST /workspaces',
 ]);
 
