@@ -58,7 +58,10 @@ export async function askMany(
       next += 1;
       const isStream = n % 2 === 0;
       const model = target.models[(n >> 1) % target.models.length] as string;
-      const { status, text } = await ask(agent, { ...target, model, isStream });
+      let { status, text } = await ask(agent, { ...target, model, isStream });
+      // On a busy machine a gateway that has just started may be a second behind its database: it says to ask again.
+      for (let left = 20; status === 503 && left > 0; left -= 1)
+        ({ status, text } = await ask(agent, { ...target, model, isStream }));
       if (status !== 200 || !text.includes(isStream ? '[DONE]' : 'chat.completion'))
         throw new Error(`call ${n}: ${status} ${text.slice(0, 300)}`);
     }

@@ -109,7 +109,7 @@ t.test(
 );
 
 t.test(
-  'after 5 000 calls no copy of a key is left in the gateway, nor in anything that it wrote',
+  'after 2 000 calls no copy of a key is left in the gateway, nor in anything that it wrote',
   { skip: cannotReadMemory },
   async (t) => {
     const { product, upstreams, gateway, target, patterns, tokenId } = await startStage(t);
@@ -120,8 +120,8 @@ t.test(
     ];
 
     const startedAt = performance.now();
-    await askMany(target, { calls: 5000, parallel });
-    t.comment(`5 000 calls in ${Math.round(performance.now() - startedAt)} ms`);
+    await askMany(target, { calls: 2000, parallel });
+    t.comment(`2 000 calls in ${Math.round(performance.now() - startedAt)} ms`);
 
     // Over a custom origin's sessions the key is looked for as long as they last.
     const sessions = await openSessions(target, parallel);
