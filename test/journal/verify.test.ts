@@ -9,7 +9,7 @@ import { draft } from '../../src/journal/draft.ts';
 import type { Journal } from '../../src/journal/journal.ts';
 import { createShipper } from '../../src/journal/shipper.ts';
 import { type Verdict, verifyJournal } from '../../src/journal/verify.ts';
-import { begin, folder, newCall, openTestJournal, relay, segmentsOf, workspaceId } from './fixture.ts';
+import { begin, folder, linesOf, newCall, openTestJournal, relay, segmentsOf, workspaceId } from './fixture.ts';
 
 interface Teardown {
   teardown(work: () => Promise<unknown>): void;
@@ -131,6 +131,23 @@ t.test('files and table agree, and open calls of the running stream are no fault
   await journal.append('use.begin', begin(newCall()));
   t.match(await verify(), { ok: true, streams: 2, records: 14, openCalls: 1, problems: [] });
 });
+
+t.test('a presumption without its begin, or of the node’s own call, is found', async (t) => {
+  const { dir, journal, stream, verify } = await shipped(t);
+  const [first] = (await linesOf(dir)).map((line) => JSON.parse(line)).filter(isBegin);
+  const own = { callId: first.callId, beginStream: stream, beginSeq: first.seq };
+  await journal.append('use.presumed', own);
+  await journal.append('use.presumed', { ...own, callId: 'call_x', beginStream: 'node_z:boot' });
+  t.match((await verify()).problems, [
+    { stream: journal.stream, seq: 1, kind: 'mismatch', message: /by the node that presumes/ },
+    { stream: journal.stream, seq: 2, kind: 'missing', message: /call_x has no begin/ },
+  ]);
+  const other = await openTestJournal(t, dir, { nodeId: 'node_b' });
+  await other.append('use.presumed', own);
+  t.equal((await verify()).problems.length, 2, 'one of another node’s call is as it should be');
+});
+
+const isBegin = ({ event }: { readonly event: string }): boolean => event === 'use.begin';
 
 t.test('whoever changes the table is found, and the record named', async (t) => {
   const all = await Promise.all(Array.from({ length: 4 }, () => shipped(t)));
