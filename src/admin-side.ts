@@ -1,6 +1,7 @@
 import { type Act, createActs } from './admin/acts.ts';
 import { createAlerts } from './admin/alerts.ts';
 import { createAliases } from './admin/aliases.ts';
+import { createPersonExport } from './admin/person-export.ts';
 import { createPriceDesk } from './admin/prices.ts';
 import { createAudit } from './admin/audit.ts';
 import { createCallers as createAdminCallers } from './admin/callers.ts';
@@ -103,6 +104,8 @@ export function createAdminSide(
     markClient: (ip, owner) => vault.markClient(ip, owner),
     clock,
   });
+  const users = createUsers({ store, act, shredder, isOperator, clock });
+  const audit = createAudit({ store, exports });
   const services = {
     keys,
     keyring: rootKeys.keyring,
@@ -132,14 +135,15 @@ export function createAdminSide(
     }),
     aliases: createAliases({ store, act, vault, providers, clock, onForgedRow }),
     prices: createPriceDesk({ store, act, vault, providers, clock, onForgedRow }),
-    users: createUsers({ store, act, shredder, isOperator, clock }),
+    users,
+    exportPerson: createPersonExport({ store, exports, audit, users, clock }),
     members: createMembers({ store, act, isOperator, clock }),
     providers: createProviders({ providers, originOf }),
     workspaces,
     usage: createUsageReports({ store, exports, clock }),
     recost: createRecost({ store, journal, vault, book: createPriceBook(priceTable), clock }),
     reproject: createReproject({ store, journal, clock }),
-    audit: createAudit({ store, exports }),
+    audit,
     tails: createTails({
       reader: createTailReader({ store, clock }),
       callers,

@@ -49,6 +49,21 @@ export function createAudit({
     });
   }
 
+  async function* pages(
+    caller: Caller,
+    conditions: readonly RawBuilder<boolean>[],
+  ): AsyncGenerator<readonly AuditEntry[], void> {
+    let after: Place | null = null;
+    for (;;) {
+      const rows = await read(caller, conditions, after, exportRows);
+      const last = rows.at(-1);
+      if (last === undefined) return;
+      yield rows.map(viewRecord);
+      if (rows.length < exportRows) return;
+      after = placeOfRow(last);
+    }
+  }
+
   return Object.freeze({
     async list(caller: Caller, filter: AuditFilter & Page): Promise<List<AuditEntry>> {
       demand(caller, 'audit:read');
@@ -61,18 +76,11 @@ export function createAudit({
     export(caller: Caller, filter: AuditFilter, format: ExportFormat): Promise<Export<AuditEntry>> {
       demand(caller, 'audit:read');
       const conditions = auditConditions(filter);
-      return exports.open(caller, 'audit', format, { ...filter }, async function* () {
-        let after: Place | null = null;
-        for (;;) {
-          const rows = await read(caller, conditions, after, exportRows);
-          const last = rows.at(-1);
-          if (last === undefined) return;
-          yield rows.map(viewRecord);
-          if (rows.length < exportRows) return;
-          after = placeOfRow(last);
-        }
-      });
+      return exports.open(caller, 'audit', format, { ...filter }, () => pages(caller, conditions));
     },
+
+    /** The same without a filter and without a record, as a part of another export. */
+    pages: (caller: Caller) => pages(caller, []),
   });
 }
 

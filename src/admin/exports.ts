@@ -70,7 +70,7 @@ export function createExports({ journal, callers, markClient, clock }: ExportsDe
      */
     async open<T>(
       caller: Caller,
-      what: 'audit' | 'usage' | 'calls',
+      what: 'audit' | 'usage' | 'calls' | 'person',
       format: ExportFormat,
       filter: Readonly<Record<string, string | number | boolean | undefined>>,
       pages: () => AsyncGenerator<readonly T[], void>,

@@ -11,6 +11,8 @@ export interface Api {
     body?: Json | Buffer | null,
     headers?: Readonly<Record<string, string>>,
   ): Promise<T>;
+  /** What is no JSON document, as it came. */
+  text(path: string): Promise<string>;
   /** All pages of a list. */
   list<T>(path: string, query?: Readonly<Record<string, string | null>>): Promise<T[]>;
 }
@@ -47,7 +49,13 @@ export function createApi(transport: Transport): Api {
     return rows;
   }
 
-  return Object.freeze({ call, list });
+  async function text(path: string): Promise<string> {
+    const { status, body } = await transport.request('GET', path, null, {});
+    if (status === 200) return body.toString('utf8');
+    throw errorOf(status, parse(body));
+  }
+
+  return Object.freeze({ call, text, list });
 }
 
 /** `?a=b`, without what is null; empty for nothing. */

@@ -1,10 +1,9 @@
-import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { readMoment } from '../admin/moment.ts';
-import { SallyportError } from '../errors.ts';
 import { queryOf } from './api.ts';
 import type { Command, Context } from './command.ts';
 import { exits } from './failure.ts';
+import { writeNew } from './new-file.ts';
 import { textTable } from './text-table.ts';
 
 const verify: Command = {
@@ -176,16 +175,4 @@ function showKeys(context: Context, made: SigningKeys, head: string): number {
   ]);
   context.print(made, head + textTable(['KEY', '', 'SINCE', 'UNTIL', 'VERIFIER'], rows));
   return exits.ok;
-}
-
-/** Records are nobody else's to read, and an earlier proof is not overwritten. */
-async function writeNew(file: string, text: string): Promise<void> {
-  try {
-    await writeFile(file, text, { flag: 'wx', mode: 0o600 });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    throw new SallyportError('CONFLICT', `${file} is there already.`, {
-      fix: 'Name another file, or move it away.',
-    });
-  }
 }

@@ -2,6 +2,7 @@ import { isId } from '../ids.ts';
 import type { Api } from './api.ts';
 import type { Command } from './command.ts';
 import type { Initialised } from './deps.ts';
+import { writeNew } from './new-file.ts';
 import { AnsweredError, exits } from './failure.ts';
 import { credentialsText } from './installation.ts';
 
@@ -45,6 +46,22 @@ const usersErase: Command = {
   },
 };
 
+const usersExport: Command = {
+  words: 'users export',
+  doc: 'Write all that is kept about a user, as JSON lines.',
+  argument: 'USER',
+  options: { out: { value: 'FILE', doc: 'where to; it must not be there yet', isRequired: true } },
+  async run(context) {
+    const api = await context.api();
+    const id = await userId(api, context.argument);
+    const file = context.text('out') ?? '';
+    const text = await api.text(`/api/users/${id}/export`);
+    await writeNew(file, text);
+    context.print({ file }, `Written to ${file}\n`);
+    return exits.ok;
+  },
+};
+
 const workspacesCreate: Command = {
   words: 'workspaces create',
   doc: 'Make a workspace with an owner, an admin token and a gateway token.',
@@ -60,7 +77,7 @@ const workspacesCreate: Command = {
   },
 };
 
-export const peopleCommands: readonly Command[] = [usersCreate, usersErase, workspacesCreate];
+export const peopleCommands: readonly Command[] = [usersCreate, usersErase, usersExport, workspacesCreate];
 
 /** The id of the user whom `text` names by id, external id or name. */
 export async function userId(api: Api, text: string): Promise<string> {

@@ -38,6 +38,7 @@ const allowed: Record<string, string> = {
   'POST /api/users': 'owner admin',
   'GET /api/users': all,
   'GET /api/users/:id': all,
+  'GET /api/users/:id/export': all,
   'PATCH /api/users/:id': 'owner admin member',
   'DELETE /api/users/:id': 'owner admin',
   'GET /api/members': all,

@@ -6,6 +6,7 @@ import type { Test } from 'tap';
 import { createActs } from '../../src/admin/acts.ts';
 import { createAlerts } from '../../src/admin/alerts.ts';
 import { createAliases } from '../../src/admin/aliases.ts';
+import { createPersonExport } from '../../src/admin/person-export.ts';
 import { createPriceDesk } from '../../src/admin/prices.ts';
 import { createAudit } from '../../src/admin/audit.ts';
 import type { Caller } from '../../src/admin/caller.ts';
@@ -138,6 +139,8 @@ export async function startWorld(
     markClient: (ip, owner) => vault.markClient(ip, owner),
     clock,
   });
+  const users = createUsers({ store, act, shredder, isOperator, clock });
+  const audit = createAudit({ store, exports });
   const services = {
     keys,
     keyring: desk.keyring,
@@ -167,7 +170,8 @@ export async function startWorld(
     }),
     aliases: createAliases({ store, act, vault, providers, clock, onForgedRow }),
     prices: createPriceDesk({ store, act, vault, providers, clock, onForgedRow }),
-    users: createUsers({ store, act, shredder, isOperator, clock }),
+    users,
+    exportPerson: createPersonExport({ store, exports, audit, users, clock }),
     members: createMembers({ store, act, isOperator, clock }),
     providers: createProviders({ providers, originOf }),
     workspaces: createWorkspaces({ store, act, vault, shredder, clock }),
@@ -176,7 +180,7 @@ export async function startWorld(
     usage: createUsageReports({ store, exports, clock }),
     recost: createRecost({ store, journal, vault, book: createPriceBook(priceTable), clock }),
     reproject: createReproject({ store, journal, clock }),
-    audit: createAudit({ store, exports }),
+    audit,
     tails: createTails({
       reader: createTailReader({ store, clock }),
       callers,
@@ -251,7 +255,8 @@ export async function startWorld(
       ...(body === undefined ? {} : { payload: typeof body === 'string' ? body : JSON.stringify(body) }),
     });
     heard.push(JSON.stringify(answer.headers), answer.payload);
-    const json = answer.payload === '' ? null : JSON.parse(answer.payload);
+    const isLines = answer.headers['content-type']?.startsWith('application/jsonl') === true;
+    const json = answer.payload === '' || isLines ? null : JSON.parse(answer.payload);
     return { status: answer.statusCode, headers: answer.headers, text: answer.payload, json };
   }
 

@@ -267,6 +267,43 @@ const wordless = new Set([
   'POST /workspaces',
 ]);
 
+t.test('a person gets what is kept about him, and nobody else does', async (t) => {
+  const read = async (as: string, id = user.id) => {
+    const answer = await ask(`${gateway.origin}/api/users/${id}/export`, {
+      headers: { authorization: `Bearer ${as}` },
+    });
+    return { status: answer.status, text: answer.body.toString() };
+  };
+  const own = await read(admin.token);
+  t.equal(own.status, 200);
+  const parts = own.text
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { kind: string; data: { id?: string; record?: { event?: string } } });
+  t.same(
+    [...new Set(parts.map(({ kind }) => kind))],
+    ['user', 'membership', 'token', 'key', 'seal', 'record'],
+  );
+  for (const what of ['new name', 'admin token', 'token', 'new key name', 'seal', 'tag'])
+    t.ok(own.text.includes(markOf(what)), what);
+  t.ok(own.text.includes(email));
+  t.ok(parts.some(({ data }) => data.record?.event === 'use.end'));
+  t.notOk(own.text.includes(keyValue));
+  t.equal((await read(gateway.adminToken)).status, 200, 'an owner may ask for it');
+  const { body: member } = await gateway.api('POST', '/users', { name: 'curious' });
+  const { body: token } = await gateway.api('POST', '/tokens', {
+    name: 'c',
+    kind: 'admin',
+    userId: member.id,
+  });
+  t.equal((await read(token.token, member.id)).status, 200);
+  t.equal((await read(token.token)).status, 404);
+  await gateway.api('PATCH', `/members/${member.id}`, { role: 'auditor' });
+  t.equal((await read(token.token)).status, 403, 'auditors see no labels of keys');
+  await gateway.shipped();
+  t.equal((await recorded()).filter((line) => line.includes('"event":"export.person"')).length, 3);
+});
+
 t.test('erasing a person leaves nothing of him but ids, and the journal whole', async (t) => {
   bearer = gateway.adminToken;
   const mine = (await act('POST /tokens', '/tokens', { name: 'his', userId: user.id })).json() as {

@@ -5,6 +5,7 @@ import swagger from '@fastify/swagger';
 import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox';
 import type { Alerts } from '../../admin/alerts.ts';
 import type { Aliases } from '../../admin/aliases.ts';
+import type { PersonExport } from '../../admin/person-export.ts';
 import type { PriceDesk } from '../../admin/prices.ts';
 import type { Audit } from '../../admin/audit.ts';
 import type { Breaches } from '../../admin/breaches.ts';
@@ -66,6 +67,7 @@ export interface ApiDeps extends AuthenticationDeps {
   readonly workspaces: Workspaces;
   readonly usage: UsageReports;
   readonly audit: Audit;
+  readonly exportPerson: PersonExport;
   readonly reproject: Reproject;
   readonly recost: Recost;
   readonly tails: Tails;

@@ -1,7 +1,9 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import type { Users } from '../../admin/users.ts';
+import type { PersonExport } from '../../admin/person-export.ts';
 import { idempotencyKeyOf } from './conditions.ts';
+import { sendExport } from './export.ts';
 import { answers, Deleted, listOf, maybe, Name, paging, Params, strict } from './shapes.ts';
 import { DryRun, shredding, storing } from './storing-shapes.ts';
 
@@ -28,7 +30,15 @@ const Change = strict({ name: Type.Optional(Name), ...optional, ...storing });
 
 const Query = strict({ ...paging, externalId: Type.Optional(Name) });
 
-export function userRoutes({ users }: { readonly users: Users }): FastifyPluginAsyncTypebox {
+const PersonPartShape = Type.Object({ kind: Type.String(), data: Type.Object({}) });
+
+export function userRoutes({
+  users,
+  exportPerson,
+}: {
+  readonly users: Users;
+  readonly exportPerson: PersonExport;
+}): FastifyPluginAsyncTypebox {
   return async function (app) {
     app.post(
       '/',
@@ -50,6 +60,15 @@ export function userRoutes({ users }: { readonly users: Users }): FastifyPluginA
       '/:id',
       { config: { needs: 'users:read' }, schema: { params: Params, response: answers(200, UserShape) } },
       (request) => users.get(request.caller, request.params.id),
+    );
+    app.get(
+      '/:id/export',
+      {
+        config: { needs: 'users:read' },
+        schema: { params: Params, response: answers(200, PersonPartShape) },
+      },
+      async (request, reply) =>
+        sendExport(reply, 'person', 'jsonl', await exportPerson(request.caller, request.params.id), []),
     );
     app.patch(
       '/:id',
