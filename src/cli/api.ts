@@ -1,5 +1,6 @@
+import { SallyportError } from '../errors.ts';
 import { AnsweredError } from './failure.ts';
-import type { Transport } from './transport.ts';
+import { readAll, type Transport } from './transport.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -15,6 +16,8 @@ export interface Api {
   text(path: string): Promise<string>;
   /** All pages of a list. */
   list<T>(path: string, query?: Readonly<Record<string, string | null>>): Promise<T[]>;
+  /** What a GET answers with, as it comes. @throws {SallyportError} GATEWAY_UNREACHABLE: no gateway runs */
+  stream(path: string, headers?: Readonly<Record<string, string>>): Promise<AsyncIterable<Buffer>>;
 }
 
 /** A list of more is for the REST interface with its cursor, not for a terminal. */
@@ -55,7 +58,21 @@ export function createApi(transport: Transport): Api {
     throw errorOf(status, parse(body));
   }
 
-  return Object.freeze({ call, text, list });
+  async function stream(
+    path: string,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<AsyncIterable<Buffer>> {
+    if (transport.stream === null) {
+      throw new SallyportError('GATEWAY_UNREACHABLE', 'No gateway runs here, and this is read from one.', {
+        fix: 'Start the gateway with npm start, or name one with --url.',
+      });
+    }
+    const answer = await transport.stream(path, headers);
+    if (answer.status === 200) return answer.body;
+    throw errorOf(answer.status, parse(await readAll(answer.body)));
+  }
+
+  return Object.freeze({ call, text, list, stream });
 }
 
 /** `?a=b`, without what is null; empty for nothing. */

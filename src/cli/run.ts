@@ -4,6 +4,7 @@ import { alertCommands } from './alerts.ts';
 import { breachCommands } from './breach.ts';
 import { aliasCommands } from './aliases.ts';
 import { priceCommands } from './prices.ts';
+import { auditCommands } from './audit.ts';
 import { type Api, createApi } from './api.ts';
 import type { Command, Context, Terminal } from './command.ts';
 import { demoCommand } from './demo/demo.ts';
@@ -41,6 +42,7 @@ export const commands: readonly Command[] = [
   ...breachCommands,
   ...keyringCommands,
   ...safekeepingCommands,
+  ...auditCommands,
   usageCommand,
   recostCommand,
   demoCommand,

@@ -6,8 +6,16 @@ import type { Config } from '../config.ts';
 import { SallyportError } from '../errors.ts';
 import type { Offline } from './deps.ts';
 
-/** A way to `/api`: the same three members whether a network is in between or not. */
-export type Transport = Offline;
+/** A way to `/api`, whether a network is in between or not. */
+export interface Transport extends Offline {
+  /** A GET whose answer is read as it comes. Null: no gateway runs. */
+  readonly stream: ((path: string, headers: Readonly<Record<string, string>>) => Promise<Streamed>) | null;
+}
+
+export interface Streamed {
+  readonly status: number;
+  readonly body: AsyncIterable<Buffer>;
+}
 
 const timeoutMs = 120_000;
 const maxAnswerBytes = 64 * 1024 * 1024;
@@ -33,7 +41,9 @@ export async function openTransport(options: {
   const { url, config } = options;
   if (url !== null) return overUrl(url, config);
   const socketPath = adminSocketPath(config.dataDir);
-  return (await isListening(socketPath)) ? overSocket(socketPath) : options.openOffline();
+  return (await isListening(socketPath))
+    ? overSocket(socketPath)
+    : { ...(await options.openOffline()), stream: null };
 }
 
 function overUrl(
@@ -88,24 +98,42 @@ function transport(
   request: typeof httpRequest,
   name: string,
 ): Transport {
+  async function send(
+    method: string,
+    path: string,
+    body: Buffer | null,
+    more: Readonly<Record<string, string>>,
+    signal: AbortSignal | null,
+  ): Promise<IncomingMessage> {
+    const { headers, ...target } = place(path);
+    const content =
+      body === null ? {} : { 'content-type': 'application/json', 'content-length': String(body.length) };
+    const outgoing = request({
+      ...target,
+      method,
+      rejectUnauthorized: true,
+      headers: { accept: 'application/json', ...headers, ...content, ...more },
+      ...(signal === null ? {} : { signal }),
+    } as RequestOptions);
+    const answered = Promise.withResolvers<IncomingMessage>();
+    outgoing.once('response', answered.resolve).once('error', answered.reject);
+    outgoing.end(body ?? undefined);
+    return answered.promise;
+  }
+
   return Object.freeze<Transport>({
     async request(method, path, body, more = {}) {
-      const { headers, ...target } = place(path);
-      const content =
-        body === null ? {} : { 'content-type': 'application/json', 'content-length': String(body.length) };
       try {
-        const outgoing = request({
-          ...target,
-          method,
-          rejectUnauthorized: true,
-          headers: { accept: 'application/json', ...headers, ...content, ...more },
-          signal: AbortSignal.timeout(timeoutMs),
-        } as RequestOptions);
-        const answered = Promise.withResolvers<IncomingMessage>();
-        outgoing.once('response', answered.resolve).once('error', answered.reject);
-        outgoing.end(body ?? undefined);
-        const response = await answered.promise;
+        const response = await send(method, path, body, more, AbortSignal.timeout(timeoutMs));
         return { status: response.statusCode ?? 0, body: await readAll(response) };
+      } catch (error) {
+        throw unreachable(name, error);
+      }
+    },
+    async stream(path, more) {
+      try {
+        const response = await send('GET', path, null, more, null);
+        return { status: response.statusCode ?? 0, body: response as AsyncIterable<Buffer> };
       } catch (error) {
         throw unreachable(name, error);
       }
@@ -114,10 +142,10 @@ function transport(
   });
 }
 
-async function readAll(response: IncomingMessage): Promise<Buffer> {
+export async function readAll(response: AsyncIterable<Buffer>): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;
-  for await (const chunk of response as AsyncIterable<Buffer>) {
+  for await (const chunk of response) {
     bytes += chunk.length;
     if (bytes > maxAnswerBytes) throw new Error('the answer is larger than 64 MiB');
     chunks.push(chunk);
