@@ -9,7 +9,16 @@ import { draft } from '../../src/journal/draft.ts';
 import type { Journal } from '../../src/journal/journal.ts';
 import { createShipper } from '../../src/journal/shipper.ts';
 import { type Verdict, verifyJournal } from '../../src/journal/verify.ts';
-import { begin, folder, linesOf, newCall, openTestJournal, relay, segmentsOf, workspaceId } from './fixture.ts';
+import {
+  begin,
+  folder,
+  linesOf,
+  newCall,
+  openTestJournal,
+  relay,
+  segmentsOf,
+  workspaceId,
+} from './fixture.ts';
 
 interface Teardown {
   teardown(work: () => Promise<unknown>): void;
