@@ -48,10 +48,10 @@ t.test('records are listed, exported and shown as they come', async (t) => {
   const shown = tail.output[Symbol.asyncIterator]();
   const first = shown.next();
   // It may not have come in yet: what comes before that it is not told of.
-  let isTold = false;
-  void first.then(() => (isTold = true));
+  const state = { isTold: false };
+  void first.then(() => (state.isTold = true));
   const made = new Set<string>();
-  while (!isTold) {
+  while (!state.isTold) {
     made.add((await gateway.api('POST', '/users', { name: 'somebody' })).body.id);
     await gateway.shipped();
   }

@@ -262,7 +262,7 @@ t.test(
     const [last] = await gateway.database.owner<{ stream: string; first: string }>(
       'select stream, first_seq as first from checkpoint_streams order by number desc limit 1',
     );
-    const { first, stream = '' } = last!;
+    const { first, stream } = last!;
     const gone = `delete from journal where stream = '${stream}' and seq = ${Number(first) - 1}`;
     const { body, status } = await asDatabaseWriter(gateway, [gone], () => proofOf(`${stream}.${first}`));
     t.equal(status, 200);
