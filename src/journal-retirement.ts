@@ -2,7 +2,7 @@ import type { Config } from './config.ts';
 import type { Store } from './db/store.ts';
 import { createCheckpointKeys } from './journal/checkpoint-keys.ts';
 import { createRetirement, type RetirementDeps } from './journal/retirement.ts';
-import type { Verdict } from './journal/verify.ts';
+import { maxProblems, type Verdict } from './journal/verify.ts';
 import type { Vault } from './vault/vault.ts';
 
 /** What became of a month that is older than JOURNAL_RETENTION_MONTHS. */
@@ -10,8 +10,11 @@ export interface RetiredMonth {
   /** `YYYY-MM-01` */
   readonly month: string;
   readonly records: number;
-  /** `due`: it would go; `not-covered`: records of it are in no checkpoint; `faulty`: `journal verify` finds something wrong with it. */
-  readonly outcome: 'retired' | 'due' | 'not-covered' | 'faulty';
+  /**
+   * `due`: it would go; `not-covered`: records of it are in no checkpoint; `late`: records lie in it that came when it was over;
+   * `faulty`: `journal verify` finds something wrong with it.
+   */
+  readonly outcome: 'retired' | 'due' | 'not-covered' | 'late' | 'faulty';
 }
 
 /** What all months rest on. */
@@ -38,7 +41,8 @@ export async function retireMonths(
   const keys = createCheckpointKeys(vault, clock);
   const retirement = createRetirement({ store, keys, record, clock, keepMonths: journalRetentionMonths });
   const faulty = new Set(verdict.problems.map(({ stream }) => stream));
-  const isShaken = [...faulty].some((stream) => common.has(stream));
+  // A list that is full may leave out what matters here.
+  const isShaken = verdict.problems.length >= maxProblems || [...faulty].some((stream) => common.has(stream));
   const months: RetiredMonth[] = [];
   for (const { month, obstacle, records, streams } of await retirement.old()) {
     const isFaulty = isShaken || streams.some((stream) => faulty.has(stream));

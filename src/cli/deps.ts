@@ -29,7 +29,7 @@ export interface CliDeps {
 export interface OldMonth {
   readonly month: string;
   readonly records: number;
-  readonly outcome: 'retired' | 'due' | 'not-covered' | 'faulty';
+  readonly outcome: 'retired' | 'due' | 'not-covered' | 'late' | 'faulty';
 }
 
 /** What leaves the installation to be kept, and how it comes back. `recipients` and `identities` are age's. */

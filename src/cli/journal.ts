@@ -60,6 +60,7 @@ const outcomes = {
   retired: 'dropped',
   due: 'would go',
   'not-covered': 'stays: records of it are in no checkpoint yet',
+  late: 'stays: records lie in it that came when it was over',
   faulty: 'stays: bin/sallyport journal verify finds something wrong with it',
 } as const;
 
@@ -74,7 +75,7 @@ const retire: Command = {
     const text =
       months.length === 0 ? 'No month is old enough.\n' : textTable(['MONTH', 'RECORDS', ''], rows);
     context.print({ months }, text);
-    const isStuck = months.some(({ outcome }) => outcome === 'faulty' || outcome === 'not-covered');
+    const isStuck = months.some(({ outcome }) => outcome !== 'retired' && outcome !== 'due');
     return isStuck ? exits.refused : exits.ok;
   },
 };

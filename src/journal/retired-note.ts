@@ -18,6 +18,15 @@ export interface RetiredMonth {
   readonly streams: readonly CoveredStream[];
 }
 
+/**
+ * What no checkpoint covers by then came later than the month: records are in the month in which they were shipped, and covered within
+ * a minute. A week for a gateway whose vault is sealed or whose clock is off.
+ */
+export function latestOf(month: string): Date {
+  const first = new Date(month);
+  return new Date(Date.UTC(first.getUTCFullYear(), first.getUTCMonth() + 1, 8));
+}
+
 export function retiredText(name: string, retired: RetiredMonth): string {
   const { at, month, number, previous, records, streams, usageRows } = retired;
   const lines = [

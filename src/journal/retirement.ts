@@ -25,8 +25,8 @@ export interface OldMonth {
   /** `YYYY-MM-01` */
   readonly month: string;
   readonly records: number;
-  /** Why it stays. `not-covered`: some of its records are in no checkpoint yet. */
-  readonly obstacle: 'not-covered' | null;
+  /** Why it stays. `not-covered`: some of its records are in no checkpoint yet; `late`: some came when the month was over. */
+  readonly obstacle: 'not-covered' | 'late' | null;
   /** Streams whose records lie in it. */
   readonly streams: readonly string[];
 }
@@ -37,7 +37,7 @@ export interface Retirement {
   /**
    * Signs a stub of the month, puts it on record, and drops the partitions with the stub's row in one transaction.
    *
-   * @throws {SallyportError} CONFLICT: not all of it is covered by checkpoints, or another node was quicker; VAULT_SEALED; JOURNAL_UNAVAILABLE.
+   * @throws {SallyportError} CONFLICT: not all of it is covered by checkpoints, or came later, or another node was quicker; VAULT_SEALED; JOURNAL_UNAVAILABLE.
    */
   retire(month: string): Promise<void>;
 }
@@ -68,11 +68,11 @@ export function createRetirement(deps: RetirementDeps): Retirement {
       const months = await store.asSystem((tx) => readPartitions(tx, firstKept()));
       const found: OldMonth[] = [];
       for (const month of months) {
-        const { isCovered, records, streams } = await readStretches(store, month);
+        const { isCovered, isLate, records, streams } = await readStretches(store, month);
         found.push({
           month,
           records,
-          obstacle: isCovered ? null : 'not-covered',
+          obstacle: !isCovered ? 'not-covered' : isLate ? 'late' : null,
           streams: [...new Set(streams.map(({ stream }) => stream))],
         });
       }
@@ -80,11 +80,17 @@ export function createRetirement(deps: RetirementDeps): Retirement {
     },
     async retire(month) {
       if (month >= firstKept()) throw new RangeError(`${month} is to be kept`);
-      const { isCovered, records, streams, usageRows } = await readStretches(store, month);
+      const { isCovered, isLate, records, streams, usageRows } = await readStretches(store, month);
       if (!isCovered)
         throw new SallyportError(
           'CONFLICT',
           `Records of ${month} are in no checkpoint yet: the month stays.`,
+        );
+      // Else whoever can write to the database has any record go, under a stub that we sign.
+      if (isLate)
+        throw new SallyportError(
+          'CONFLICT',
+          `Among the records of ${month} are some that came when it was over: the month stays.`,
         );
       const before = await store.asSystem(lastStub);
       const at = new Date(clock());

@@ -37,11 +37,13 @@ export async function checkCheckpoints(
   },
   report: (fault: Fault) => void,
 ): Promise<number> {
-  const { keys, start, store } = deps;
+  const { keys, retired, start, store } = deps;
   const nextSeqs = new Map([...(start?.heads ?? [])].map(([stream, { nextSeq }]) => [stream, nextSeq]));
   let number = start?.number ?? 0;
   let previous: string | null = start?.hash ?? noCheckpoint;
   let signer = 0;
+  /** Of the checkpoint before, where it is signed and there. */
+  let at: string | null = null;
   /** False behind one that can't be believed: what it covered is not known. */
   let isWhole = true;
   let count = 0;
@@ -65,8 +67,9 @@ export async function checkCheckpoints(
   function check(row: Row): Checkpoint | null {
     const note = parseNote(row.note);
     const checkpoint = note === null ? null : readCheckpoint(note);
-    const before = previous;
+    const [before, since] = [previous, at];
     previous = note === null ? null : noteHash(note);
+    at = null;
     const by = note === null ? -1 : keys.signerOf(note);
     if (checkpoint === null || by < 0 || checkpoint.name !== keys.name) {
       lose();
@@ -86,7 +89,11 @@ export async function checkCheckpoints(
       if (firstSeq !== expected)
         fault(number, `It begins with record ${firstSeq} of ${stream}, where ${expected} comes next.`);
       nextSeqs.set(stream, nextSeq);
+      const latest = since === null ? null : retired.latestAt({ firstSeq, nextSeq, stream });
+      if (latest !== null && since !== null && Date.parse(since) >= latest.getTime())
+        fault(number, `Records of ${stream} that it covers went with a month that was over when they came.`);
     }
+    at = checkpoint.at;
     return checkpoint;
   }
 
@@ -100,7 +107,7 @@ export async function checkCheckpoints(
             ? 'It is not there.'
             : `Checkpoints ${number + 1} to ${found - 1} are not there.`;
         report({ stream: 'checkpoints', seq: number + 1, kind: 'missing', message });
-        previous = null;
+        [previous, at] = [null, null];
         lose();
       }
       number = found;

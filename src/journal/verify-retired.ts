@@ -4,10 +4,11 @@ import type { JournalRecord } from './chain.ts';
 import { type CoveredStream, noCheckpoint } from './checkpoint-note.ts';
 import type { Fault } from './cursor.ts';
 import { noteHash, parseNote } from './note.ts';
-import { readRetired } from './retired-note.ts';
+import { latestOf, readRetired } from './retired-note.ts';
 import type { NoteKeys } from './verify-keys.ts';
 
 type Place = Omit<CoveredStream, 'headHash'>;
+type Stretch = CoveredStream & { readonly month: string };
 
 /** What months that were dropped by retention took along, as far as signed stubs say so. */
 export interface Retired {
@@ -15,6 +16,8 @@ export interface Retired {
   at(stream: string, seq: number): CoveredStream | null;
   /** How many of these records went. */
   countIn(place: Place): number;
+  /** When at the latest the checkpoint before that over the record may have been written: `latestOf` its month. */
+  latestAt(place: Place): Date | null;
   /** `YYYY-MM-01`, each month once. */
   readonly months: readonly string[];
   /** A day behind the newest of them, for clocks differ: from here on an act's intent should be there. Null: none was dropped. */
@@ -39,7 +42,7 @@ export async function readRetiredMonths(
   const rows = await store.asSystem((tx) =>
     tx.selectFrom('retired_months').selectAll().orderBy('number').execute(),
   );
-  const stretches: CoveredStream[] = [];
+  const stretches: Stretch[] = [];
   const months: string[] = [];
   /** Null: not known. */
   let previous: string | null = noCheckpoint;
@@ -70,7 +73,7 @@ export async function readRetiredMonths(
     if (!isSame) fault('checkpoint', number, 'Its row says otherwise than its note.');
     previous = noteHash(note);
     months.push(stub.month);
-    stretches.push(...stub.streams);
+    stretches.push(...stub.streams.map((stretch) => ({ ...stretch, month: stub.month })));
   }
   return retiredOf(stretches, months);
 }
@@ -85,8 +88,8 @@ export async function countStubs(store: Pick<Store, 'asSystem'>): Promise<number
   return Number(row?.count ?? 0);
 }
 
-function retiredOf(stretches: readonly CoveredStream[], months: readonly string[]): Retired {
-  const byStream = new Map<string, CoveredStream[]>();
+function retiredOf(stretches: readonly Stretch[], months: readonly string[]): Retired {
+  const byStream = new Map<string, Stretch[]>();
   for (const stretch of stretches)
     byStream.set(stretch.stream, [...(byStream.get(stretch.stream) ?? []), stretch]);
   const last = months.toSorted().at(-1);
@@ -100,6 +103,13 @@ function retiredOf(stretches: readonly CoveredStream[], months: readonly string[
         (sum, one) => sum + Math.max(0, Math.min(one.nextSeq, nextSeq) - Math.max(one.firstSeq, firstSeq)),
         0,
       ),
+    latestAt({ firstSeq, nextSeq, stream }) {
+      const over = (byStream.get(stream) ?? [])
+        .filter((one) => one.firstSeq < nextSeq && firstSeq < one.nextSeq)
+        .map(({ month }) => month);
+      const [first] = over.toSorted();
+      return first === undefined ? null : latestOf(first);
+    },
     months: [...new Set(months)],
     until,
     hasBeginOf(end) {

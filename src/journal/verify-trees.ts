@@ -39,12 +39,13 @@ export async function checkTrees(
       const { firstSeq, headHash, nextSeq, stream } = covered;
       const gone = retired.countIn(covered);
       if (gone > 0 && hashes.length === (nextSeq - firstSeq - gone) * hashBytes) {
-        // The tree went with its leaves. Where the stub ends with it, both name one hash.
+        // The tree went with its leaves. Where the stub ends with it, both name one hash; what is left is chained to its last one.
         isTold = true;
         const stub = retired.at(stream, nextSeq - 1);
-        const message = `Checkpoint ${number} names another hash for this record than the stub of its month.`;
-        if (stub?.nextSeq === nextSeq && stub.headHash !== headHash)
-          report({ stream, seq: nextSeq - 1, kind: 'checkpoint', message });
+        const last = hashes.toString('hex', Math.max(0, hashes.length - hashBytes));
+        const found = stub === null ? last : stub.nextSeq === nextSeq ? stub.headHash : headHash;
+        const message = `Checkpoint ${number} names another hash for this record${stub === null ? '' : ' than the stub of its month'}.`;
+        if (found !== headHash) report({ stream, seq: nextSeq - 1, kind: 'checkpoint', message });
       } else if (hashes.length !== (nextSeq - firstSeq) * hashBytes) {
         isTold = true;
         const seq = await firstMissing(covered);

@@ -47,7 +47,8 @@ export interface VerifyOptions {
 }
 
 /** In all, and of one kind in one stream: what breaks a thousand records must not hide what breaks one. */
-const [maxProblems, maxAlike] = [1000, 50];
+export const maxProblems = 1000;
+const maxAlike = 50;
 
 /**
  * Recomputes everything that can be recomputed: chains of files and table, their agreement, links between streams, begins and

@@ -1,11 +1,12 @@
 import { sql } from 'kysely';
 import t from 'tap';
 import { retireMonths } from '../../src/journal-retirement.ts';
+import { hashOfLine } from '../../src/journal/chain.ts';
 import { createCheckpointKeys } from '../../src/journal/checkpoint-keys.ts';
 import { createCheckpoints } from '../../src/journal/checkpoints.ts';
-import { isSignedBy, parseNote, signedNote } from '../../src/journal/note.ts';
+import { isSignedBy, noteHash, parseNote, signedNote } from '../../src/journal/note.ts';
 import { createProver } from '../../src/journal/proof.ts';
-import { readRetired } from '../../src/journal/retired-note.ts';
+import { readRetired, retiredText } from '../../src/journal/retired-note.ts';
 import { createRetirement } from '../../src/journal/retirement.ts';
 import { createShipper } from '../../src/journal/shipper.ts';
 import { verifyJournal } from '../../src/journal/verify.ts';
@@ -61,8 +62,16 @@ t.test('a month goes whole, behind a signed stub, and the rest verifies', async 
   };
   await store.asWorkspace(workspaceId, (tx) => tx.insertInto('acts').values(row).execute());
   await shipper.flush();
+  // Another node's, which ends while one checkpoint covers all of it.
+  const brief = await openTestJournal(t, await folder(t), { clock, nodeId: 'node_b' });
+  const other = createShipper({ store, journal: brief, clock });
+  await relay(brief, newCall(at()));
+  await other.flush();
   // What began in a month ends in the next.
   time.now = Date.parse(`${last}T00:00:00Z`);
+  await relay(brief, newCall(at()));
+  await other.flush();
+  await other.stop();
   await journal.append('key.create.done', act);
   await journal.append('use.end', end(long, receipt, { endedAt: at() }));
   for (let i = 0; i < 3; i += 1) await relay(journal, newCall(at()));
@@ -72,7 +81,7 @@ t.test('a month goes whole, behind a signed stub, and the rest verifies', async 
   await shipper.flush();
 
   t.match(await retirement.old(), [
-    { month: old, records: 13, obstacle: 'not-covered', streams: [journal.stream] },
+    { month: old, records: 16, obstacle: 'not-covered', streams: [journal.stream, brief.stream] },
   ]);
   await t.rejects(retirement.retire(old), { code: 'CONFLICT' });
   await t.rejects(retirement.retire(last), /to be kept/);
@@ -85,14 +94,31 @@ t.test('a month goes whole, behind a signed stub, and the rest verifies', async 
   const stub = `insert into retired_months values (1, '${old}', 12, 6, now(), '')`;
   await t.rejects(system(`${stub}; select drop_retired_month('${old}')`), /not those of the stub/);
 
+  // A record of today, put into the old month to go with it: nobody signs that.
+  await owner('alter table journal disable trigger user; alter table journal no force row level security');
+  const move = (month: string, seq: number) =>
+    owner('update journal set month = $1 where stream = $2 and seq = $3', [month, journal.stream, seq]);
+  const { rows: newest } = await store.asSystem((tx) =>
+    sql<{ month: string; seq: bigint }>`select month, seq from journal where stream = ${journal.stream}
+      order by seq desc limit 1`.execute(tx),
+  );
+  const young = Number(newest[0]!.seq);
+  await move(old, young);
+  t.same((await verify()).problems, []);
+  t.match(await retirement.old(), [{ month: old, records: 17, obstacle: 'late' }]);
+  await t.rejects(retirement.retire(old), /came when it was over/);
+  await move(newest[0]!.month, young);
+
   const config = { journalRetentionMonths: 1 };
   const deps = { store, vault, record, clock };
   const verdict = await verify();
   const faulty = { problems: [{ stream: journal.stream, seq: 3, kind: 'hash', message: '' }] } as const;
   t.match(await retireMonths(config, deps, { verdict: faulty }), [{ month: old, outcome: 'faulty' }]);
+  const full = { problems: Array.from({ length: 1000 }, () => ({ ...faulty.problems[0], stream: 'x:y' })) };
+  t.match(await retireMonths(config, deps, { verdict: full }), [{ month: old, outcome: 'faulty' }]);
   t.match(await retireMonths(config, deps, { verdict, isDryRun: true }), [{ month: old, outcome: 'due' }]);
   t.same(await retireMonths({ journalRetentionMonths: null }, deps, { verdict }), []);
-  t.match(await retireMonths(config, deps, { verdict }), [{ month: old, records: 13, outcome: 'retired' }]);
+  t.match(await retireMonths(config, deps, { verdict }), [{ month: old, records: 16, outcome: 'retired' }]);
   t.same(await retireMonths(config, deps, { verdict }), []);
   await shipper.flush();
   await cover();
@@ -105,7 +131,7 @@ t.test('a month goes whole, behind a signed stub, and the rest verifies', async 
   const hours = await store.asSystem((tx) => tx.selectFrom('usage_hourly').select('calls').execute());
   t.equal(
     hours.reduce((sum, { calls }) => sum + calls, 0n),
-    10n,
+    12n,
     'bills of old months stay',
   );
   const { note } = await store.asSystem((tx) =>
@@ -116,9 +142,12 @@ t.test('a month goes whole, behind a signed stub, and the rest verifies', async 
   t.match(readRetired(parsed), {
     number: 1,
     month: old,
-    records: 13,
-    usageRows: 6,
-    streams: [{ stream: journal.stream, firstSeq: 0, nextSeq: 13 }],
+    records: 16,
+    usageRows: 7,
+    streams: [
+      { stream: journal.stream, firstSeq: 0, nextSeq: 13 },
+      { stream: brief.stream, firstSeq: 0, nextSeq: 3 },
+    ],
   });
   t.same(await verify().then(({ problems }) => problems), []);
   t.equal((await verify()).openCalls, 0);
@@ -126,16 +155,63 @@ t.test('a month goes whole, behind a signed stub, and the rest verifies', async 
   t.equal(await prover.goneWith(journal.stream, 12), old);
   t.equal(await prover.goneWith(journal.stream, 13), null);
 
+  // Whoever owns the database, with a part of a checkpoint's leaves gone: the end of a stream, written anew with all that repeats it.
+  const [{ line, hash: own, previous }] = (await owner<{ line: string; hash: string; previous: string }>(
+    `select line, encode(hash, 'hex') as hash, (select encode(hash, 'hex') from journal where stream = $1 and seq = 3) as previous
+     from journal where stream = $1 and seq = 4`,
+    [brief.stream],
+  )) as [{ line: string; hash: string; previous: string }];
+  const write = async (text: string, hash: string, bytes: number) => {
+    await owner(`update journal set line = $2, hash = decode($3, 'hex') where stream = $1 and seq = 4`, [
+      brief.stream,
+      text,
+      hash,
+    ]);
+    await owner(`update journal_streams set head_hash = decode($2, 'hex') where stream = $1`, [
+      brief.stream,
+      hash,
+    ]);
+    await owner('update usage_events set response_bytes = $2 where call_id = $1', [
+      JSON.parse(text).callId,
+      bytes,
+    ]);
+  };
+  const changed = line.replace('"responseBytes":2000', '"responseBytes":1');
+  const anew = hashOfLine(Buffer.from(changed), own, previous)!;
+  await owner(
+    'alter table usage_events disable trigger user; alter table usage_events no force row level security',
+  );
+  await write(changed.replace(own, anew), anew, 1);
+  t.same(told((await verify()).problems), [`checkpoint ${brief.stream} 4`]);
+  await write(line, own, 2000);
+  t.same((await verify()).problems, []);
+
   // Whoever owns the database, with the month gone: no stub, another's, and one that says more than went.
   await owner('alter table retired_months disable trigger user');
   const put = (text: string) => owner('update retired_months set note = $1', [text]);
   await put(signedNote(keys.name, parsed.text, [strangersKey()]));
   t.match(told((await verify()).problems), ['checkpoint retired_months 1', /^gap .* 0$/]);
-  await put(note.replace('records 13', 'records 12'));
+  await put(note.replace('records 16', 'records 15'));
   t.match(told((await verify()).problems), ['checkpoint retired_months 1']);
   await put(note);
-  await owner(`update retired_months set records = 12`);
+  await owner(`update retired_months set records = 15`);
   t.same(told((await verify()).problems), ['checkpoint retired_months 1']);
+  await put(note);
+  await owner('update retired_months set records = 16');
+  // A signed stub that takes a record of today with it: of a gateway that was told that the month is old.
+  const stretch = { stream: journal.stream, firstSeq: young + 1, nextSeq: young + 2 };
+  const [gone] = await owner<{ hash: string }>(
+    `delete from journal where stream = $1 and seq = $2 returning encode(hash, 'hex') as hash`,
+    [journal.stream, stretch.firstSeq],
+  );
+  const late = { number: 2, month: old, records: 1, usageRows: 0, at: at(), previous: noteHash(parsed) };
+  const text = retiredText(keys.name, { ...late, streams: [{ ...stretch, headHash: gone!.hash }] });
+  await owner('insert into retired_months values (2, $1, 1, 0, $2, $3)', [
+    old,
+    late.at,
+    await keys.sign(text),
+  ]);
+  t.match(told((await verify()).problems), [/^checkpoint checkpoints \d+$/]);
   await owner('delete from retired_months');
   t.ok(told((await verify()).problems).includes(`gap ${journal.stream} 0`));
 });
