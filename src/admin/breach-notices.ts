@@ -1,5 +1,6 @@
 import { sql } from 'kysely';
 import { isMailAddress, type SendMail } from '../egress/mailer.ts';
+import { SallyportError } from '../errors.ts';
 import { newId } from '../ids.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Affected } from './breach-affected.ts';
@@ -17,6 +18,8 @@ export type Way =
       readonly channel: 'webhook';
       readonly webhooks: readonly WebhookRow[];
       readonly externalId: string | null;
+      /** Codes of those that did not answer while others were told: nobody else waits for them. */
+      readonly away: Map<string, string>;
     }
   | { readonly channel: null };
 
@@ -64,13 +67,17 @@ export function createBreachNotices(deps: NoticesDeps) {
       );
       const listeners = new Map<string, WebhookRow[]>();
       for (const workspaceId of new Set(people.map((one) => one.workspace_id)))
-        listeners.set(workspaceId, await listenersOf(deps, workspaceId, 'breach.notice'));
+        listeners.set(workspaceId, await listeningIn(workspaceId));
+      const away = new Map<string, string>();
       return new Map(
         people.map(({ id, email, external_id: externalId, workspace_id }): [string, Way] => {
           if (sendMail !== null && email !== null && isMailAddress(email))
             return [id, { channel: 'smtp', address: email }];
           const webhooks = listeners.get(workspace_id) ?? [];
-          return [id, webhooks.length > 0 ? { channel: 'webhook', webhooks, externalId } : { channel: null }];
+          return [
+            id,
+            webhooks.length > 0 ? { channel: 'webhook', webhooks, externalId, away } : { channel: null },
+          ];
         }),
       );
     },
@@ -119,6 +126,14 @@ export function createBreachNotices(deps: NoticesDeps) {
     },
   });
 
+  /** None where the workspace's key is out of reach: everybody else is told all the same. */
+  async function listeningIn(workspaceId: string): Promise<WebhookRow[]> {
+    return listenersOf(deps, workspaceId, 'breach.notice').catch((error: unknown) => {
+      if (error instanceof SallyportError) return [];
+      throw error;
+    });
+  }
+
   async function claim(
     place: { readonly breach_id: string; readonly user_id: string },
     workspaceId: string,
@@ -149,7 +164,7 @@ export function createBreachNotices(deps: NoticesDeps) {
 
   /** To all of them: whoever listens knows which of his people it is. Taken by one is taken. */
   async function post(
-    { webhooks, externalId }: Extract<Way, { channel: 'webhook' }>,
+    { webhooks, externalId, away }: Extract<Way, { channel: 'webhook' }>,
     who: { readonly breachId: string; readonly userId: string; readonly keyIds: readonly string[] },
     message: BreachMessage,
   ) {
@@ -159,9 +174,15 @@ export function createBreachNotices(deps: NoticesDeps) {
       timestamp,
       data: { ...who, externalId, ...message },
     });
-    const results = [];
-    for (const webhook of webhooks)
-      results.push(await sendWebhook(webhook, { id: newId('msg', clock()), body }));
+    const results = await Promise.all(
+      webhooks.map(async (webhook) => {
+        const known = away.get(webhook.id);
+        if (known !== undefined) return { ok: false, status: null, code: known };
+        const result = await sendWebhook(webhook, { id: newId('msg', clock()), body });
+        if (result.status === null) away.set(webhook.id, result.code ?? 'UPSTREAM_ERROR');
+        return result;
+      }),
+    );
     const [first] = results;
     return results.find(({ ok }) => ok) ?? { ok: false, code: first?.code ?? `STATUS_${first?.status ?? 0}` };
   }

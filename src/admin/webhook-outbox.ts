@@ -1,9 +1,11 @@
 import { type Selectable, sql } from 'kysely';
 import type { Schema } from '../db/schema.ts';
 import type { Store, Tx } from '../db/store.ts';
+import { SallyportError } from '../errors.ts';
 import { newId } from '../ids.ts';
 import { deliveryMacFields } from '../vault/row-macs.ts';
 import type { Vault } from '../vault/vault.ts';
+import { isOurAlert } from './alert-wording.ts';
 import { viewAlert } from './alerts.ts';
 import { isGenuineWebhook, listenersOf } from './webhook-listeners.ts';
 import type { SendWebhook } from './webhook-sender.ts';
@@ -32,7 +34,7 @@ export interface WebhookOutbox {
 const [second, minute, hour] = [1000, 60_000, 3_600_000];
 /** Between attempts; after the last of them it is given up: 8 attempts in 23 hours. */
 const waits = [10 * second, minute, 5 * minute, 30 * minute, 2 * hour, 8 * hour, 12 * hour] as const;
-/** Of one run; of one webhook fewer, so that a slow one holds up no other. */
+/** Of one run, by turns of the workspaces; of one webhook fewer, so that a slow one holds up no other. */
 const [atOnce, ofOne] = [20, 4];
 /** Longer than any attempt takes: whoever claimed it and died is not waited for longer. */
 const claimMs = minute;
@@ -53,8 +55,12 @@ export function createWebhookOutbox(deps: OutboxDeps): WebhookOutbox {
           .limit(alertsOfOneRun)
           .execute(),
       );
-      for (const alert of untold) await tell(alert);
-      await Promise.all((await store.asSystem(claim)).map(attempt));
+      const failures: unknown[] = [];
+      // One workspace's trouble keeps nobody else's messages.
+      for (const alert of untold) await tell(alert).catch((error: unknown) => failures.push(error));
+      const attempts = await Promise.allSettled((await store.asSystem(claim)).map(attempt));
+      failures.push(...attempts.flatMap((one) => (one.status === 'rejected' ? [one.reason] : [])));
+      if (failures.length > 0) throw failures[0];
     },
     forget: async () => {
       const before = new Date(clock() - 7 * 24 * hour);
@@ -69,7 +75,9 @@ export function createWebhookOutbox(deps: OutboxDeps): WebhookOutbox {
   });
 
   async function tell(alert: Alert): Promise<void> {
-    const webhooks = await listenersOf(deps, alert.workspace_id, 'alert.raised');
+    const isOurs = isOurAlert(alert);
+    if (!isOurs) onForgedRow('alerts', alert.id);
+    const webhooks = isOurs ? await listenersOf(deps, alert.workspace_id, 'alert.raised') : [];
     const body = { type: 'alert.raised', timestamp: new Date(clock()).toISOString(), data: viewAlert(alert) };
     // MACs may take a key service: none of them is made inside the transaction.
     const rows = await Promise.all(webhooks.map((webhook) => delivery(webhook, 'alert.raised', body)));
@@ -101,9 +109,12 @@ export function createWebhookOutbox(deps: OutboxDeps): WebhookOutbox {
       where id in (
         select id from webhook_deliveries where next_at <= ${now} and id in (
           select id from (
-            select id, next_at, row_number() over (partition by webhook_id order by next_at, id) as n
-            from webhook_deliveries where next_at <= ${now}) due
-          where n <= ${ofOne} order by next_at limit ${atOnce})
+            select id, next_at, n, row_number() over (partition by workspace_id order by n, next_at, id) as turn
+            from (
+              select id, next_at, workspace_id, row_number() over (partition by webhook_id order by next_at, id) as n
+              from webhook_deliveries where next_at <= ${now}) due
+            where n <= ${ofOne}) fair
+          order by turn, next_at limit ${atOnce})
         for update skip locked)
       returning *`.execute(tx);
     return rows;
@@ -114,14 +125,22 @@ export function createWebhookOutbox(deps: OutboxDeps): WebhookOutbox {
       tx.selectFrom('webhooks').selectAll().where('id', '=', row.webhook_id).executeTakeFirst(),
     );
     if (webhook === undefined) return;
-    const fields = deliveryMacFields(row);
-    // Whoever writes to the database would have us sign his words.
-    const isOurs =
-      webhook.workspace_id === row.workspace_id &&
-      (await vault.checkRowMac(row.workspace_id, 'webhook_deliveries', fields, row.mac));
-    if (!isOurs) onForgedRow('webhook_deliveries', row.id);
-    if (!isOurs || !(await isGenuineWebhook(deps, webhook))) return settle(row, 'given_up', null);
-    const { ok, status } = await send(webhook, row);
+    let result: { readonly ok: boolean; readonly status: number | null };
+    try {
+      const fields = deliveryMacFields(row);
+      // Whoever writes to the database would have us sign his words.
+      const isOurs =
+        webhook.workspace_id === row.workspace_id &&
+        (await vault.checkRowMac(row.workspace_id, 'webhook_deliveries', fields, row.mac));
+      if (!isOurs) onForgedRow('webhook_deliveries', row.id);
+      if (!isOurs || !(await isGenuineWebhook(deps, webhook))) return await settle(row, 'given_up', null);
+      result = await send(webhook, row);
+    } catch (error) {
+      // The workspace's key is out of reach, or does not open: a failed attempt, of which there are so many.
+      if (!(error instanceof SallyportError)) throw error;
+      result = { ok: false, status: null };
+    }
+    const { ok, status } = result;
     const wait = waits[row.attempts - 1];
     if (ok) await settle(row, 'delivered', status);
     else if (wait === undefined) await settle(row, 'given_up', status);

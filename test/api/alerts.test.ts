@@ -6,6 +6,7 @@ import {
   type Subject,
   unusualRate,
 } from '../../src/admin/alert-rules.ts';
+import { isOurAlert } from '../../src/admin/alert-wording.ts';
 import { createAlertWatch, type RaisedAlert } from '../../src/admin/alert-watch.ts';
 import { newId } from '../../src/ids.ts';
 import { newKey, startWorld } from './world.ts';
@@ -203,7 +204,12 @@ t.test(
     );
     t.same(await look(), [`rate ${stored.id}`]);
     t.same(await look(), [], 'once a day');
+    const all = await store.asSystem((tx) => tx.selectFrom('alerts').selectAll().execute());
+    t.same(new Set(all.map(({ rule }) => rule)), new Set(['new-network', 'silence', 'refusals', 'rate']));
+    t.ok(all.every(isOurAlert), 'what is raised is what is sent');
+    time.now += 200 * 24 * 3_600_000;
     await watch.forget();
+    t.same(await store.asSystem((tx) => tx.selectFrom('seen_uses').selectAll().execute()), []);
     await world.shipper.flush();
     const lines = world
       .journalText()

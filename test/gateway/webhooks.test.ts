@@ -37,22 +37,28 @@ const outbox = createWebhookOutbox({
   onOutcome: (outcome) => outcomes.push(outcome),
 });
 
-const alert = (subject: string) => ({
+const alert = (subject: string, workspaceId: string) => ({
   id: newId('alert'),
-  workspace_id: gateway.workspaceId,
+  workspace_id: workspaceId,
   rule: 'rate',
   subject,
   key_id: subject,
   user_id: newId('usr'),
   day: '2026-05-04',
-  explanation: `Key ${subject} <b>made</b> 400 calls.`,
+  explanation: `Key ${subject} made 400 calls in the hour from 2026-05-04T10:00:00.000Z: usual are 4.5 an hour, the mean of the 10 hours with calls in the 14 days before.`,
   numbers: '{}',
   first_at: new Date(),
   last_at: new Date(),
   count: 1,
 });
-const raise = (subject: string): Promise<unknown> =>
-  store.asSystem((tx) => tx.insertInto('alerts').values(alert(subject)).execute());
+const raise = (subject: string, workspaceId = gateway.workspaceId, words: object = {}): Promise<unknown> =>
+  store.asSystem((tx) =>
+    tx
+      .insertInto('alerts')
+      .values({ ...alert(subject, workspaceId), ...words })
+      .execute(),
+  );
+const [key1, key2, key3, key4] = [newId('key'), newId('key'), newId('key'), newId('key')];
 const tamper = (table: string, statement: string): Promise<unknown> =>
   gateway.database.owner(
     `begin; alter table ${table} no force row level security; ${statement}; alter table ${table} force row level security; commit`,
@@ -85,7 +91,7 @@ t.test(
     }));
     const before = receiver.requests.length;
     const count = (): number => receiver.requests.length - before;
-    await raise('key_1');
+    await raise(key1);
     await Promise.all([outbox.run(), outbox.run()]);
     await outbox.run();
     t.equal(count(), 1, 'also where two nodes are at it; not again at once');
@@ -100,9 +106,9 @@ t.test(
     for (const one of seen) await verified(one);
     t.match(JSON.parse((seen[2] as SeenRequest).body.toString()), {
       type: 'alert.raised',
-      data: { rule: 'rate', keyId: 'key_1', explanation: 'Key key_1 <b>made</b> 400 calls.' },
+      data: { rule: 'rate', keyId: key1, explanation: new RegExp(`^Key ${key1} made 400 calls `) },
     });
-    await raise('key_2');
+    await raise(key2);
     for (let i = 0; i < 10; i += 1, time.now += 13 * 3_600_000) await outbox.run();
     t.same(outcomes.splice(0), [...Array<string>(7).fill('failed'), 'given_up']);
     t.match((await gateway.api('GET', '/webhooks')).body.data, [{ id: made.id, waiting: 0, givenUp: 1 }]);
@@ -179,10 +185,60 @@ t.test('addresses are https and public, or of those that the operator lists', as
     t.match((await gateway.api('POST', '/webhooks', { url })).body, { code }, url);
 });
 
+t.test(
+  'one workspace’s slow receivers, or its key that does not open, keep nobody else waiting',
+  async (t) => {
+    const { body: other } = await gateway.api('POST', '/workspaces', { name: 'other' });
+    for (let i = 0; i < 5; i += 1)
+      await gateway.api('POST', '/webhooks', { url: `${receiver.origin}/other` }, other.adminToken);
+    receiver.respond(({ path }) => ({ status: path === '/other' ? 503 : 204 }));
+    time.now = Date.now();
+    for (let i = 0; i < 4; i += 1) await raise(newId('key'), other.workspaceId);
+    await outbox.run();
+    t.same(outcomes.splice(0), Array<string>(20).fill('failed'));
+    time.now += 11_000;
+    await raise(newId('key'));
+    await outbox.run();
+    t.equal(outcomes.splice(0).filter((outcome) => outcome === 'delivered').length, 1, 'by turns');
+
+    await tamper(
+      'workspace_keys',
+      `update workspace_keys set record = '\\x00' where workspace_id = '${other.workspaceId}'`,
+    );
+    vault.forget(other.workspaceId);
+    await raise(newId('key'), other.workspaceId);
+    await raise(newId('key'));
+    time.now += 120_000;
+    await outbox.run();
+    const [delivered, failed] = [outcomes.filter((one) => one === 'delivered'), outcomes.splice(0)];
+    t.equal(delivered.length, 1);
+    t.equal(failed.length, 20, 'the others count as failed attempts');
+    t.same(forged, []);
+  },
+);
+
+t.test('a start forgets what ended a week ago', async (t) => {
+  const ended = (id: string, days: number): Promise<unknown> =>
+    tamper(
+      'webhook_deliveries',
+      `insert into webhook_deliveries (id, workspace_id, webhook_id, event, body, mac, outcome, created_at)
+       values ('${id}', '${gateway.workspaceId}', '${made.id}', 'alert.raised', '{}', '', 'given_up', now() - interval '${days} days')`,
+    );
+  await ended('msg_old', 8);
+  await ended('msg_new', 6);
+  gateway.app.alerts.start();
+  await gateway.app.alerts.close();
+  t.match((await gateway.api('GET', '/webhooks')).body.data, [{ givenUp: 1 }]);
+});
+
 t.test('who writes to the database gets neither a message nor a signature', async (t) => {
   receiver.respond(() => ({ status: 204 }));
   const before = receiver.requests.length;
-  await raise('key_3');
+  await raise(key3);
+  const words = 'Your account is closed: call us.';
+  await raise(newId('key'), gateway.workspaceId, { explanation: words });
+  await raise(newId('key'), gateway.workspaceId, { user_id: words });
+  await raise(newId('key'), gateway.workspaceId, { numbers: JSON.stringify({ to: words }) });
   await tamper(
     'webhook_deliveries',
     `insert into webhook_deliveries (id, workspace_id, webhook_id, event, body, mac, next_at)
@@ -191,15 +247,15 @@ t.test('who writes to the database gets neither a message nor a signature', asyn
   time.now = Date.now();
   await outbox.run();
   t.same(outcomes.splice(0).toSorted(), ['delivered', 'given_up']);
-  t.same(forged.splice(0), ['webhook_deliveries']);
+  t.same(forged.splice(0), ['alerts', 'alerts', 'alerts', 'webhook_deliveries']);
   t.notMatch(
     receiver.requests
       .slice(before)
       .map(({ body }) => body.toString())
       .join(),
-    /pay/,
+    /pay|call us/,
   );
-  await raise('key_4');
+  await raise(key4);
   await tamper('webhooks', `update webhooks set url = '${receiver.origin}/mine'`);
   await outbox.run();
   t.match((await gateway.api('POST', `/webhooks/${made.id}/test`, {})).body, { code: 'CONFLICT' });
