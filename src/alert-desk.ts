@@ -24,7 +24,7 @@ export interface AlertDesk {
 
 const lookMs = 60_000;
 const deliverMs = 5000;
-const forgetMs = 24 * 3_600_000;
+const forgetMs = 3_600_000;
 
 export function createAlertDesk(
   { allowOrigins }: Pick<Config, 'allowOrigins'>,
@@ -72,6 +72,8 @@ export function createAlertDesk(
   const timers: NodeJS.Timeout[] = [];
   const looking = createSlot((error) => log.warn('housekeeping.failed', { name: 'alerts', error }));
   const delivering = createSlot((error) => log.warn('housekeeping.failed', { name: 'webhooks', error }));
+  const forgetting = createSlot((error) => log.warn('housekeeping.failed', { name: 'alerts', error }));
+  const forget = (): void => forgetting.run(() => watch.forget().then(() => outbox.forget()));
   const every = (ms: number, work: () => void): unknown => timers.push(setInterval(work, ms).unref());
 
   return Object.freeze<AlertDesk>({
@@ -80,14 +82,16 @@ export function createAlertDesk(
     start() {
       every(lookMs, () => looking.run(() => watch.look()));
       every(deliverMs, () => delivering.run(() => outbox.run()));
-      every(forgetMs, () => looking.run(() => watch.forget().then(() => outbox.forget())));
+      every(forgetMs, forget);
+      // Also where no process lives for an hour.
+      forget();
     },
     look: () => watch.look(),
     deliver: () => outbox.run(),
     stop: () => timers.forEach(clearInterval),
     async close() {
       timers.forEach(clearInterval);
-      await Promise.all([looking.idle(), delivering.idle()]);
+      await Promise.all([looking.idle(), delivering.idle(), forgetting.idle()]);
     },
   });
 }

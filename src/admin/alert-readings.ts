@@ -199,10 +199,8 @@ export async function readBusyHours(tx: Tx, now: Date): Promise<readonly HourOfC
   }));
 }
 
-/** Forgets what no rule asks for: networks of half a year ago, refusals of the day before yesterday. */
+/** Forgets what no rule asks for: uses of half a year ago (the sums have the last one), refusals of the day before yesterday. */
 export async function forgetOld(tx: Tx, now: Date): Promise<void> {
-  await sql`delete from seen_uses where network <> '' and last_at < ${now}::timestamptz - interval '180 days'`.execute(
-    tx,
-  );
+  await sql`delete from seen_uses where last_at < ${now}::timestamptz - interval '180 days'`.execute(tx);
   await sql`delete from refusal_counts where hour < ${now}::timestamptz - interval '2 days'`.execute(tx);
 }
