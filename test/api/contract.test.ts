@@ -480,7 +480,9 @@ t.test('the documents are made from the schemas that validate', async (t) => {
   const answer = await call(null, 'GET', '/api/openapi.json');
   t.equal(answer.status, 200);
   t.match(answer.json.openapi, /^3\.1\./);
-  const served = world.routes.filter(({ url }) => !url.endsWith('openapi.json'));
+  // The document itself, and what has no end and so no shape.
+  const hidden = /\/(?:openapi\.json|tail)$/;
+  const served = world.routes.filter(({ url }) => !hidden.test(url));
   for (const { method, url } of served) {
     const path = url.replace(/(.)\/$/, '$1').replace(':id', '{id}');
     const known = answer.json.paths[path] ?? answer.json.paths[`${path}/`];
