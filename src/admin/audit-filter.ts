@@ -33,9 +33,15 @@ export function auditConditions(filter: AuditFilter): RawBuilder<boolean>[] {
   return conditions;
 }
 
-function eventIs(event: string): RawBuilder<boolean> {
+/** How events begin that `key.*` stands for; null: it is one event. @throws {SallyportError} REQUEST_INVALID */
+export function eventStart(event: string): string | null {
   const start = event.endsWith('.*') ? event.slice(0, -1) : null;
   if ((start ?? event).includes('*')) throw invalid('/event', 'has a * that is not its last word');
+  return start;
+}
+
+function eventIs(event: string): RawBuilder<boolean> {
+  const start = eventStart(event);
   return start === null ? sql`event = ${event}` : sql`starts_with(event, ${start})`;
 }
 

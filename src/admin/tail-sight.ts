@@ -1,7 +1,6 @@
-import type { AuditFilter } from './audit-filter.ts';
+import { type AuditFilter, eventStart } from './audit-filter.ts';
 import type { AuditEntry, AuditRow } from './audit-view.ts';
 import type { Caller } from './caller.ts';
-import { invalid } from './moment.ts';
 import { can } from './permissions.ts';
 
 export type TailFilter = Omit<AuditFilter, 'from' | 'to'>;
@@ -18,19 +17,13 @@ export function sees(caller: Caller, own: OwnIds | null, row: AuditRow, entry: A
   return !row.event.startsWith('use.') && entry.actor.type === 'admin' && own.tokens.has(entry.actor.id);
 }
 
-/** @throws {SallyportError} REQUEST_INVALID */
-export function checkEvent(event: string | undefined): void {
-  if (event?.replace(/\.\*$/, '').includes('*') === true)
-    throw invalid('/event', 'has a * that is not its last word');
-}
-
 export function passes(filter: TailFilter, row: AuditRow, entry: AuditEntry): boolean {
   const { event, keyId, tokenId, callId, userId, provider, outcome } = filter;
   const is = (wanted: string | undefined, found: string | null): boolean =>
     wanted === undefined || wanted === found;
+  const start = event === undefined ? null : eventStart(event);
   return (
-    (event === undefined ||
-      (event.endsWith('.*') ? row.event.startsWith(event.slice(0, -1)) : row.event === event)) &&
+    (start === null ? is(event, row.event) : row.event.startsWith(start)) &&
     is(keyId, row.key_id) &&
     is(tokenId, row.token_id) &&
     is(callId, row.call_id) &&

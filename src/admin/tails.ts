@@ -1,4 +1,5 @@
 import { SallyportError } from '../errors.ts';
+import { eventStart } from './audit-filter.ts';
 import { type AuditRow, viewRecord } from './audit-view.ts';
 import type { Caller } from './caller.ts';
 import type { Callers } from './callers.ts';
@@ -6,7 +7,7 @@ import { invalid } from './moment.ts';
 import { can, demand } from './permissions.ts';
 import { placeText, readPlace, type TailPlace } from './tail-place.ts';
 import { cutStretches, type Stretch, type TailHeads, type TailReader } from './tail-reader.ts';
-import { checkEvent, type OwnIds, passes, sees, type TailFilter } from './tail-sight.ts';
+import { type OwnIds, passes, sees, type TailFilter } from './tail-sight.ts';
 
 /** Where a tail's text goes. */
 export interface TailSink {
@@ -217,7 +218,7 @@ export function createTails({ reader, callers, clock, onError, pollMs = 1_000 }:
       sink: TailSink,
     ): Promise<() => void> {
       demand(caller, 'audit:read');
-      checkEvent(filter.event);
+      if (filter.event !== undefined) eventStart(filter.event);
       const since = lastEventId === null ? null : readPlace(lastEventId);
       if (lastEventId !== null && since === null) throw invalid('/last-event-id', 'is of no event of a tail');
       if (isClosed) throw new SallyportError('SHUTTING_DOWN', 'The gateway is stopping.');
