@@ -12,6 +12,7 @@ import type { Caller } from './caller.ts';
 import { found, notFound } from './found.ts';
 import { invalid, iso, readMoment } from './moment.ts';
 import { type List, type Page, placeOf, rowsToRead, toList } from './paging.ts';
+import { demandOperator } from './permissions.ts';
 
 type Row = Selectable<Schema['breaches']>;
 
@@ -35,8 +36,8 @@ export interface NotifyInput {
   readonly what?: string | undefined;
   readonly contact: string;
   readonly dryRun?: boolean | undefined;
-  /** Goes on behind this user. */
-  readonly after?: string | undefined;
+  /** Of the answer before, to go on. */
+  readonly cursor?: string | undefined;
 }
 
 export interface Notified {
@@ -55,8 +56,8 @@ export interface Notified {
   }[];
   /** Of all, not of this page. */
   readonly affected: number;
-  /** Give it as `after` to go on; null: that was all. */
-  readonly next: string | null;
+  /** For the request that goes on: the last user of this one; null: all is done. */
+  readonly cursor: string | null;
 }
 
 export interface BreachesDeps extends NoticesDeps {
@@ -67,6 +68,8 @@ export interface BreachesDeps extends NoticesDeps {
 }
 
 export type Breaches = ReturnType<typeof createBreaches>;
+
+const notHis = 'Breaches are the operator’s.';
 
 /** People of one request, and how long it goes on with the next ones: a mail server may be slow. */
 const [pageUsers, pageMs] = [500, 20_000];
@@ -82,7 +85,7 @@ export function createBreaches(deps: BreachesDeps) {
       caller: Caller,
       input: { readonly discoveredAt?: string | undefined; readonly noteId?: string | undefined },
     ): Promise<BreachView> {
-      demandOperator(caller);
+      demandOperator(caller, notHis);
       const now = new Date(clock());
       const discovered =
         input.discoveredAt === undefined ? now : readMoment('/discoveredAt', input.discoveredAt);
@@ -104,7 +107,7 @@ export function createBreaches(deps: BreachesDeps) {
     },
 
     async list(caller: Caller, page: Page): Promise<List<BreachView>> {
-      demandOperator(caller);
+      demandOperator(caller, notHis);
       const after = placeOf(page, [/^breach_[0-9a-f]{32}$/]);
       const rows = await store.asWorkspace(caller.workspaceId, (tx) => {
         const query = tx
@@ -124,7 +127,7 @@ export function createBreaches(deps: BreachesDeps) {
      * @throws {SallyportError} CONFLICT: it is closed. REQUEST_INVALID.
      */
     async notify(caller: Caller, id: string, input: NotifyInput): Promise<Notified> {
-      demandOperator(caller);
+      demandOperator(caller, notHis);
       const breach = await read(caller, id);
       if (breach.closed_at !== null) throw new SallyportError('CONFLICT', 'This breach is closed.');
       const scope = readScope(input, clock());
@@ -137,7 +140,7 @@ export function createBreaches(deps: BreachesDeps) {
         what: input.what ?? null,
         contact: input.contact,
       };
-      const rest = affected.filter(({ userId }) => userId > (input.after ?? ''));
+      const rest = affected.filter(({ userId }) => userId > (input.cursor ?? ''));
       const page = rest.slice(0, pageUsers);
       const ways = await notices.ways(page);
       const began = clock();
@@ -146,10 +149,10 @@ export function createBreaches(deps: BreachesDeps) {
         if (users.length > 0 && clock() - began > pageMs) break;
         users.push(await tell(one));
       }
-      const next = users.length < rest.length ? (users.at(-1)?.userId ?? null) : null;
-      const isOver = next === null && input.dryRun !== true && breach.notified_at === null;
+      const cursor = users.length < rest.length ? (users.at(-1)?.userId ?? null) : null;
+      const isOver = cursor === null && input.dryRun !== true && breach.notified_at === null;
       const shown = isOver ? await finish(caller, breach, affected) : breach;
-      return { breach: view(shown), users, affected: affected.length, next };
+      return { breach: view(shown), users, affected: affected.length, cursor };
 
       async function tell(one: Affected): Promise<Notified['users'][number]> {
         const { userId, workspaceId, keyIds } = one;
@@ -166,7 +169,7 @@ export function createBreaches(deps: BreachesDeps) {
 
     /** The clock stops, whether the notice is out or not. @throws {SallyportError} CONFLICT: it is closed already. */
     async close(caller: Caller, id: string): Promise<BreachView> {
-      demandOperator(caller);
+      demandOperator(caller, notHis);
       const breach = await read(caller, id);
       if (breach.closed_at !== null) throw new SallyportError('CONFLICT', 'This breach is closed already.');
       return view(await mark(caller, 'breach.close', breach, { closed_at: new Date(clock()) }));
@@ -222,10 +225,6 @@ function readScope({ since, until, keyIds, all }: NotifyInput, now: number) {
   if ((all === true) === (keyIds !== undefined))
     throw invalid('/keyIds', 'or all has to be given, and not both');
   return { ...scope, keyIds: keyIds ?? null };
-}
-
-function demandOperator({ isOperator }: Caller): void {
-  if (!isOperator) throw new SallyportError('FORBIDDEN', 'Breaches are the operator’s.');
 }
 
 function view(row: Row): BreachView {

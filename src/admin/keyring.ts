@@ -11,6 +11,7 @@ import type { RootKey } from '../vault/keyring.ts';
 import type { Act } from './acts.ts';
 import type { Caller } from './caller.ts';
 import { viewKeyring, type KeyringView } from './keyring-view.ts';
+import { demandOperator } from './permissions.ts';
 import type { RewrapJob } from './rewrap-job.ts';
 
 export interface KeyringDeps {
@@ -29,16 +30,14 @@ export interface Stage {
 
 export type Keyring = ReturnType<typeof createKeyring>;
 
+const notHis = 'Only the operator handles root keys.';
+
 /**
  * Root keys, for the operator alone: `stage` a new one, `promote` it once every running node has it, `rewrap` what is under the others,
  * `retire` what nothing uses any more. Each step is refused where the next one would lose something.
  */
 export function createKeyring({ store, home, deploymentId, act, beat, job }: KeyringDeps) {
   const { ring } = home;
-
-  function demandOperator({ isOperator }: Caller): void {
-    if (!isOperator) throw new SallyportError('FORBIDDEN', 'Only the operator handles root keys.');
-  }
 
   /** What has to be refused is refused before the act is on record; the file is the last thing that is written within it. */
   async function edit(
@@ -76,7 +75,7 @@ export function createKeyring({ store, home, deploymentId, act, beat, job }: Key
   }
 
   async function status(caller: Caller): Promise<KeyringView> {
-    demandOperator(caller);
+    demandOperator(caller, notHis);
     const problem = await refreshed(home);
     return viewKeyring({
       home,
@@ -93,7 +92,7 @@ export function createKeyring({ store, home, deploymentId, act, beat, job }: Key
 
     /** A new local key, or one in a key service, which is tried first. @throws {SallyportError} FORBIDDEN, CONFLICT, REQUEST_INVALID, VAULT_SEALED */
     async stage(caller: Caller, wanted: Stage): Promise<KeyringView> {
-      demandOperator(caller);
+      demandOperator(caller, notHis);
       demandEditable('put the new key into it with the state staged.');
       await home.refresh();
       const seen = statesOf(ring.list());
@@ -124,7 +123,7 @@ export function createKeyring({ store, home, deploymentId, act, beat, job }: Key
      * @throws {SallyportError} FORBIDDEN, NOT_FOUND, CONFLICT: a running node lacks the key, or an older process that does not say so runs.
      */
     async promote(caller: Caller, wanted: { readonly rootKeyId?: string | undefined }): Promise<KeyringView> {
-      demandOperator(caller);
+      demandOperator(caller, notHis);
       demandEditable('set the staged key’s state to active, the active one’s to decrypt_only, and restart.');
       await home.refresh();
       const seen = statesOf(ring.list());
@@ -161,7 +160,7 @@ export function createKeyring({ store, home, deploymentId, act, beat, job }: Key
 
     /** Starts sealing everything anew under the active key, or says how far it is. @throws {SallyportError} FORBIDDEN */
     async rewrap(caller: Caller): Promise<KeyringView> {
-      demandOperator(caller);
+      demandOperator(caller, notHis);
       await home.refresh();
       if (!job.isRunning()) {
         const rootKeyId = ring.active().id;
@@ -176,7 +175,7 @@ export function createKeyring({ store, home, deploymentId, act, beat, job }: Key
      * @throws {SallyportError} FORBIDDEN, NOT_FOUND, CONFLICT: something is under it, or a running node seals under it.
      */
     async retire(caller: Caller, { rootKeyId: id }: { readonly rootKeyId: string }): Promise<KeyringView> {
-      demandOperator(caller);
+      demandOperator(caller, notHis);
       demandEditable('take a key out of it once status shows that nothing uses it.');
       await home.refresh();
       const seen = statesOf(ring.list());

@@ -19,7 +19,7 @@ import { etagOf, type KeyRow, type KeyTest, type KeyView, viewKey } from './key-
 import { visibleKeys } from './key-visibility.ts';
 import { invalid } from './moment.ts';
 import { type List, type Page, placeOf, rowsToRead, toList } from './paging.ts';
-import { demand } from './permissions.ts';
+import { demand, demandOperator } from './permissions.ts';
 
 export interface KeyFilter extends Page {
   readonly provider?: string | undefined;
@@ -97,7 +97,7 @@ export function createKeys(deps: KeysDeps) {
       value: Buffer | null,
     ): Promise<ImportedKey> {
       demand(caller, 'keys:write');
-      if (!caller.isOperator) throw new SallyportError('FORBIDDEN', 'Only the operator keeps managed keys.');
+      demandOperator(caller, 'Only the operator keeps managed keys.');
       if (provider === 'custom') throw invalid('/provider', 'is for known providers');
       const place = {
         workspaceId: caller.workspaceId,

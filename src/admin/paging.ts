@@ -13,8 +13,8 @@ export interface List<T> {
 
 export const pageLimits = { least: 1, most: 200, usual: 50, cursorLength: 512 } as const;
 
-/** A place's time goes to the database as a Date: the form alone lets the 99th of a month through. */
-const isoTime = /^\d{4}-\d{2}-\d{2}T/;
+/** A place's time or day goes to the database as a Date: the form alone lets the 99th of a month through. */
+const isoTime = /^\d{4}-\d{2}-\d{2}(?:T|$)/;
 
 /** One row more than asked for is read: it says whether there is a next page. */
 export function rowsToRead(page: Page): number {
@@ -38,8 +38,13 @@ export function toList<R, T>(
   const hasMore = rows.length > limit && last !== undefined;
   return {
     data: shown.map(view),
-    nextCursor: hasMore ? Buffer.from(JSON.stringify(place(last))).toString('base64url') : null,
+    nextCursor: hasMore ? cursorOf(place(last)) : null,
   };
+}
+
+/** What `placeOf` reads. */
+export function cursorOf(place: readonly string[]): string {
+  return Buffer.from(JSON.stringify(place)).toString('base64url');
 }
 
 /**

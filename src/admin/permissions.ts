@@ -50,3 +50,11 @@ export function demand(caller: Pick<Caller, 'role'>, action: Action): void {
   if (can(caller.role, action)) return;
   throw new SallyportError('FORBIDDEN', `The role ${caller.role} may not do this (${action}).`);
 }
+
+/** What concerns every workspace no role of one gives. @throws {SallyportError} FORBIDDEN with this message */
+export function demandOperator(
+  { isOperator }: Pick<Caller, 'isOperator'>,
+  message = 'This is for the operator of the installation alone.',
+): void {
+  if (!isOperator) throw new SallyportError('FORBIDDEN', message);
+}

@@ -11,13 +11,13 @@ import { priceMacFields } from '../vault/row-macs.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { Caller } from './caller.ts';
 import { invalid, iso, readMoment } from './moment.ts';
-import { placeOf } from './paging.ts';
+import { cursorOf, placeOf } from './paging.ts';
+import { demandOperator } from './permissions.ts';
 import { recordedAttempt } from './recorded-attempt.ts';
-import { demandOperator } from './reproject.ts';
 
 export interface RecostInput {
-  readonly since: string;
-  readonly until?: string | undefined;
+  readonly from: string;
+  readonly to?: string | undefined;
   readonly dryRun?: boolean | undefined;
   readonly cursor?: string | undefined;
 }
@@ -76,23 +76,21 @@ export function createRecost({
     async goOn(caller: Caller, input: RecostInput): Promise<Recosted> {
       demandOperator(caller);
       const { dryRun = false } = input;
-      const from = readMoment('/since', input.since);
-      const until = input.until === undefined ? new Date(clock()) : readMoment('/until', input.until);
-      if (from > until) throw invalid('/since', 'has to be before until');
+      const from = readMoment('/from', input.from);
+      const to = input.to === undefined ? new Date(clock()) : readMoment('/to', input.to);
+      if (from > to) throw invalid('/from', 'has to be before to');
       const after = placeOf(input, [/^\d{4}-\d{2}-01$/, /^call_[0-9a-f]{32}$/, /^\d{1,4}$/]);
-      if (after !== null && Number.isNaN(Date.parse(after[0])))
-        throw invalid('/cursor', 'is not a cursor of this list');
       if (after === null) {
         await journal.append('usage.recost', {
           workspaceId: caller.workspaceId,
           actor: { type: caller.type, id: caller.id },
           from: iso(from),
-          until: iso(until),
+          to: iso(to),
           version: book.version,
           isDry: dryRun,
         });
       }
-      const rows = await readRows(from, until, after);
+      const rows = await readRows(from, to, after);
       const costs = await reckon(rows);
       if (!dryRun) await keep(costs);
       return told(rows, costs);
@@ -101,7 +99,7 @@ export function createRecost({
 
   async function readRows(
     from: Date,
-    until: Date,
+    to: Date,
     after: readonly [string, string, string] | null,
   ): Promise<Row[]> {
     const [month, callId, attempt] = after ?? ['0001-01-01', '', '0'];
@@ -109,7 +107,7 @@ export function createRecost({
       sql<Row>`select workspace_id, call_id, attempt, month, started_at, cost_nano_usd from usage_events
         where (month, call_id, attempt) > (${month}::date, ${callId}, ${Number(attempt)}::integer)
           and month >= date_trunc('month', ${from}::timestamptz, 'UTC')::timestamp::date - 1
-          and started_at >= ${from} and started_at < ${until}
+          and started_at >= ${from} and started_at < ${to}
         order by month, call_id, attempt limit ${pageRows}`.execute(tx),
     );
     return rows;
@@ -229,10 +227,7 @@ function told(
   const computed = both.reduce((sum, { nanoUsd }) => sum + nanoUsd, 0n);
   const last = rows.length < pageRows ? undefined : rows.at(-1);
   return {
-    cursor:
-      last === undefined
-        ? null
-        : Buffer.from(JSON.stringify([last.month, last.call_id, String(last.attempt)])).toString('base64url'),
+    cursor: last === undefined ? null : cursorOf([last.month, last.call_id, String(last.attempt)]),
     looked: rows.length,
     priced: costs.length,
     newlyPriced: costs.length - both.length,

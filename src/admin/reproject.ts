@@ -1,9 +1,9 @@
 import type { Store } from '../db/store.ts';
-import { SallyportError } from '../errors.ts';
 import type { Journal } from '../journal/journal.ts';
 import { type Difference, firstPlace, type ReprojectPlace, reprojectStep } from '../journal/reproject.ts';
 import type { Caller } from './caller.ts';
 import { invalid } from './moment.ts';
+import { demandOperator } from './permissions.ts';
 
 export interface Reprojected {
   /** For the request that goes on; null: all is done. */
@@ -61,11 +61,6 @@ export function createReproject({
       return { cursor: place === null ? null : cursorText(place), looked, differences };
     },
   });
-}
-
-export function demandOperator(caller: Caller): void {
-  if (!caller.isOperator)
-    throw new SallyportError('FORBIDDEN', 'This is for the operator of the installation alone.');
 }
 
 /** Rows by what was wrong with them. */

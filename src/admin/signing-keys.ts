@@ -1,11 +1,10 @@
-import { SallyportError } from '../errors.ts';
 import type { CheckpointKeys, IntroducedKey } from '../journal/checkpoint-keys.ts';
 import { verifierText } from '../journal/note.ts';
 import type { Act } from './acts.ts';
 import type { Caller } from './caller.ts';
 import { iso } from './moment.ts';
 import type { List } from './paging.ts';
-import { demand } from './permissions.ts';
+import { demand, demandOperator } from './permissions.ts';
 
 /** A public key that checkpoints are signed with, or were. */
 export interface SigningKeyView {
@@ -48,8 +47,7 @@ export function createSigningKeyDesk({ act, keys }: { readonly act: Act; readonl
 
     /** A new key signs from now on, on every node. @throws {SallyportError} FORBIDDEN, VAULT_SEALED, CONFLICT */
     async rotate(caller: Caller): Promise<List<SigningKeyView>> {
-      if (!caller.isOperator)
-        throw new SallyportError('FORBIDDEN', 'Only the operator exchanges the signing key.');
+      demandOperator(caller, 'Only the operator exchanges the signing key.');
       // The key service is asked before the act is on record, not within its transaction.
       const next = await keys.takeover();
       const fields = { signingKeyId: next.id, replaces: next.replaces };

@@ -1,7 +1,6 @@
 import type { Selectable } from 'kysely';
 import type { Schema } from '../db/schema.ts';
 import type { Store, Tx } from '../db/store.ts';
-import { SallyportError } from '../errors.ts';
 import { newId } from '../ids.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { Act } from './acts.ts';
@@ -9,7 +8,7 @@ import type { Caller } from './caller.ts';
 import { found } from './found.ts';
 import type { KeyShred } from './key-shred.ts';
 import { iso } from './moment.ts';
-import { demand } from './permissions.ts';
+import { demand, demandOperator } from './permissions.ts';
 import { checkConfirm, demandConfirm, type StoringChange } from './storing.ts';
 import { type Grant, insertToken, mint, tokenDefaults } from './token-mint.ts';
 
@@ -65,7 +64,7 @@ export function createWorkspaces({ store, act, vault, shredder, clock }: Workspa
       by: Pick<Caller, 'type' | 'id' | 'ip' | 'isOperator'>,
       { name }: { readonly name: string },
     ): Promise<NewWorkspace> {
-      if (!by.isOperator) throw new SallyportError('FORBIDDEN', 'Only the operator makes workspaces.');
+      demandOperator(by, 'Only the operator makes workspaces.');
       const now = clock();
       const workspaceId = newId('ws', now);
       const userId = newId('usr', now);

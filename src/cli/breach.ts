@@ -69,15 +69,15 @@ const notify: Command = {
     };
     const users: Notified['users'][number][] = [];
     let page: Notified;
-    let after: string | null = null;
+    let cursor: string | null = null;
     do {
       page = await api.call<Notified>('POST', `/api/breaches/${id}/notify`, {
         ...body,
-        ...(after === null ? {} : { after }),
+        ...(cursor === null ? {} : { cursor }),
       });
       users.push(...page.users);
-      after = page.next;
-    } while (after !== null);
+      cursor = page.cursor;
+    } while (cursor !== null);
     context.print({ breach: page.breach, affected: page.affected, users }, told(page, users));
     return users.every(({ state }) => state !== 'failed' && state !== 'busy') ? exits.ok : exits.refused;
   },

@@ -75,14 +75,14 @@ export const recostCommand: Command = {
   words: 'usage recost',
   doc: 'Reckon what calls cost by the prices of today, beside what was recorded.',
   options: {
-    since: { value: 'TIME', doc: 'calls from then on (RFC 3339)', isRequired: true },
-    until: { value: 'TIME', doc: 'and before then (now)' },
+    from: { value: 'TIME', doc: 'calls since then (RFC 3339)', isRequired: true },
+    to: { value: 'TIME', doc: 'and before then (now)' },
     'dry-run': { value: null, doc: 'only say what it would come to' },
   },
   async run(context) {
     const api = await context.api();
-    const until = context.text('until');
-    const period = { since: context.text('since'), ...(until === null ? {} : { until }) };
+    const to = context.text('to');
+    const period = { from: context.text('from'), ...(to === null ? {} : { to }) };
     const sum = { looked: 0, priced: 0, newlyPriced: 0, recorded: 0n, computed: 0n };
     const versions = new Set<string>();
     let cursor: string | null = null;

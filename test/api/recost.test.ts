@@ -112,8 +112,8 @@ async function recost(body: Readonly<Record<string, unknown>> = {}): Promise<Run
   let cursor: string | null = null;
   do {
     const { status, json }: { status: number; json: Run } = await call(owner, 'POST', '/api/usage/recost', {
-      since: '2026-03-01',
-      until: '2026-03-02',
+      from: '2026-03-01',
+      to: '2026-03-02',
       ...body,
       ...(cursor === null ? {} : { cursor }),
     });
@@ -229,12 +229,12 @@ t.test('a workspace sees its own costs alone, and nobody but the operator reckon
   t.equal(latest.totals.calls, 1);
   t.equal(latest.totals.costNanoUsd, String(fresh));
   t.equal((await rows()).filter((row) => row.call_id === theirs).length, 1);
-  t.equal((await call(other.adminToken, 'POST', '/api/usage/recost', { since: '2026-03-01' })).status, 403);
+  t.equal((await call(other.adminToken, 'POST', '/api/usage/recost', { from: '2026-03-01' })).status, 403);
   for (const body of [
     {},
-    { since: 'x' },
-    { since: '2026-03-02', until: '2026-03-01' },
-    { since: '2026-03-01', cursor: 'W10' },
+    { from: 'x' },
+    { from: '2026-03-02', to: '2026-03-01' },
+    { from: '2026-03-01', cursor: 'W10' },
   ])
     t.equal((await call(owner, 'POST', '/api/usage/recost', body)).status, 400, JSON.stringify(body));
   t.same(world.faults, []);

@@ -168,7 +168,7 @@ function bodyOf(route: string, userId: string): unknown {
     case 'POST /api/api-keys/import':
       return { provider: 'openai', value: newKey() };
     case 'POST /api/usage/recost':
-      return { since: '2026-01-01' };
+      return { from: '2026-01-01' };
     case 'PATCH /api/users/:id':
       return { storeKeys: true };
     case 'PUT /api/api-keys/:id':

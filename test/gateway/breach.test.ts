@@ -189,7 +189,7 @@ t.test('a breach is told once to everybody whom it concerns, by the journal', as
   );
   t.equal(command.exit, 0);
   t.match(command.output, /^Concerned: 3\.\nUSER[\s\S]*Everybody has the notice since 2/);
-  t.match((await notify({ keyIds: [keyId] })).body, { breach: { notifiedAt: /^2/ }, next: null });
+  t.match((await notify({ keyIds: [keyId] })).body, { breach: { notifiedAt: /^2/ }, cursor: null });
   t.equal(server.mails.length, 2);
   t.match(await gateway.metrics(), /^sallyport_breach_notice_deadline_seconds 0$/m);
   await gateway.api('DELETE', `/api-keys/${keyId}`);

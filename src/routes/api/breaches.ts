@@ -28,7 +28,7 @@ export const NotifiedShape = Type.Object({
     }),
   ),
   affected: Count,
-  next: maybe(Type.String()),
+  cursor: maybe(Type.String()),
 });
 
 /** No role of a workspace gives these rights: the operator alone has them. */
@@ -65,7 +65,7 @@ export function breachRoutes({ breaches }: { readonly breaches: Breaches }): Fas
             what: Type.Optional(Text),
             contact: Name,
             dryRun: Type.Optional(Type.Boolean()),
-            after: Type.Optional(Id),
+            cursor: Type.Optional(Id),
           }),
           response: answers(200, NotifiedShape),
         },

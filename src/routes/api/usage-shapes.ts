@@ -97,8 +97,8 @@ export const CallShape = Type.Object({
 export const CallAttemptsShape = Type.Object({ id: Type.String(), attempts: Type.Array(CallShape) });
 
 export const RecostBody = strict({
-  since: Moment,
-  until: Type.Optional(Moment),
+  from: Moment,
+  to: Type.Optional(Moment),
   dryRun: Type.Optional(Type.Boolean()),
   cursor: paging.cursor,
 });
