@@ -23,7 +23,7 @@ export interface ExportsDeps {
 export type Exports = ReturnType<typeof createExports>;
 
 /** At once: each reads page after page, as fast as its client takes them. */
-const most = { ofCaller: 2, inAll: 8 } as const;
+const most = { ofCaller: 2, ofWorkspace: 4, inAll: 8 } as const;
 const recheckMs = 2_000;
 
 const idMembers = ['keyId', 'tokenId', 'userId', 'callId'] as const;
@@ -31,23 +31,18 @@ const idKinds = { keyId: 'key', tokenId: 'tok', userId: 'usr', callId: 'call' } 
 
 /** Lets many rows out of the house: on record before the first of them, a few at once, and no longer than the caller may see them. */
 export function createExports({ journal, callers, markClient, clock }: ExportsDeps) {
-  const running = new Map<string, number>();
+  const running = new Set<Caller>();
 
   function take(caller: Caller): () => void {
-    const own = running.get(caller.id) ?? 0;
-    const all = [...running.values()].reduce((sum, count) => sum + count, 0);
-    if (own >= most.ofCaller || all >= most.inAll) {
+    const neighbours = [...running].filter(({ workspaceId }) => workspaceId === caller.workspaceId);
+    const own = neighbours.filter(({ id }) => id === caller.id);
+    if (own.length >= most.ofCaller || neighbours.length >= most.ofWorkspace || running.size >= most.inAll) {
       throw new SallyportError('RATE_LIMITED', 'Too many exports are under way.', { retryAfter: 5 });
     }
-    running.set(caller.id, own + 1);
-    let isTaken = true;
-    return () => {
-      if (!isTaken) return;
-      isTaken = false;
-      const left = (running.get(caller.id) ?? 1) - 1;
-      if (left === 0) running.delete(caller.id);
-      else running.set(caller.id, left);
-    };
+    // One of each, for the same caller may come twice.
+    const one = { ...caller };
+    running.add(one);
+    return () => void running.delete(one);
   }
 
   async function* guarded<T>(
@@ -66,7 +61,7 @@ export function createExports({ journal, callers, markClient, clock }: ExportsDe
 
   return Object.freeze({
     /**
-     * @throws {SallyportError} RATE_LIMITED: two of this caller or eight in all are under way; JOURNAL_UNAVAILABLE: nothing is read.
+     * @throws {SallyportError} RATE_LIMITED: two of this caller, four of his workspace or eight in all are under way; JOURNAL_UNAVAILABLE: nothing is read.
      */
     async open<T>(
       caller: Caller,

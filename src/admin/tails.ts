@@ -30,7 +30,7 @@ export interface TailsDeps {
 
 export type Tails = ReturnType<typeof createTails>;
 
-const most = { ofCaller: 4, inAll: 32 } as const;
+const most = { ofCaller: 4, ofWorkspace: 16, inAll: 32 } as const;
 /** Of one reading. */
 const stretchRecords = 500;
 /** A client that is so far behind is told of a gap. */
@@ -209,7 +209,7 @@ export function createTails({ reader, callers, clock, onError, pollMs = 1_000 }:
     /**
      * @param lastEventId of an event that the client had; null: from now on.
      * @returns to be called when the client is gone.
-     * @throws {SallyportError} REQUEST_INVALID; RATE_LIMITED: four of this caller or 32 in all are open; SHUTTING_DOWN.
+     * @throws {SallyportError} REQUEST_INVALID; RATE_LIMITED: four of this caller, 16 of his workspace or 32 in all are open; SHUTTING_DOWN.
      */
     async open(
       caller: Caller,
@@ -222,8 +222,9 @@ export function createTails({ reader, callers, clock, onError, pollMs = 1_000 }:
       const since = lastEventId === null ? null : readPlace(lastEventId);
       if (lastEventId !== null && since === null) throw invalid('/last-event-id', 'is of no event of a tail');
       if (isClosed) throw new SallyportError('SHUTTING_DOWN', 'The gateway is stopping.');
-      const own = [...tails].filter((tail) => tail.caller.id === caller.id).length;
-      if (own >= most.ofCaller || tails.size >= most.inAll)
+      const neighbours = [...tails].filter((tail) => tail.caller.workspaceId === caller.workspaceId);
+      const own = neighbours.filter((tail) => tail.caller.id === caller.id);
+      if (own.length >= most.ofCaller || neighbours.length >= most.ofWorkspace || tails.size >= most.inAll)
         throw new SallyportError('RATE_LIMITED', 'Too many tails are open.', { retryAfter: 5 });
       const now = clock();
       const tail: Tail = { caller, filter, sink, own: null, checkedAt: now, saidAt: now, isJoined: false };

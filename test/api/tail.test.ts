@@ -201,7 +201,13 @@ t.test('a quiet tail is kept alive, and few are open at once', async (t) => {
   world.time.now += 60_000;
   t.match(await clients[0]?.next(), { event: null, data: null });
   t.not(clients[0]?.lastId(), before, 'with a newer place');
+  const more = await Promise.all(['dan', 'eve'].map((name) => world.newUser(owner, 'member', name)));
+  for (const token of [owner, bob.token, more[0]?.token ?? ''])
+    clients.push(...(await Promise.all([1, 2, 3, 4].map(() => joined(token)))));
+  t.equal((await tail(more[1]?.token ?? '')).status, 429, 'nor more than 16 a workspace');
+  clients.push(await joined(other.adminToken));
   for (const client of clients) client.leave();
+  while (world.services.tails.count() > 0) await new Promise(setImmediate);
   for (const id of [
     '!',
     'zz;n1:b1=-1',

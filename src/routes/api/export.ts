@@ -49,7 +49,11 @@ export function sendExport<T>(
 ): FastifyReply {
   const text = format === 'csv' ? csv(rows.pages, columns) : lines(rows.pages);
   const stall = setTimeout(() => body.destroy(), stallMs).unref();
-  const body = Readable.from(watched(text, () => stall.refresh()));
+  // A page at a time: records may have 256 KiB each.
+  const body = Readable.from(
+    watched(text, () => stall.refresh()),
+    { highWaterMark: 1 },
+  );
   body.once('close', () => {
     clearTimeout(stall);
     rows.close();
