@@ -109,7 +109,7 @@ export const table = {
     'SALLYPORT_ALLOW_ORIGINS',
     list(origin()),
     '',
-    'Origins on http or on private addresses that keys of provider `custom` may go to: `http://127.0.0.1:11434`.',
+    'Origins on http or on private addresses that keys of provider `custom`, webhooks and checkpoints may go to: `http://127.0.0.1:11434`.',
   ),
   egressProxy: setting(
     'EGRESS_PROXY',
