@@ -1,8 +1,7 @@
-import { once } from 'node:events';
-import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
-import path from 'node:path';
+import type { Socket } from 'node:net';
 import type { Test } from 'tap';
 import type { ConnectionOptions } from '../../src/db/connection.ts';
+import { relayToDatabase } from './relay-to-database.ts';
 
 /** What becomes of a COMMIT: it goes through; the connection is reset before the server has it; or after it was done, before the answer. */
 export type Fate = 'pass' | 'not done' | 'done';
@@ -24,36 +23,9 @@ export function commitLine(t: Pick<Test, 'teardown'>): CommitLine {
     async connection(to) {
       if ('url' in to && new URL(to.url).searchParams.has('sslmode'))
         throw new Error('what is encrypted cannot be read');
-      const target =
-        'url' in to
-          ? { host: new URL(to.url).hostname, port: Number(new URL(to.url).port || 5432) }
-          : { path: path.join(to.host, '.s.PGSQL.5432') };
-      const server = createServer((client) => {
-        const onward = connect(target as { path: string });
-        for (const [one, other] of [
-          [client, onward],
-          [onward, client],
-        ] as const) {
-          sockets.add(one);
-          one.on('error', () => {});
-          one.on('close', () => {
-            sockets.delete(one);
-            other.destroy();
-          });
-        }
-        relay(client, onward, (statements) => line.fate(statements));
-      });
-      server.listen(0, '127.0.0.1');
-      await once(server, 'listening');
-      t.teardown(() => {
-        for (const socket of sockets) socket.destroy();
-        server.close();
-      });
-      const { port } = server.address() as AddressInfo;
-      if (!('url' in to)) return { url: `postgres://${to.user}@127.0.0.1:${port}/${to.database}` };
-      const url = new URL(to.url);
-      url.host = `127.0.0.1:${port}`;
-      return { url: url.href };
+      return relayToDatabase(t, to, sockets, (client, onward) =>
+        relay(client, onward, (statements) => line.fate(statements)),
+      );
     },
   };
   return line;
