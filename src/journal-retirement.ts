@@ -6,7 +6,7 @@ import { maxProblems, type Verdict } from './journal/verify.ts';
 import type { Vault } from './vault/vault.ts';
 
 /** What became of a month that is older than JOURNAL_RETENTION_MONTHS. */
-export interface RetiredMonth {
+export interface MonthOutcome {
   /** `YYYY-MM-01` */
   readonly month: string;
   readonly records: number;
@@ -35,7 +35,7 @@ export async function retireMonths(
     readonly clock: () => number;
   },
   { verdict, isDryRun = false }: { readonly verdict: Pick<Verdict, 'problems'>; readonly isDryRun?: boolean },
-): Promise<readonly RetiredMonth[]> {
+): Promise<readonly MonthOutcome[]> {
   if (journalRetentionMonths === null) return [];
   const { clock, record, store, vault } = deps;
   const keys = createCheckpointKeys(vault, clock);
@@ -43,7 +43,7 @@ export async function retireMonths(
   const faulty = new Set(verdict.problems.map(({ stream }) => stream));
   // A list that is full may leave out what matters here.
   const isShaken = verdict.problems.length >= maxProblems || [...faulty].some((stream) => common.has(stream));
-  const months: RetiredMonth[] = [];
+  const months: MonthOutcome[] = [];
   for (const { month, obstacle, records, streams } of await retirement.old()) {
     const isFaulty = isShaken || streams.some((stream) => faulty.has(stream));
     const outcome = isFaulty ? 'faulty' : (obstacle ?? (isDryRun ? 'due' : 'retired'));

@@ -19,14 +19,14 @@ export interface CliDeps {
    *
    * @throws {SallyportError} CONFIG_INVALID: it is not set; VAULT_SEALED.
    */
-  retireJournal(options: { readonly isDryRun: boolean }): Promise<readonly OldMonth[]>;
+  retireJournal(options: { readonly isDryRun: boolean }): Promise<readonly MonthOutcome[]>;
   /** Opens the data directory in this process, as the caller `cli`. Refused while a gateway runs on it. */
   openOffline(): Promise<Offline>;
   doctor(): Promise<{ readonly ok: boolean; readonly checks: readonly Check[] }>;
   safekeeping(): Promise<Safekeeping>;
 }
 
-export interface OldMonth {
+export interface MonthOutcome {
   readonly month: string;
   readonly records: number;
   readonly outcome: 'retired' | 'due' | 'not-covered' | 'late' | 'faulty';
