@@ -1,3 +1,4 @@
+import { forgetOldRequests } from './admin/idempotency.ts';
 import { createReminders } from './admin/key-reminders.ts';
 import { findUndecryptable } from './admin/key-survey.ts';
 import { supplySalts } from './admin/salt-supply.ts';
@@ -20,8 +21,8 @@ const watchMs = 5000;
 
 /**
  * What the gateway looks after by itself: at the start whether all stored keys open, and every day that and the whole journal, of which
- * old months go then; at the start and every hour which keys expire soon or want a new value, and whether next month's salts are there;
- * every five seconds which other nodes are gone, and what they left
+ * old months go then; at the start and every hour which keys expire soon or want a new value, whether next month's salts are there,
+ * and which keys of requests are a day old; every five seconds which other nodes are gone, and what they left
  * open. Findings are metrics, log lines and records; nothing is mended by itself.
  *
  * @returns ends it.
@@ -88,9 +89,10 @@ export function keepHouse(
     if (count > 0) log.warn('journal.presumed', { count });
   };
   const supply = (): Promise<void> => attempt('address salts', () => supplySalts({ store, vault, clock }));
-  void surveyKeys().then(remind).then(supply);
+  const forget = (): Promise<void> => attempt('requests', () => forgetOldRequests(store, clock()));
+  void surveyKeys().then(remind).then(supply).then(forget);
   const daily = setInterval(() => void surveyKeys().then(verify), dayMs).unref();
-  const hourly = setInterval(() => void remind().then(supply), hourMs).unref();
+  const hourly = setInterval(() => void remind().then(supply).then(forget), hourMs).unref();
   const watching = setInterval(() => void watch(), watchMs).unref();
   return () => {
     isStopped = true;

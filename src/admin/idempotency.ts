@@ -103,6 +103,16 @@ async function remember(tx: Tx, caller: Caller, once: Once, now: number, resourc
     .execute();
 }
 
+/** Of everybody: who never asks again would have his kept. Their keys are texts of his. */
+export async function forgetOldRequests(store: Pick<Store, 'asSystem'>, now: number): Promise<void> {
+  await store.asSystem((tx) =>
+    tx
+      .deleteFrom('idempotency_keys')
+      .where('created_at', '<=', new Date(now - keptMs))
+      .execute(),
+  );
+}
+
 /** JSON with its members in order: the same request, however its client writes it. */
 function sorted(value: unknown): string {
   return JSON.stringify(value, (_name, member: unknown) =>

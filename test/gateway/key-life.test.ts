@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { readConfig } from '../../src/config.ts';
 import { keepHouse } from '../../src/housekeeping.ts';
@@ -130,6 +131,11 @@ t.test('at its start the gateway reminds of what expires, in log, journal and me
   await gateway.addKey('openai', second, { expiresAt: days(30) });
   t.match(await gateway.metrics(), /^sallyport_keys_expiring 1$/m);
   const seen = Promise.withResolvers<Record<string, unknown>>();
+  await gateway.database.owner(`begin; alter table idempotency_keys no force row level security;
+    insert into idempotency_keys (workspace_id, caller_id, key, digest, resource_id, created_at)
+      select '${gateway.workspaceId}', 'tok_1', 'of Alice ' || hours, '', 'key_1', now() - make_interval(hours => hours)
+      from unnest(array[23, 25]) hours;
+    alter table idempotency_keys force row level security; commit`);
   const stop = keepHouse(readConfig({}), gateway.installation, {
     metrics: createMetrics({ version: '1', node: 'v26' }),
     log: createLog({
@@ -150,6 +156,12 @@ t.test('at its start the gateway reminds of what expires, in log, journal and me
   await gateway.shipped();
   const { body: audit } = await gateway.api('GET', '/audit?event=key.expiring');
   t.match(audit.data, [{ keyId, record: { daysLeft: 3 } }]);
+  const kept = () =>
+    gateway.database.store.asSystem((tx) =>
+      tx.selectFrom('idempotency_keys').select('key').where('caller_id', '=', 'tok_1').execute(),
+    );
+  while ((await kept()).length > 1) await setImmediate();
+  t.same(await kept(), [{ key: 'of Alice 23' }], 'of requests of yesterday nothing is kept');
 });
 
 t.test('all of it is on record, whole', async (t) => {
