@@ -18,9 +18,12 @@ export async function unseenStretches(tx: Tx): Promise<readonly Stretch[]> {
   const { rows } = await sql<Stretch>`
     select s.stream, coalesce(p.next_seq, 0) as "from", least(s.next_seq, coalesce(p.next_seq, 0) + ${maxRecords}) as until
     from journal_streams s left join alert_progress p on p.stream = s.stream
-    where s.next_seq > coalesce(p.next_seq, 0) order by s.stream collate "C" limit 1000`.execute(tx);
+    where s.next_seq > coalesce(p.next_seq, 0) order by s.stream collate "C" limit 10000`.execute(tx);
   return rows;
 }
+
+/** There may be more behind it. */
+export const isFull = ({ from, until }: Stretch): boolean => until - from >= maxRecords;
 
 export async function markSeen(tx: Tx, { stream, until }: Stretch): Promise<void> {
   await tx

@@ -5,6 +5,7 @@ import type { Journal } from '../journal/journal.ts';
 import {
   countRefusals,
   forgetOld,
+  isFull,
   markSeen,
   markUsed,
   readBusyHours,
@@ -63,14 +64,18 @@ const maxAtOnce = 50;
 export function createAlertWatch({ store, journal, clock, onRaised }: AlertWatchDeps): AlertWatch {
   return Object.freeze<AlertWatch>({
     async look() {
+      // Each stream until its end was reached once: where several are written without pause, the others have their turn.
+      const reached = new Set<string>();
       for (let i = 0; i < maxAtOnce; i += 1) {
-        const isMore = await alone(async (tx) => {
-          const stretches = await unseenStretches(tx);
+        const looked = await alone(async (tx) => {
+          const unseen = await unseenStretches(tx);
+          const stretches = unseen.filter(({ stream }) => !reached.has(stream)).slice(0, 5);
           const findings: Finding[] = [];
-          for (const stretch of stretches.slice(0, 5)) findings.push(...(await lookAt(tx, stretch)));
-          return { findings, value: stretches.length > 0 };
+          for (const stretch of stretches) findings.push(...(await lookAt(tx, stretch)));
+          return { findings, value: stretches };
         });
-        if (isMore !== true) break;
+        if (looked === null || looked.length === 0) break;
+        for (const stretch of looked) if (!isFull(stretch)) reached.add(stretch.stream);
       }
       await alone(async (tx) => ({
         findings: (await readBusyHours(tx, new Date(clock()))).flatMap((hour) => unusualRate(hour) ?? []),

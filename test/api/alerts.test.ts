@@ -220,3 +220,18 @@ t.test(
     t.notMatch(lines.join('\n'), /customer|alice/, 'ids only');
   },
 );
+
+t.test('streams that are written without pause keep none of the others from being looked at', async (t) => {
+  const { database, journal, clock, store } = await startWorld(t);
+  await database.owner(`
+    insert into journal_streams (stream, next_seq, head_hash, closed)
+      select 'str_' || n, 5, decode(repeat('00', 32), 'hex'), false from generate_series(1, 7) n;
+    create function go_on() returns trigger language plpgsql security definer as $$ begin
+      update journal_streams set next_seq = next_seq + 1 where stream = new.stream; return new; end $$;
+    create trigger busy after insert or update on alert_progress for each row execute function go_on()`);
+  await createAlertWatch({ store, journal, clock, onRaised: () => {} }).look();
+  const seen = await store.asSystem((tx) =>
+    tx.selectFrom('alert_progress').select('stream').where('stream', 'like', 'str_%').execute(),
+  );
+  t.equal(seen.length, 7);
+});
