@@ -151,8 +151,8 @@ t.test('only the operator keeps managed keys', async (t) => {
     t.equal((await gateway.api('POST', '/api-keys/import', body)).status, 400);
 });
 
-t.test('a user is deleted by name', async (t) => {
+t.test('a user is erased by name', async (t) => {
   const { body: cid } = await gateway.api('POST', '/users', { name: 'cid' });
-  t.match(await run(['users', 'rm', 'cid']), { exit: 0, json: { id: cid.id, deleted: true, receipt: /\./ } });
-  t.match(await run(['users', 'rm', 'cid']), { exit: 3 });
+  t.match(await run(['users', 'erase', 'cid']), { exit: 0, json: { id: cid.id, deleted: true, receipt: /\./ } });
+  t.match(await run(['users', 'erase', 'cid']), { exit: 3 });
 });
