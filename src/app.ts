@@ -67,6 +67,9 @@ export interface App {
   close(graceMs: number): Promise<void>;
 }
 
+/** For model calls that were cut to end, before all that is left is. */
+const cutMs = 2_000;
+
 /** The only place that knows everyone. Where a lower room needs a higher one's ability, it is handed a function here. */
 export async function createApp(config: Config, deps: AppDeps): Promise<App> {
   const { installation, log, metrics, version } = deps;
@@ -242,9 +245,13 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
       dataPlane.gateway.drain();
       side.services.tails.close();
       tls?.stop();
+      const edges = [main, admin, metricsEdge, operator];
       const cutter = setTimeout(() => dataPlane.gateway.cutAll(), graceMs);
-      await Promise.all([main, admin, metricsEdge, operator].map(async (edge) => edge?.close()));
+      // A client that takes nothing of an export or a tail would hold a stop as long as it likes.
+      const lastCutter = setTimeout(() => edges.forEach((edge) => edge?.cut()), graceMs + cutMs);
+      await Promise.all(edges.map(async (edge) => edge?.close()));
       clearTimeout(cutter);
+      clearTimeout(lastCutter);
       log.debug('closed', { name: 'listeners' });
       alerts.stop();
       await checkpoints.close();

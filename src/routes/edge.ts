@@ -45,6 +45,8 @@ export interface Edge {
   ): Promise<{ status: number; body: Buffer }>;
   /** Lets running requests end; idle connections are closed at once and again as they fall idle. */
   close(): Promise<void>;
+  /** Ends the connections that are left, in the middle of their answers. */
+  cut(): void;
 }
 
 /** One listener: fastify with the given plugins, without its own logging (the request line would hold `?key=`). */
@@ -123,6 +125,7 @@ export async function createEdge({ serverOf, tls, bodyMs = 30_000, plugins }: Ed
         clearInterval(idle);
       }
     },
+    cut: () => app.server.closeAllConnections(),
   });
 }
 
