@@ -21,9 +21,9 @@ const watchMs = 5000;
 
 /**
  * What the gateway looks after by itself: at the start whether all stored keys open, and every day that and the whole journal, of which
- * old months go then; at the start and every hour which keys expire soon or want a new value, whether next month's salts are there,
- * and which keys of requests are a day old; every five seconds which other nodes are gone, and what they left
- * open. Findings are metrics, log lines and records; nothing is mended by itself.
+ * old months go then; at the start and every hour which keys expire soon or want a new value, whether next month's salts are there, and
+ * which keys of requests are a day old; every five seconds which other nodes are gone, and what they left open. Findings are metrics, log
+ * lines and records; nothing is mended by itself.
  *
  * @returns ends it.
  */
