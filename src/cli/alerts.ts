@@ -1,7 +1,7 @@
 import type { AlertView } from '../admin/alerts.ts';
-import { isId } from '../ids.ts';
 import type { Command } from './command.ts';
-import { AnsweredError, exits } from './failure.ts';
+import { exits } from './failure.ts';
+import { idOf } from './named-id.ts';
 import { textTable } from './text-table.ts';
 
 const list: Command = {
@@ -38,15 +38,9 @@ const ack: Command = {
   argument: 'ID',
   options: {},
   async run(context) {
-    if (!isId('alert', context.argument)) {
-      throw new AnsweredError(
-        'NOT_FOUND',
-        'There is no such alert.',
-        'bin/sallyport alerts list shows the ids (alert_…).',
-      );
-    }
+    const id = idOf('alert', context.argument);
     const api = await context.api();
-    const alert = await api.call<AlertView>('POST', `/api/alerts/${context.argument}/acknowledge`, {});
+    const alert = await api.call<AlertView>('POST', `/api/alerts/${id}/acknowledge`, {});
     context.print(alert, `Acknowledged at ${alert.acknowledgedAt ?? ''} by ${alert.acknowledgedBy ?? ''}.\n`);
     return exits.ok;
   },

@@ -1,6 +1,6 @@
-import { isId } from '../ids.ts';
 import type { Command } from './command.ts';
-import { AnsweredError, exits } from './failure.ts';
+import { exits } from './failure.ts';
+import { idOf } from './named-id.ts';
 import { textTable } from './text-table.ts';
 
 interface Alias {
@@ -53,15 +53,9 @@ const rm: Command = {
   argument: 'ID',
   options: {},
   async run(context) {
-    if (!isId('alias', context.argument)) {
-      throw new AnsweredError(
-        'NOT_FOUND',
-        'There is no such alias.',
-        'bin/sallyport aliases list shows the ids (alias_…).',
-      );
-    }
+    const id = idOf('alias', context.argument);
     const api = await context.api();
-    const gone = await api.call<{ receipt: string }>('DELETE', `/api/aliases/${context.argument}`);
+    const gone = await api.call<{ receipt: string }>('DELETE', `/api/aliases/${id}`);
     context.print(gone, `Deleted. Receipt: ${gone.receipt}\n`);
     return exits.ok;
   },

@@ -1,6 +1,6 @@
-import { isId } from '../ids.ts';
 import type { Command } from './command.ts';
-import { AnsweredError, exits } from './failure.ts';
+import { exits } from './failure.ts';
+import { idOf } from './named-id.ts';
 import { textTable } from './text-table.ts';
 
 interface Explanation {
@@ -39,14 +39,7 @@ const explain: Command = {
     seal: { value: null, doc: 'as a call that brings its seal' },
   },
   async run(context) {
-    const token = context.text('token') ?? '';
-    if (!isId('tok', token)) {
-      throw new AnsweredError(
-        'NOT_FOUND',
-        'There is no such token.',
-        'bin/sallyport tokens list shows the ids (tok_…).',
-      );
-    }
+    const token = idOf('tok', context.text('token') ?? '');
     const query = new URLSearchParams({ model: context.argument, token });
     for (const name of ['endpoint', 'method']) {
       const value = context.text(name);

@@ -4,7 +4,7 @@ import type { Command, Context } from './command.ts';
 import { type EnvironmentKey, keysFd, readEnvironmentKeys, variables } from './environment-keys.ts';
 import { exits, failureOf, usageError } from './failure.ts';
 import { intakeContent } from './key-content.ts';
-import { keyIdOf } from './named-id.ts';
+import { idOf } from './named-id.ts';
 import { userId } from './people.ts';
 import { readSecret } from './secret-input.ts';
 import { textTable } from './text-table.ts';
@@ -230,7 +230,7 @@ async function sharingOf(api: Api, whom: string): Promise<'workspace' | readonly
 export const keyLifeCommands: readonly Command[] = [find, importEnv, disable, enable, share];
 
 async function patch(context: Context, change: Readonly<Record<string, unknown>>): Promise<Key> {
-  const id = keyIdOf(context.argument);
+  const id = idOf('key', context.argument);
   const api = await context.api();
   return api.call<Key>('PATCH', `/api/api-keys/${id}`, change);
 }

@@ -2,7 +2,7 @@ import { wipe } from '../secret.ts';
 import type { Command } from './command.ts';
 import { exits, usageError } from './failure.ts';
 import { intakeContent } from './key-content.ts';
-import { keyIdOf } from './named-id.ts';
+import { idOf } from './named-id.ts';
 import { wholeNumber } from './option-values.ts';
 import { given, userId } from './people.ts';
 import { placeInForce, placeOf, sealedContent, sealHeaders } from './sealed-key.ts';
@@ -98,7 +98,7 @@ const replace: Command = {
   argument: 'ID',
   options: { force: { value: null, doc: 'though it has not the shape of this provider’s keys' } },
   async run(context) {
-    const id = keyIdOf(context.argument);
+    const id = idOf('key', context.argument);
     const api = await context.api();
     const key = await api.call<Key>('GET', `/api/api-keys/${id}`);
     const secret = await readSecret(
@@ -160,7 +160,7 @@ const test: Command = {
   argument: 'ID',
   options: {},
   async run(context) {
-    const keyId = keyIdOf(context.argument);
+    const keyId = idOf('key', context.argument);
     const api = await context.api();
     const headers = await sealHeaders(context, await api.call<Key>('GET', `/api/api-keys/${keyId}`));
     const result = await api.call<{ ok: boolean; status: number | null; ms: number; message: string }>(
@@ -180,7 +180,7 @@ const rm: Command = {
   argument: 'ID',
   options: {},
   async run(context) {
-    const id = keyIdOf(context.argument);
+    const id = idOf('key', context.argument);
     const api = await context.api();
     const gone = await api.call<{ receipt: string }>('DELETE', `/api/api-keys/${id}`);
     context.print(gone, `Deleted. Receipt: ${gone.receipt}\n`);

@@ -1,22 +1,28 @@
 import { isId } from '../ids.ts';
 import { AnsweredError } from './failure.ts';
 
-/** The id of a provider key, as somebody typed it. @throws {AnsweredError} NOT_FOUND: it is none, and stands in no URL. */
-export function keyIdOf(text: string): string {
-  if (isId('key', text)) return text;
-  throw new AnsweredError(
-    'NOT_FOUND',
-    'There is no such key.',
-    'bin/sallyport keys list shows the ids (key_…).',
-  );
-}
+/** What ids that are typed name, and the command that lists them. */
+const kinds = {
+  key: ['key', 'keys list'],
+  seal: ['seal', 'seals list'],
+  tok: ['token', 'tokens list'],
+  alias: ['alias', 'aliases list'],
+  price: ['price', 'prices list'],
+  alert: ['alert', 'alerts list'],
+  hook: ['webhook', 'webhooks list'],
+} as const;
 
-/** The same for a seal's: what was typed may be its secret. */
-export function sealIdOf(text: string): string {
-  if (isId('seal', text)) return text;
+/**
+ * An id as somebody typed it. What is none stands in no URL: it may be a secret.
+ *
+ * @throws {AnsweredError} NOT_FOUND
+ */
+export function idOf(prefix: keyof typeof kinds, text: string): string {
+  if (isId(prefix, text)) return text;
+  const [noun, list] = kinds[prefix];
   throw new AnsweredError(
     'NOT_FOUND',
-    'There is no such seal.',
-    'bin/sallyport seals list shows the ids (seal_…).',
+    `There is no such ${noun}.`,
+    `bin/sallyport ${list} shows the ids (${prefix}_…).`,
   );
 }

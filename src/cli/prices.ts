@@ -1,6 +1,6 @@
-import { isId } from '../ids.ts';
 import type { Command, Context } from './command.ts';
-import { AnsweredError, exits, usageError } from './failure.ts';
+import { exits, usageError } from './failure.ts';
+import { idOf } from './named-id.ts';
 import { textTable } from './text-table.ts';
 
 interface Price {
@@ -73,15 +73,9 @@ const rm: Command = {
   argument: 'ID',
   options: {},
   async run(context) {
-    if (!isId('price', context.argument)) {
-      throw new AnsweredError(
-        'NOT_FOUND',
-        'There is no such price.',
-        'bin/sallyport prices list shows the ids (price_…).',
-      );
-    }
+    const id = idOf('price', context.argument);
     const api = await context.api();
-    const gone = await api.call<{ receipt: string }>('DELETE', `/api/prices/${context.argument}`);
+    const gone = await api.call<{ receipt: string }>('DELETE', `/api/prices/${id}`);
     context.print(gone, `Deleted. Receipt: ${gone.receipt}\n`);
     return exits.ok;
   },

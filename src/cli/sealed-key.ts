@@ -4,7 +4,7 @@ import type { Api } from './api.ts';
 import type { Context } from './command.ts';
 import { usageError } from './failure.ts';
 import { clientContent, type KeyPlace } from './key-content.ts';
-import { sealIdOf } from './named-id.ts';
+import { idOf } from './named-id.ts';
 import { publicKeyOf, readSeal, type Seal } from './seal-secret.ts';
 
 interface Key extends KeyPlace {
@@ -63,7 +63,7 @@ export async function sealedContent(
   sealId: string,
   secret: Buffer,
 ): Promise<{ readonly sealedPayload: string }> {
-  const seal = await api.call<Seal & { workspaceId: string }>('GET', `/api/seals/${sealIdOf(sealId)}`);
+  const seal = await api.call<Seal & { workspaceId: string }>('GET', `/api/seals/${idOf('seal', sealId)}`);
   const publicKey = await publicKeyOf(context, seal);
   return clientContent(place, { ...seal, publicKey }, secret, context.has('force'));
 }

@@ -6,7 +6,7 @@ import { leastPassphraseBytes, newDerivation, secretOfPassphrase } from '../vaul
 import { sealPublicKeyOf } from '../vault/seal-pair.ts';
 import type { Command, Context } from './command.ts';
 import { AnsweredError, exits, usageError } from './failure.ts';
-import { sealIdOf } from './named-id.ts';
+import { idOf } from './named-id.ts';
 import { given } from './people.ts';
 import { checkSeal, readSeal, type Seal, sealBytes } from './seal-secret.ts';
 import { readSecret, readSecrets } from './secret-input.ts';
@@ -65,7 +65,7 @@ const secret: Command = {
   options: {},
   async run(context) {
     const api = await context.api();
-    const seal = await api.call<SealView>('GET', `/api/seals/${sealIdOf(context.argument)}`);
+    const seal = await api.call<SealView>('GET', `/api/seals/${idOf('seal', context.argument)}`);
     if (seal.derivation === null) {
       throw new AnsweredError(
         'CONFLICT',
@@ -115,7 +115,10 @@ const rm: Command = {
   options: {},
   async run(context) {
     const api = await context.api();
-    const gone = await api.call<{ receipt: string }>('DELETE', `/api/seals/${sealIdOf(context.argument)}`);
+    const gone = await api.call<{ receipt: string }>(
+      'DELETE',
+      `/api/seals/${idOf('seal', context.argument)}`,
+    );
     context.print(gone, `Deleted. Receipt: ${gone.receipt}\n`);
     return exits.ok;
   },
@@ -129,7 +132,7 @@ const reseal: Command = {
     keys: { value: 'LIST', doc: 'only these key ids, separated by commas; else all of the old seal' },
   },
   async run(context) {
-    const to = sealIdOf(context.argument);
+    const to = idOf('seal', context.argument);
     const [old, next] = await readBoth(context, to);
     try {
       const headers = {

@@ -1,6 +1,6 @@
-import { isId } from '../ids.ts';
 import type { Command } from './command.ts';
-import { AnsweredError, exits } from './failure.ts';
+import { exits } from './failure.ts';
+import { idOf } from './named-id.ts';
 import { entriesOf, wholeNumber } from './option-values.ts';
 import { given, userId } from './people.ts';
 import { textTable } from './text-table.ts';
@@ -105,15 +105,9 @@ const revoke: Command = {
   argument: 'ID',
   options: {},
   async run(context) {
-    if (!isId('tok', context.argument)) {
-      throw new AnsweredError(
-        'NOT_FOUND',
-        'There is no such token.',
-        'bin/sallyport tokens list shows the ids (tok_…).',
-      );
-    }
+    const id = idOf('tok', context.argument);
     const api = await context.api();
-    const token = await api.call<Token>('DELETE', `/api/tokens/${context.argument}`);
+    const token = await api.call<Token>('DELETE', `/api/tokens/${id}`);
     context.print(token, `Revoked ${token.id} (${token.prefix}…).\n`);
     return exits.ok;
   },

@@ -1,8 +1,8 @@
 import type { WebhookView } from '../admin/webhooks.ts';
 import type { WebhookResult } from '../admin/webhook-sender.ts';
-import type { Command, Context } from './command.ts';
-import { AnsweredError, exits } from './failure.ts';
-import { isId } from '../ids.ts';
+import type { Command } from './command.ts';
+import { exits } from './failure.ts';
+import { idOf } from './named-id.ts';
 import { textTable } from './text-table.ts';
 
 const create: Command = {
@@ -53,7 +53,11 @@ const test: Command = {
   options: {},
   async run(context) {
     const api = await context.api();
-    const result = await api.call<WebhookResult>('POST', `/api/webhooks/${idOf(context)}/test`, {});
+    const result = await api.call<WebhookResult>(
+      'POST',
+      `/api/webhooks/${idOf('hook', context.argument)}/test`,
+      {},
+    );
     context.print(result, result.ok ? `It answered with ${result.status}.\n` : `${result.message}\n`);
     return result.ok ? exits.ok : exits.refused;
   },
@@ -66,19 +70,13 @@ const rm: Command = {
   options: {},
   async run(context) {
     const api = await context.api();
-    const gone = await api.call<{ receipt: string }>('DELETE', `/api/webhooks/${idOf(context)}`);
+    const gone = await api.call<{ receipt: string }>(
+      'DELETE',
+      `/api/webhooks/${idOf('hook', context.argument)}`,
+    );
     context.print(gone, `Deleted. Receipt: ${gone.receipt}\n`);
     return exits.ok;
   },
 };
-
-function idOf({ argument }: Context): string {
-  if (isId('hook', argument)) return argument;
-  throw new AnsweredError(
-    'NOT_FOUND',
-    'There is no such webhook.',
-    'bin/sallyport webhooks list shows the ids (hook_…).',
-  );
-}
 
 export const webhookCommands: readonly Command[] = [create, list, test, rm];
