@@ -1,5 +1,7 @@
 import { sql } from 'kysely';
+import { monthOf } from '../db/months.ts';
 import type { Store, Tx } from '../db/store.ts';
+import { isId } from '../ids.ts';
 import { invalid } from './moment.ts';
 import type { ToldKey } from './breach-message.ts';
 
@@ -40,6 +42,8 @@ interface Key {
 }
 
 const dayMs = 24 * 3_600_000;
+/** Deleted keys of one query, which has half a minute. */
+const goneAtOnce = 50;
 /** As in alert-readings.ts: a quote within a canonical line's string has a backslash before it. */
 const fingerprintOf = sql`substring(line from '"keyFingerprint":"([0-9a-f]{16})"')`;
 const providerOf = sql`substring(line from '"provider":"([a-z0-9-]{1,64})"')`;
@@ -66,7 +70,12 @@ export async function findAffected(
     readKeys(tx, scope, [...new Set([...used, ...(scope.keyIds ?? [])])]),
   );
   const gone = [...new Set(scope.keyIds ?? used)].filter((id) => !keys.has(id));
-  for (const key of await store.asSystem((tx) => readGone(tx, gone))) keys.set(key.id, key);
+  const usedIn = new Map(
+    uses.flatMap(({ keyId, workspaceId }) => (keyId === null ? [] : [[keyId, workspaceId]])),
+  );
+  for (let at = 0; at < gone.length; at += goneAtOnce)
+    for (const key of await store.asSystem((tx) => readGone(tx, gone.slice(at, at + goneAtOnce), usedIn)))
+      keys.set(key.id, key);
   const unknown = scope.keyIds?.find((id) => !keys.has(id) && !used.includes(id));
   if (unknown !== undefined) throw invalid('/keyIds', 'names a key that is not on record');
   return gather([...keys.values()], uses, keyPages);
@@ -121,17 +130,39 @@ async function readKeys(tx: Tx, { keyIds, until }: BreachScope, ids: string[]): 
   );
 }
 
-/** Keys that were deleted since: whose they were stands in the record of their making. */
-async function readGone(tx: Tx, ids: string[]): Promise<readonly Key[]> {
-  if (ids.length === 0) return [];
+/**
+ * Keys that were deleted since: whose they were stands in the record of their making. When that was stands in their ids (ids.ts): in a
+ * journal of years nothing else is looked at, and other workspaces only for a key that was not used.
+ *
+ * @param usedIn its workspace by key.
+ */
+async function readGone(
+  tx: Tx,
+  ids: readonly string[],
+  usedIn: ReadonlyMap<string, string>,
+): Promise<readonly Key[]> {
+  const known = ids.filter((id) => isId('key', id) && madeAt(id) < latest);
+  if (known.length === 0) return [];
+  const places = known.map((id) => usedIn.get(id) ?? null);
+  const times = known.map(madeAt);
   const { rows } = await sql<Key>`
     select distinct on (j.key_id) j.key_id as id, j.workspace_id as "workspaceId", j.user_id as "userId",
       'deleted key ' || j.key_id as name, coalesce(${providerOf}, 'unknown') as provider, null as last4, null as fingerprint
-    from workspaces w join journal j on j.workspace_id = w.id
-    where j.event in ('key.create.intent', 'key.create.done') and j.key_id = any(${ids}::text[]) and j.user_id is not null
+    from unnest(${known}::text[], ${places}::text[], ${times}::timestamptz[], ${times.map(monthOf)}::date[])
+        as gone (id, workspace_id, made_at, month)
+      join workspaces w on gone.workspace_id is null or w.id = gone.workspace_id
+      cross join lateral (
+        select * from journal where workspace_id = w.id and key_id = gone.id and month >= gone.month - interval '1 month'
+          and at >= gone.made_at - interval '10 minutes' and at < gone.made_at + interval '10 minutes'
+          and event in ('key.create.intent', 'key.create.done') and user_id is not null) j
     order by j.key_id, j.event desc`.execute(tx);
   return rows;
 }
+
+const latest = new Date('9999-01-01T00:00:00Z');
+
+const madeAt = (id: string): Date =>
+  new Date(Number.parseInt(id.slice('key_'.length, 'key_'.length + 12), 16));
 
 function gather(
   keys: readonly Key[],

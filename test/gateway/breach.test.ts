@@ -196,6 +196,14 @@ t.test('a breach is told once to everybody whom it concerns, by the journal', as
   await gateway.shipped();
   const gone = await notify({ keyIds: [keyId], dryRun: true });
   t.equal(gone.body.affected, 3, 'a deleted key is on record');
+  const earlier = { since: '2026-01-01T00:00:00Z', until: '2026-01-02T00:00:00Z', dryRun: true };
+  t.equal(
+    (await notify({ ...earlier, keyIds: [keyId] })).body.affected,
+    1,
+    'also one that was not used then',
+  );
+  for (const id of [`key_${'f'.repeat(32)}`, `key_${'0'.repeat(32)}`])
+    t.equal((await notify({ ...earlier, keyIds: [id] })).body.code, 'REQUEST_INVALID');
   const { body: tenant } = await gateway.api('POST', '/workspaces', { name: 'other' });
   const second = { name: 'b', provider: 'openai', value: value.replace('0', 'x') };
   await gateway.api('POST', '/webhooks', { url: `${receiver.origin}/other` }, tenant.adminToken);
