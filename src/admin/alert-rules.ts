@@ -15,7 +15,10 @@ export interface Finding {
   readonly rule: AlertRule;
   readonly subject: Subject;
   readonly at: Date;
-  /** A sentence for people, with the numbers. Ids only: names change, and are nobody's business in a log. */
+  /**
+   * A sentence for people, with the numbers. Ids only: names change, and are nobody's business in a log. In words that alert-wording.ts
+   * knows: others are not sent.
+   */
   readonly explanation: string;
   readonly numbers: Readonly<Record<string, number | string>>;
 }

@@ -1,7 +1,7 @@
 import type { Selectable } from 'kysely';
 import type { Schema } from '../db/schema.ts';
 import { isId } from '../ids.ts';
-import { alertRules, type AlertRule } from './alert-rules.ts';
+import { alertRules, type AlertRule, bounds } from './alert-rules.ts';
 
 const subject = '(?:Key key|Token tok)_[0-9a-f]{32}';
 const time = String.raw`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z`;
@@ -13,7 +13,7 @@ const sentences: Readonly<Record<AlertRule, RegExp>> = {
     `${subject} was used from a network that it had not been used from before: (?:once|${number} times), first at ${time}\\. (?:One network was|${number} networks were) known\\.`,
   ),
   rate: whole(
-    `${subject} made ${number} calls in the hour from ${time}: usual are ${number} an hour, the mean of the ${number} hours with calls in the 14 days before\\.`,
+    `${subject} made ${number} calls in the hour from ${time}: usual are ${number} an hour, the mean of the ${number} hours with calls in the ${bounds.rateDays} days before\\.`,
   ),
   silence: whole(
     `${subject} was used at ${time} for the first time(?: in ${number} days; before that it was used|, ${number} days after it was made) at ${time}\\.`,
