@@ -36,6 +36,7 @@ const stretchRecords = 500;
 /** A client that is so far behind is told of a gap. */
 const mostCaughtUp = 100_000;
 const maxWaitingBytes = 2 * 1024 * 1024;
+const stalledBytes = 64 * 1024;
 const recheckMs = 2_000;
 const idleRecheckMs = 5_000;
 const heartbeatMs = 15_000;
@@ -73,8 +74,9 @@ export function createTails({ reader, callers, clock, onError, pollMs = 1_000 }:
 
   function drop(tail: Tail, code: string | null): void {
     if (!tails.delete(tail)) return;
-    if (code !== null) tail.sink.write(`event: end\ndata: ${JSON.stringify({ code })}\n\n`);
-    tail.sink.end(code === null);
+    const waiting = code === null ? 0 : tail.sink.write(`event: end\ndata: ${JSON.stringify({ code })}\n\n`);
+    // Who has not taken what came before would hold the connection, and never come to the end.
+    tail.sink.end(code === null || waiting > stalledBytes);
     if (tails.size > 0 || timer === null) return;
     clearInterval(timer);
     timer = null;
@@ -151,9 +153,9 @@ export function createTails({ reader, callers, clock, onError, pollMs = 1_000 }:
       shared = { ...behind, at: shared.at, updated: heads.updated };
     }
     for (const tail of tails) {
-      if (!tail.isJoined) continue;
+      // Those too that are coming in, at the pace of a client who may have stopped.
       if (clock() - tail.checkedAt >= idleRecheckMs) await recheck(tail);
-      if (tails.has(tail) && clock() - tail.saidAt >= heartbeatMs)
+      if (tails.has(tail) && tail.isJoined && clock() - tail.saidAt >= heartbeatMs)
         send(tail, `id: ${placeText(shared)}\n: still here\n\n`);
     }
   }

@@ -262,6 +262,21 @@ t.test('who does not read is cut off before he costs memory', async (t) => {
   quick.leave();
 });
 
+t.test('who stops reading what he missed keeps no place when he is revoked', async (t) => {
+  const auditor = await world.newUser(owner, 'auditor', 'fay');
+  const before = world.services.tails.count();
+  // Of streams that it does not name nothing came since.
+  const place = `${(world.time.now + 3_600_000).toString(36)};bulk:1=0`;
+  const stalled = await tail(auditor.token, '', place);
+  for (let i = 0; i < 60; i += 1) (await joined(bob.token)).leave();
+  await call(owner, 'DELETE', `/api/tokens/${auditor.tokenId}`);
+  world.time.now += 60_000;
+  while (world.services.tails.count() > before) await new Promise(setImmediate);
+  await t.rejects(async () => {
+    for (;;) await stalled.next();
+  });
+});
+
 t.test('at the end all are told to come again', async (t) => {
   const client = await joined(ann.token);
   world.services.tails.close();
