@@ -153,6 +153,9 @@ t.test('only the operator keeps managed keys', async (t) => {
 
 t.test('a user is erased by name', async (t) => {
   const { body: cid } = await gateway.api('POST', '/users', { name: 'cid' });
-  t.match(await run(['users', 'erase', 'cid']), { exit: 0, json: { id: cid.id, deleted: true, receipt: /\./ } });
+  t.match(await run(['users', 'erase', 'cid']), {
+    exit: 0,
+    json: { id: cid.id, deleted: true, receipt: /\./ },
+  });
   t.match(await run(['users', 'erase', 'cid']), { exit: 3 });
 });
