@@ -1,16 +1,16 @@
-/** Over 300 lines: it is a list, and nobody looks for a table in two places. */
 import type { ColumnType, Generated } from 'kysely';
 import type { AlertTables } from './alert-schema.ts';
+import type { JournalTables } from './journal-schema.ts';
 
 /**
  * The tables, as kysely sees them. int8 arrives as bigint, numeric as a decimal string, timestamptz as Date, bytea as Buffer
- * (parsers in db/types.ts). Every table but `deployment`, `epoch`, `nodes`, `journal_streams` and `alert_progress` has `workspace_id` and row security.
+ * (parsers in db/types.ts). A table with `workspace_id` has row security.
  */
 type Time = ColumnType<Date, Date | undefined, Date>;
 type MaybeTime = ColumnType<Date | null, Date | null | undefined, Date | null>;
 type Json<T> = ColumnType<T, string, string>;
 
-export interface Schema extends AlertTables {
+export interface Schema extends AlertTables, JournalTables {
   /** One row. `id` is `dep_…`; `canary` a sealed record of kind 4 that proves the ring fits the database. */
   deployment: { only: Generated<boolean>; id: string; canary: Buffer; created_at: Time };
   /** One row, polled by every node: UPDATE … SET value = value + 1 in the transaction of any act that changes who may do what. */
@@ -178,19 +178,6 @@ export interface Schema extends AlertTables {
     created_at: Time;
     retired_at: MaybeTime;
   };
-  /** INSERT and SELECT only. `note`: the signed note, of which `at` is a part. */
-  checkpoints: { number: bigint; at: Date; note: string };
-  /** INSERT and SELECT only. Records `first_seq` to `next_seq` - 1 are in the checkpoint's tree. */
-  checkpoint_streams: { stream: string; first_seq: bigint; next_seq: bigint; number: bigint };
-  /** INSERT and SELECT only. What is left of a month that was dropped; `note` is signed and says the same. */
-  retired_months: {
-    number: bigint;
-    month: string;
-    records: bigint;
-    usage_rows: bigint;
-    at: Date;
-    note: string;
-  };
   /** `wrap`: kind 2 record (data key), `payload`: kind 3 record. Both gone when the key is shredded. */
   provider_key_versions: {
     workspace_id: string;
@@ -221,103 +208,6 @@ export interface Schema extends AlertTables {
     /** Ids of the root keys of its ring that it can open with. */
     root_keys: Generated<string[]>;
     active_root_key: string | null;
-  };
-  /** Partitioned by `month` (date text YYYY-MM-01 of receipt), default partition; INSERT and SELECT only. */
-  journal: {
-    month: string;
-    stream: string;
-    seq: bigint;
-    workspace_id: string | null;
-    at: Date;
-    event: string;
-    call_id: string | null;
-    key_id: string | null;
-    token_id: string | null;
-    user_id: string | null;
-    hash: Buffer;
-    /** The line as it stands in the file, without its newline. */
-    line: string;
-  };
-  /** How far each stream is shipped. `head_hash`: hash of record next_seq - 1 (32 zero bytes at 0). */
-  journal_streams: {
-    stream: string;
-    next_seq: bigint;
-    head_hash: Buffer;
-    closed: boolean;
-    updated_at: Time;
-    presumed_seq: Generated<bigint>;
-  };
-  /** One row per attempt (WIRE.md, Call), partitioned by `month` of started_at. */
-  usage_events: {
-    month: string;
-    workspace_id: string;
-    call_id: string;
-    attempt: number;
-    final: boolean;
-    started_at: Date;
-    ended_at: Date;
-    token_id: string | null;
-    user_id: string | null;
-    key_id: string | null;
-    key_version: number | null;
-    key_source: string | null;
-    /** Of the value that was used, stored or passed through: answers where a leaked key was used. */
-    key_fingerprint: string | null;
-    provider: string;
-    model: string | null;
-    operation: string;
-    is_stream: boolean;
-    status: number | null;
-    outcome: string;
-    end_reason: string;
-    input_tokens: bigint | null;
-    cached_input_tokens: bigint | null;
-    cache_write_input_tokens: bigint | null;
-    output_tokens: bigint | null;
-    reasoning_tokens: bigint | null;
-    usage_source: string;
-    provider_usage: Json<unknown>;
-    cost_nano_usd: bigint | null;
-    price_version: string | null;
-    request_bytes: bigint;
-    response_bytes: bigint;
-    first_byte_ms: number | null;
-    total_ms: number;
-    upstream_request_id: string | null;
-    receipt: string;
-  };
-  /** INSERT and SELECT only: costs reckoned anew. `version` names the prices of that reckoning, `price_version` this cost's own. */
-  usage_costs: {
-    workspace_id: string;
-    call_id: string;
-    attempt: number;
-    version: string;
-    started_at: Date;
-    cost_nano_usd: bigint | null;
-    price_version: string | null;
-    computed_at: Date;
-  };
-  /** Sums by hour; primary key is everything up to `model` (empty string where absent). */
-  usage_hourly: {
-    workspace_id: string;
-    hour: Date;
-    token_id: string;
-    user_id: string;
-    key_id: string;
-    provider: string;
-    model: string;
-    calls: bigint;
-    attempts: bigint;
-    failed: bigint;
-    input_tokens: bigint;
-    cached_input_tokens: bigint;
-    cache_write_input_tokens: bigint;
-    output_tokens: bigint;
-    reasoning_tokens: bigint;
-    unknown_usage_calls: bigint;
-    /** Null as soon as one summand is unknown is wrong for a sum: unknown costs are left out and counted in unknown_cost_calls. */
-    cost_nano_usd: bigint;
-    unknown_cost_calls: bigint;
   };
 }
 
