@@ -41,9 +41,9 @@ t.test('a month goes whole, behind a signed stub, and the rest verifies', async 
   };
   const record = journal.append.bind(journal);
   const retirement = createRetirement({ store, keys, record, clock, keepMonths: 1 });
-  const verify = async () => {
+  const verify = async (since: Date | null = null) => {
     const active = await vault.signingKeys.active();
-    return verifyJournal({ dir, store, activeKey: active?.publicKey ?? null });
+    return verifyJournal({ dir, store, since, activeKey: active?.publicKey ?? null });
   };
   const at = (): string => new Date(time.now).toISOString();
   const system = (text: string) => store.asSystem((tx) => sql.raw(text).execute(tx));
@@ -151,6 +151,9 @@ t.test('a month goes whole, behind a signed stub, and the rest verifies', async 
   });
   t.same(await verify().then(({ problems }) => problems), []);
   t.equal((await verify()).openCalls, 0);
+  const moments = [Date.parse(old), Date.parse(last), time.now, time.now + 60_000];
+  for (const moment of moments)
+    t.same((await verify(new Date(moment))).problems, [], 'since whenever it is asked for');
   const prover = createProver({ store, keys });
   t.equal(await prover.goneWith(journal.stream, 12), old);
   t.equal(await prover.goneWith(journal.stream, 13), null);
