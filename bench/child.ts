@@ -3,9 +3,9 @@ import { once } from 'node:events';
 import path from 'node:path';
 
 /** Which processor a child may use: the measured process has 0 for itself. */
-export type Place = 'measured' | 'beside';
+export type Place = 'measured' | 'beside' | 'anywhere';
 
-const cpuOf: Readonly<Record<Place, string>> = { measured: '0', beside: '1' };
+const cpuOf = { measured: '0', beside: '1' } as const;
 
 /** Of util-linux: runs a program on given processors only. */
 const pinning = 'taskset';
@@ -23,7 +23,8 @@ export interface Command {
 }
 
 export function start(place: Place, { program, args, stdio, env }: Command): ChildProcess {
-  const line = isPinned ? [pinning, '-c', cpuOf[place], program, ...args] : [program, ...args];
+  const pins = isPinned && place !== 'anywhere' ? [pinning, '-c', cpuOf[place]] : [];
+  const line = [...pins, program, ...args];
   // Nothing of this process's own settings reaches a child: NODE_OPTIONS of a test runner would be measured too.
   const all = { PATH: process.env['PATH'] ?? '', ...env };
   return spawn(line[0] as string, line.slice(1), { stdio, env: all });

@@ -1,102 +1,14 @@
-import { once } from 'node:events';
-import { existsSync } from 'node:fs';
-import { open, readFile } from 'node:fs/promises';
-import path from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
 import type { Candidate, CandidateName, Stage } from './candidate.ts';
-import { start, stop, type Command } from './child.ts';
+import { startGatewayProcess } from './gateway-process.ts';
 
-const root = path.join(import.meta.dirname, '..');
-const program = path.join(root, 'bin', 'sallyport');
-const startMs = 60_000;
-const settleMs = 60_000;
-
-/** Limits are at work as for every token, and this is the widest there is. */
-const requestsPerMinute = 1_000_000;
-
-/** The product as it is delivered, on a data directory of its own, with the key stored by its own command line. */
 export async function startSallyport(
   name: Extract<CandidateName, 'sallyport' | 'sallyport-relaxed'>,
   { upstreamPort, key, folder, profileDir }: Stage,
 ): Promise<Candidate> {
-  const dataDir = path.join(folder, name);
-  const env = {
-    DATA_DIR: dataDir,
-    PORT: '0',
+  const settings = {
     JOURNAL_SYNC: name === 'sallyport' ? 'strict' : 'relaxed',
     SALLYPORT_OPENAI_ORIGIN: `http://127.0.0.1:${upstreamPort}`,
   };
-  const logFile = path.join(folder, `${name}.log`);
-  const log = await open(logFile, 'w');
-  const child = start('measured', { ...startLine(profileDir), stdio: ['ignore', 'ignore', log.fd], env });
-  await log.close();
-  const end = { has: false };
-  const exited = once(child, 'exit').then(() => void (end.has = true));
-  try {
-    const baseUrl = await listening(path.join(dataDir, 'first-start.json'), end);
-    await command(env, ['keys', 'add', '--provider', 'openai', '--name', 'bench'], key);
-    const limits = ['--requests-per-minute', String(requestsPerMinute), '--concurrent-calls', '1000'];
-    const { token } = await command(env, ['tokens', 'create', '--name', 'bench', ...limits]);
-    return {
-      name,
-      token,
-      port: Number(new URL(baseUrl).port),
-      pid: child.pid ?? null,
-      settle: () => settled(`${baseUrl}/metrics`),
-      stop: async () => {
-        await stop(child);
-        await exited;
-      },
-    };
-  } catch (error) {
-    await stop(child);
-    const lines = (await readFile(logFile, 'utf8')).trim().split('\n').slice(-5).join('\n');
-    throw new Error(`the gateway did not start: ${(error as Error).message}\n${lines}`, { cause: error });
-  }
-}
-
-function startLine(profileDir: string | null): Pick<Command, 'program' | 'args'> {
-  if (profileDir === null) return { program, args: ['serve'] };
-  const flags = ['--cpu-prof', `--cpu-prof-dir=${profileDir}`, '--disable-warning=ExperimentalWarning'];
-  return { program: process.execPath, args: [...flags, path.join(root, 'src', 'main.ts'), 'serve'] };
-}
-
-/** The base URL, from the file that is written when the gateway listens. */
-async function listening(file: string, end: { readonly has: boolean }): Promise<string> {
-  for (const until = Date.now() + startMs; Date.now() < until; await pause(100)) {
-    if (end.has) throw new Error('it ended');
-    if (!existsSync(file)) continue;
-    const text = await readFile(file, 'utf8');
-    if (text.endsWith('}\n')) return (JSON.parse(text) as { baseUrl: string }).baseUrl;
-  }
-  throw new Error(`not ready after ${startMs / 1000} s`);
-}
-
-/** `bin/sallyport … --json`, over the admin socket. */
-async function command(
-  env: Readonly<Record<string, string>>,
-  args: readonly string[],
-  input = '',
-): Promise<{ readonly token: string }> {
-  const child = start('beside', {
-    program,
-    args: [...args, '--json'],
-    stdio: ['pipe', 'pipe', 'inherit'],
-    env,
-  });
-  const output: Buffer[] = [];
-  child.stdout?.on('data', (chunk: Buffer) => output.push(chunk));
-  child.stdin?.on('error', () => {}).end(input);
-  const [code] = (await once(child, 'close')) as [number | null];
-  if (code !== 0) throw new Error(`sallyport ${args.slice(0, 2).join(' ')} ended with ${code}`);
-  return JSON.parse(Buffer.concat(output).toString('utf8')) as { token: string };
-}
-
-/** All records are in the database: what was put off is done. */
-async function settled(url: string): Promise<void> {
-  for (const until = Date.now() + settleMs; Date.now() < until; await pause(200)) {
-    const text = await (await fetch(url)).text();
-    if (/^sallyport_journal_lag_records 0$/m.test(text)) return;
-  }
-  throw new Error(`the journal was not in the database after ${settleMs / 1000} s`);
+  const gateway = await startGatewayProcess({ place: 'measured', name, folder, key, settings, profileDir });
+  return { name, ...gateway, settle: gateway.settled };
 }

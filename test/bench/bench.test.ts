@@ -4,12 +4,12 @@ import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { crc32 } from 'node:zlib';
 import t from 'tap';
-import { createAnswerReader, type Answer } from '../bench/answer-reader.ts';
-import { parseStat } from '../bench/cpu-time.ts';
-import type { Sample } from '../bench/measure.ts';
-import { ratioOf, rowOf } from '../bench/summary.ts';
+import { createAnswerReader, type Answer } from '../../bench/answer-reader.ts';
+import { parseStat } from '../../bench/process-tree.ts';
+import type { Sample } from '../../bench/measure.ts';
+import { ratioOf, rowOf } from '../../bench/summary.ts';
 
-const program = path.join(import.meta.dirname, '..', 'bench', 'run.ts');
+const program = path.join(import.meta.dirname, '..', '..', 'bench', 'run.ts');
 
 async function bench(...args: readonly string[]): Promise<{ code: number | null; out: string; err: string }> {
   const child = spawn(process.execPath, [program, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
