@@ -63,12 +63,19 @@ export interface App {
   /** The first workspace. @throws {SallyportError} ALREADY_INITIALISED */
   initialise(): Promise<NewWorkspace>;
   operatorCaller(): Promise<Caller>;
-  /** Ends calls after `graceMs`, then everything above the installation. */
+  /** Says that no more calls should come: `/readyz` fails, and answers are the last of their connections. All is served. */
+  retire(): void;
+  /** Lets nobody new in, cuts what still runs after `graceMs`, then ends everything above the installation. */
   close(graceMs: number): Promise<void>;
+  /** No more patience: what still runs is cut now, and so is what comes. */
+  cut(): void;
 }
 
 /** For model calls that were cut to end, before all that is left is. */
 const cutMs = 2_000;
+
+/** Clients with a connection in use send their next request within it, and are told there that it is the last. */
+const quietMs = 1_000;
 
 /** The only place that knows everyone. Where a lower room needs a higher one's ability, it is handed a function here. */
 export async function createApp(config: Config, deps: AppDeps): Promise<App> {
@@ -149,7 +156,13 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     isSecure: (request) => isPrivate(request.raw),
     checkArrival: (request) => checkArrival(request.raw),
   });
-  const health = healthRoutes({ version, checks: () => checkHealth(installation, dataPlane) });
+  let isRetired = false;
+  let isCut = false;
+  const health = healthRoutes({
+    version,
+    isStopping: () => isRetired,
+    checks: () => checkHealth(installation, dataPlane),
+  });
   const scraped = {
     contentType: metrics.contentType,
     text: () => {
@@ -214,6 +227,19 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     }
   }
 
+  const edges = [main, admin, metricsEdge, operator].filter((edge) => edge !== null);
+
+  function retire(): void {
+    isRetired = true;
+    for (const edge of edges) edge.retire();
+  }
+
+  function cut(): void {
+    isCut = true;
+    dataPlane.gateway.drain();
+    dataPlane.gateway.cutAll();
+  }
+
   return Object.freeze<App>({
     dataPlane,
     main,
@@ -241,15 +267,17 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
         { name: 'default' },
       );
     },
+    retire,
+    cut,
     async close(graceMs) {
-      dataPlane.gateway.drain();
+      retire();
       side.services.tails.close();
       tls?.stop();
-      const edges = [main, admin, metricsEdge, operator];
-      const cutter = setTimeout(() => dataPlane.gateway.cutAll(), graceMs);
+      const cutter = setTimeout(cut, graceMs);
       // A client that takes nothing of an export or a tail would hold a stop as long as it likes.
-      const lastCutter = setTimeout(() => edges.forEach((edge) => edge?.cut()), graceMs + cutMs);
-      await Promise.all(edges.map(async (edge) => edge?.close()));
+      const lastCutter = setTimeout(() => edges.forEach((edge) => edge.cut()), graceMs + cutMs);
+      const quiet = (): number => (isCut ? 0 : Math.min(quietMs, graceMs));
+      await Promise.all(edges.map(async (edge) => edge.close(quiet)));
       clearTimeout(cutter);
       clearTimeout(lastCutter);
       log.debug('closed', { name: 'listeners' });

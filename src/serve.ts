@@ -1,5 +1,6 @@
 import { createServer } from 'node:net';
 import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { createApp, type App } from './app.ts';
 import { longestSocketPath } from './cli/transport.ts';
 import { guardAdminSocket, prepareAdminSocket, removeAdminSocket } from './cli/admin-socket.ts';
@@ -25,8 +26,7 @@ export interface ServeDeps {
   readonly output: NodeJS.WritableStream & { isTTY?: boolean };
 }
 
-/** Running calls may end by themselves for so long; a second signal ends them now. */
-const graceMs = 10_000;
+/** For what a stop does besides waiting. */
 const backstopMs = 20_000;
 
 /** Runs the gateway until a signal ends it. @returns the exit code */
@@ -83,13 +83,21 @@ export async function serve(config: Config, deps: ServeDeps): Promise<number> {
     log.info('stopping', { signal: await signal.first });
   } finally {
     stopHousekeeping();
+    const delayMs = config.shutdownDelaySeconds * 1000;
+    const graceMs = config.drainSeconds * 1000;
     // Whatever hangs, a stop ends: what is left undone the next start recovers, as after a crash.
-    const backstop = setTimeout(() => {
+    const giveUp = (): never => {
       log.error('stop.timeout');
       process.exit(1);
-    }, graceMs + backstopMs).unref();
-    void signal.second.then(() => app?.dataPlane.gateway.cutAll());
-    await app?.close(graceMs);
+    };
+    const backstop = setTimeout(giveUp, delayMs + graceMs + backstopMs).unref();
+    void signal.third.then(giveUp);
+    void signal.second.then(() => app?.cut());
+    if (app !== null) {
+      app.retire();
+      if (delayMs > 0) await Promise.race([delay(delayMs, undefined, { ref: false }), signal.second]);
+      await app.close(graceMs);
+    }
     removeAdminSocket(config.dataDir);
     await installation.close();
     clearTimeout(backstop);
@@ -200,18 +208,26 @@ async function providersOf(app: App, { store }: Installation): Promise<string[]>
   return rows.map((row) => row.provider);
 }
 
+/** One press of Ctrl-C comes from the terminal and again from npm. */
+const pressMs = 200;
+
+/** The first asks for a stop, the second for a quick one, the third for an end. */
 function nextSignal() {
   const first = Promise.withResolvers<string>();
   const second = Promise.withResolvers<string>();
-  let count = 0;
+  const third = Promise.withResolvers<string>();
+  const waiting = [first, second, third];
+  let heardAt = -pressMs;
   const on = (name: NodeJS.Signals): void => {
-    count += 1;
-    (count === 1 ? first : second).resolve(name);
+    const now = performance.now();
+    if (name !== 'SIGINT' || now - heardAt >= pressMs) waiting.shift()?.resolve(name);
+    heardAt = now;
   };
   process.on('SIGINT', on).on('SIGTERM', on).on('SIGHUP', on);
   return {
     first: first.promise,
     second: second.promise,
+    third: third.promise,
     release: () => void process.off('SIGINT', on).off('SIGTERM', on).off('SIGHUP', on),
   };
 }

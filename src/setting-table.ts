@@ -79,6 +79,18 @@ export const table = {
     true,
   ),
   migrate: setting('MIGRATE', oneOf('auto', 'off'), 'auto', 'Whether `serve` brings the schema up to date.'),
+  shutdownDelaySeconds: setting(
+    'SHUTDOWN_DELAY_SECONDS',
+    whole(0, 3600),
+    '0',
+    'How long a stop waits before it lets nobody new in, with `/readyz` at 503 and calls served: longer than a load balancer takes to see it.',
+  ),
+  drainSeconds: setting(
+    'DRAIN_SECONDS',
+    whole(0, 3600),
+    '25',
+    'How long calls under way may then take to end by themselves. What is left is cut, streams with an error event.',
+  ),
   logLevel: setting(
     'LOG_LEVEL',
     oneOf('trace', 'debug', 'info', 'warn', 'error', 'silent'),

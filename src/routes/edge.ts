@@ -5,14 +5,14 @@ import Fastify, {
   type FastifyRequest,
 } from 'fastify';
 import { randomUUID } from 'node:crypto';
-import type { IncomingMessage, RequestListener, Server } from 'node:http';
+import type { RequestListener, Server } from 'node:http';
 import type { Socket } from 'node:net';
-import { Server as TlsServer } from 'node:tls';
 import { renderError } from '../dialects/error-answer.ts';
 import { SallyportError } from '../errors.ts';
 import { baseUrls } from '../gateway/base-url.ts';
 import { guardsOf } from '../gateway/own-headers.ts';
 import { wipe } from '../secret.ts';
+import { type Connections, trackConnections } from './connections.ts';
 import { late, refuseUnparsed, sendFlaw } from './flaw.ts';
 import { createListener } from './listener.ts';
 import { requestBufferWiper } from './request-buffer.ts';
@@ -43,8 +43,13 @@ export interface Edge {
     body: Buffer | null,
     headers?: Readonly<Record<string, string>>,
   ): Promise<{ status: number; body: Buffer }>;
-  /** Lets running requests end; idle connections are closed at once and again as they fall idle. */
-  close(): Promise<void>;
+  /** Still serves; answers say that they are the last of their connection. */
+  retire(): void;
+  /**
+   * Lets nobody new in and running requests end, and with them what comes meanwhile on connections that are there. Those that ask
+   * nothing are closed after `quietMs()`.
+   */
+  close(quietMs: () => number): Promise<void>;
   /** Ends the connections that are left, in the middle of their answers. */
   cut(): void;
 }
@@ -59,13 +64,19 @@ export async function createEdge({ serverOf, tls, bodyMs = 30_000, plugins }: Ed
         handler(request, response);
       },
     });
+  // For a name of two addresses fastify asks for two servers.
+  const connections: Connections[] = [];
+  const tracked = (server: Server): Server => {
+    connections.push(trackConnections(server));
+    return server;
+  };
   const app = Fastify({
     logger: false,
     genReqId: () => `req_${randomUUID()}`,
     bodyLimit: 1024 * 1024,
     forceCloseConnections: false,
     clientErrorHandler: refuseUnparsed,
-    serverFactory: (handler: RequestListener) => (serverOf ?? alone)(handler),
+    serverFactory: (handler: RequestListener) => tracked((serverOf ?? alone)(handler)),
   });
   app.addHook('onRequest', async (request, reply) => {
     const guards = guardsOf(request.raw);
@@ -95,7 +106,6 @@ export async function createEdge({ serverOf, tls, bodyMs = 30_000, plugins }: Ed
     const arrival = tls === null ? 'connection' : 'secureConnection';
     app.server.on(arrival, (socket: Socket) => socket.on('data', (piece: Buffer) => wipe(piece)));
   }
-  const silent = silentConnections(app.server);
   return Object.freeze<Edge>({
     app,
     async listen(where) {
@@ -113,19 +123,12 @@ export async function createEdge({ serverOf, tls, bodyMs = 30_000, plugins }: Ed
       });
       return { status: answer.statusCode, body: answer.rawPayload };
     },
-    async close() {
-      // app.close() waits for idle keep-alive connections, and for those that never asked anything, which nothing ends.
-      const idle = setInterval(() => {
-        app.server.closeIdleConnections();
-        for (const socket of silent) socket.destroy();
-      }, 50);
-      try {
-        await app.close();
-      } finally {
-        clearInterval(idle);
-      }
+    retire: () => connections.forEach((each) => each.retire()),
+    async close(quietMs) {
+      await Promise.all(connections.map(async (each) => each.close(quietMs)));
+      await app.close();
     },
-    cut: () => app.server.closeAllConnections(),
+    cut: () => connections.forEach((each) => each.cut()),
   });
 }
 
@@ -143,37 +146,4 @@ function limitBody({ raw }: FastifyRequest, reply: FastifyReply, bodyMs: number)
   }, bodyMs);
   const clear = (): void => clearTimeout(timer);
   raw.once('end', clear).once('close', clear);
-}
-
-/** Connections on which no request has come yet, or no handshake has ended: Node does not count them among the idle ones. */
-function silentConnections(server: Server): ReadonlySet<Socket> {
-  const silent = new Set<Socket>();
-  /** Under TLS a request comes on another socket than the connection, with the same other end. */
-  const handshakes = new Map<string, Socket>();
-  const add = (socket: Socket): void => {
-    silent.add(socket);
-    socket.once('close', () => silent.delete(socket));
-  };
-  const speak = ({ socket }: IncomingMessage): void => void silent.delete(socket);
-  server.on('connection', add).prependListener('request', speak);
-  if (server instanceof TlsServer) {
-    server.on('connection', (socket: Socket) => {
-      const end = otherEnd(socket);
-      handshakes.set(end, socket);
-      socket.once('close', () => handshakes.delete(end));
-    });
-    server.on('secureConnection', (socket) => {
-      const below = handshakes.get(otherEnd(socket));
-      if (below !== undefined) silent.delete(below);
-      add(socket);
-    });
-  }
-  // Whoever listens for this event answers it.
-  for (const event of ['checkContinue', 'upgrade'])
-    if (server.listenerCount(event) > 0) server.prependListener(event, speak);
-  return silent;
-}
-
-function otherEnd({ remoteAddress, remotePort }: Socket): string {
-  return `${remoteAddress} ${remotePort}`;
 }

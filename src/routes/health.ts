@@ -5,6 +5,8 @@ type Check = 'ok' | 'failed';
 
 export interface HealthDeps {
   readonly version: string;
+  /** A stop has begun: calls are still served, and none should be sent here any more. */
+  readonly isStopping: () => boolean;
   readonly checks: () => Promise<{
     readonly database: Check;
     readonly journal: Check;
@@ -14,10 +16,12 @@ export interface HealthDeps {
 }
 
 /** What load balancers and people ask first; none of it says anything of the state of keys or callers. */
-export function healthRoutes({ version, checks }: HealthDeps): FastifyPluginAsync {
+export function healthRoutes({ version, isStopping, checks }: HealthDeps): FastifyPluginAsync {
   return async function (app) {
     app.get('/healthz', async () => ({ status: 'ok' }));
     app.get('/readyz', async (_request, reply) => {
+      // Said at once: a database that hangs must not keep it back.
+      if (isStopping()) return reply.code(503).send({ status: 'not_ready', reason: 'stopping' });
       const { database, journal, vault } = await checks();
       const isServing = journal === 'ok' && vault !== 'failed';
       // Without the database, or the key service, what is cached is still served: a load balancer should leave this node in.

@@ -16,7 +16,9 @@ const upstream = await scriptUpstream(t, {
   key,
   script: () => ({ events: [chunk('one'), goOn.promise, chunk('two'), '[DONE]'] }),
 });
-const product = await installProduct(t, { settings: { SALLYPORT_OPENAI_ORIGIN: upstream.origin } });
+const product = await installProduct(t, {
+  settings: { SALLYPORT_OPENAI_ORIGIN: upstream.origin, DRAIN_SECONDS: '4' },
+});
 const { token } = await product.run(['init']);
 await product.run(['keys', 'add', '--provider', 'openai', '--name', 'main'], `${key}\n`);
 

@@ -249,7 +249,7 @@ t.test('a body for administration that does not come is cut, and its handler hea
     ],
   });
   const port = await edge.listen({ host: '127.0.0.1', port: 0 });
-  t.teardown(() => edge.close());
+  t.teardown(() => edge.close(() => 0));
   const place = `http://127.0.0.1:${port}`;
   for (const type of ['application/json', 'x/y']) {
     const text = await rawExchange(
