@@ -11,6 +11,7 @@ import { demoCommand } from './demo/demo.ts';
 import type { CliDeps } from './deps.ts';
 import { explainCommands } from './explain.ts';
 import { exits, failureOf } from './failure.ts';
+import { healthcheckCommand } from './healthcheck.ts';
 import { installationCommands } from './installation.ts';
 import { journalCommands } from './journal.ts';
 import { keyringCommands } from './keyring.ts';
@@ -28,6 +29,7 @@ import { commandText, overviewText } from './usage-text.ts';
 
 export const commands: readonly Command[] = [
   ...installationCommands,
+  healthcheckCommand,
   ...keyCommands,
   ...keyLifeCommands,
   ...sealCommands,
