@@ -65,10 +65,6 @@ export class Attempts {
     this.#options = options;
   }
 
-  get isStreaming(): boolean {
-    return this.#relay?.isStreaming === true;
-  }
-
   get upstreamRequestId(): string | null {
     return this.#relay?.upstreamRequestId ?? null;
   }

@@ -46,8 +46,6 @@ export interface CallersDeps {
 export function createCallers({ read, epoch, staleSeconds, now, maxEntries = 10_000 }: CallersDeps) {
   const entries = new Map<string, Entry>();
   const unknown = new Map<string, bigint>();
-  let hits = 0;
-  let misses = 0;
 
   async function reloadEntry(key: string, entry: Entry): Promise<void> {
     const target = epoch.value();
@@ -122,15 +120,12 @@ export function createCallers({ read, epoch, staleSeconds, now, maxEntries = 10_
   async function entryOf(key: string, token: ParsedToken, beforeLookUp: () => void): Promise<Entry> {
     const cached = entries.get(key);
     if (cached === undefined) {
-      misses += 1;
       beforeLookUp();
       if (epoch.isStale()) throw unavailable();
       return load(key, token);
     }
     checkAge();
-    if (cached.epoch === epoch.value()) hits += 1;
-    else {
-      misses += 1;
+    if (cached.epoch !== epoch.value()) {
       try {
         await reload(key, cached);
       } catch {
@@ -186,7 +181,6 @@ export function createCallers({ read, epoch, staleSeconds, now, maxEntries = 10_
       for (const entry of entries.values()) if (entry.calls.size > 0) cutExpired(entry);
     },
     size: () => entries.size,
-    counts: () => ({ entries: entries.size, hits, misses }),
   });
 }
 

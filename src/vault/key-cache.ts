@@ -9,14 +9,6 @@ export interface KeyCache<T> {
   sweep(): void;
   clear(): void;
   readonly size: number;
-  readonly counts: CacheCounts;
-}
-
-/** Since the start; `entries` now. */
-export interface CacheCounts {
-  readonly entries: number;
-  readonly hits: number;
-  readonly misses: number;
 }
 
 export function createKeyCache<T>(options: {
@@ -27,19 +19,14 @@ export function createKeyCache<T>(options: {
   const { limit, maxAgeMs, clock } = options;
   const entries = new Map<string, { readonly value: T; readonly madeAt: number }>();
   // A clock set back must not prolong a life, so both directions count.
-  let hits = 0;
-  let misses = 0;
   const isOld = (madeAt: number): boolean => Math.abs(clock() - madeAt) >= maxAgeMs;
 
   return Object.freeze({
     get(id: string): T | undefined {
       const entry = entries.get(id);
+      if (entry === undefined) return undefined;
       entries.delete(id);
-      if (entry === undefined || isOld(entry.madeAt)) {
-        misses += 1;
-        return undefined;
-      }
-      hits += 1;
+      if (isOld(entry.madeAt)) return undefined;
       entries.set(id, entry);
       return entry.value;
     },
@@ -59,9 +46,6 @@ export function createKeyCache<T>(options: {
     clear: () => entries.clear(),
     get size() {
       return entries.size;
-    },
-    get counts() {
-      return { entries: entries.size, hits, misses };
     },
   });
 }

@@ -111,14 +111,14 @@ t.test('they are wiped too where a call ends before a key is looked for, or betw
   let onSync = (): void => {};
   const journalFiles: FileSeam = {
     ...diskFiles,
-    async create(path, sync) {
-      const file = await diskFiles.create(path, sync);
+    async create(path) {
+      const file = await diskFiles.create(path);
       return {
-        write: (...args) => {
+        write: (...args) => file.write(...args),
+        datasync: () => {
           onSync();
-          return file.write(...args);
+          return file.datasync();
         },
-        datasync: () => file.datasync(),
         close: () => file.close(),
       };
     },
