@@ -28,7 +28,7 @@ import { createTls, type Tls } from './routes/tls.ts';
 import type { Log } from './telemetry/log.ts';
 import type { Metrics } from './telemetry/metrics.ts';
 import { openTracer } from './tracing.ts';
-import { checkHealth, scrape } from './vital-signs.ts';
+import { checkHealth, createScrape } from './vital-signs.ts';
 
 export interface AppDeps {
   readonly installation: Installation;
@@ -165,11 +165,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
   });
   const scraped = {
     contentType: metrics.contentType,
-    text: () => {
-      metrics.setTargetsCooling(dataPlane.targetsCooling());
-      metrics.setCheckpointAge(checkpoints.age());
-      return scrape(installation, metrics);
-    },
+    text: createScrape({ installation, dataPlane, egress, checkpoints, metrics }),
   };
   const openMetrics = metricsRoutes({ metrics: scraped, mayRead: async () => true });
   const guardedMetrics = metricsRoutes({

@@ -86,7 +86,9 @@ export function keepHouse(
     isWatching = true;
     const count = await presumption.look().catch(() => 0);
     isWatching = false;
-    if (count > 0) log.warn('journal.presumed', { count });
+    if (count === 0) return;
+    metrics.usesPresumed(count);
+    log.warn('journal.presumed', { count });
   };
   const supply = (): Promise<void> => attempt('address salts', () => supplySalts({ store, vault, clock }));
   const forget = (): Promise<void> => attempt('requests', () => forgetOldRequests(store, clock()));

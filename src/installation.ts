@@ -102,6 +102,7 @@ export async function openInstallation(
       alarm: (alarm) => log.error('vault.alarm', { ...alarm }),
     });
     closers.push(() => vault.close());
+    metrics.setJournalLimit(config.journalMaxBytes);
     const dir = path.join(config.dataDir, 'journal');
     const nodeId = await nodeIdOf(dir);
     const bootId = randomBytes(8).toString('hex');

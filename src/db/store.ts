@@ -16,6 +16,8 @@ export interface Store {
   readonly asLookup: <T>(id: string, work: (tx: Tx) => Promise<T>) => Promise<T>;
   /** Rejects when the database doesn't answer. */
   readonly ping: () => Promise<void>;
+  /** Of the pool; `waiting`: transactions that have none yet. */
+  readonly connections: () => { readonly busy: number; readonly idle: number; readonly waiting: number };
   readonly close: () => Promise<void>;
 }
 
@@ -75,6 +77,11 @@ export function openStore({ connection, maxConnections = 10, deadlineMs = 30_000
     ping: async () => {
       await withConnection((client) => client.query('select 1'));
     },
+    connections: () => ({
+      busy: pool.totalCount - pool.idleCount,
+      idle: pool.idleCount,
+      waiting: pool.waitingCount,
+    }),
     close: async () => pool.end(),
   });
 }

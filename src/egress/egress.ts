@@ -27,6 +27,8 @@ export interface Egress {
   dispatch(request: EgressRequest, handler: EgressHandler): EgressControl;
   /** See origin-check.ts; also refuses our own addresses. @returns the canonical origin @throws SallyportError EGRESS_REFUSED */
   checkOrigin(origin: string, reach: Reach): string;
+  /** To all origins together; `opened` since the start. */
+  connections(): { readonly busy: number; readonly idle: number; readonly opened: number };
   /** Ends all connections; calls still on them fail with ABORTED. */
   close(): Promise<void>;
 }
@@ -60,6 +62,7 @@ export function createEgress(options: EgressOptions = {}): Egress {
   };
   const tunnelled = tunnel === null ? null : guardedConnector({ reach: 'public', ca, lookup, tunnel });
   let isClosed = false;
+  let opened = 0;
 
   const check = (origin: string, reach: Reach): string => {
     const canonical = checkOrigin(origin, reach);
@@ -78,7 +81,10 @@ export function createEgress(options: EgressOptions = {}): Egress {
     if (known !== undefined) return known;
     if (check(origin, reach) !== origin)
       throw new SallyportError('EGRESS_REFUSED', 'The origin is not in its canonical form.');
-    const lane = createLane(origin, connectorTo(origin, reach), () => lanes[reach].delete(origin));
+    const lane = createLane(origin, connectorTo(origin, reach), {
+      onOpen: () => (opened += 1),
+      onEmpty: () => lanes[reach].delete(origin),
+    });
     lanes[reach].set(origin, lane);
     return lane;
   };
@@ -111,6 +117,16 @@ export function createEgress(options: EgressOptions = {}): Egress {
       return call;
     },
     checkOrigin: check,
+    connections() {
+      let busy = 0;
+      let idle = 0;
+      for (const reached of [lanes.public, lanes.operator])
+        for (const lane of reached.values()) {
+          busy += lane.busy;
+          idle += lane.idle;
+        }
+      return { busy, idle, opened };
+    },
     async close(): Promise<void> {
       isClosed = true;
       const open = [...lanes.public.values(), ...lanes.operator.values()];

@@ -8,6 +8,8 @@ const maxConnections = 16_384;
 export interface Lane {
   /** The warmest free connection, or a new one; null at the bound. `isFresh`: a new one in any case. */
   take(isFresh?: boolean): Connection | null;
+  readonly busy: number;
+  readonly idle: number;
   /** Destroys every connection; calls on them fail with ABORTED. */
   close(): Promise<void>;
 }
@@ -16,9 +18,14 @@ export interface Lane {
  * The connections to one origin. Free ones are a stack: the last used is taken first, the others grow old and close, and a dispatch
  * costs the same with 5 000 streams held (undici's Pool walks all of them: GATEWAY.md, "Hot path").
  *
+ * @param onOpen   A connection was made.
  * @param onEmpty  No connection is left: the lane can be forgotten.
  */
-export function createLane(origin: string, connector: Connector, onEmpty: () => void): Lane {
+export function createLane(
+  origin: string,
+  connector: Connector,
+  { onOpen, onEmpty }: { readonly onOpen: () => void; readonly onEmpty: () => void },
+): Lane {
   const free: Connection[] = [];
   const all = new Set<Connection>();
 
@@ -42,7 +49,14 @@ export function createLane(origin: string, connector: Connector, onEmpty: () => 
       if (all.size >= maxConnections) return null;
       const fresh = new Connection(origin, connector, events);
       all.add(fresh);
+      onOpen();
       return fresh;
+    },
+    get busy() {
+      return all.size - free.length;
+    },
+    get idle() {
+      return free.length;
     },
     async close(): Promise<void> {
       await Promise.all([...all].map((connection) => connection.destroy()));

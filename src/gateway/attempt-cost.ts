@@ -44,6 +44,16 @@ export function attemptCost(
   });
 }
 
+/** The price table's name for the model, or null. */
+export function listedModel(
+  book: PriceBook,
+  { target }: Pick<Pricing, 'target'>,
+  { upstreamModel }: Pick<UseIdentity, 'upstreamModel'>,
+): string | null {
+  if (upstreamModel === null) return null;
+  return book.nameOf(priceListOf(target.provider.name, target.origin), upstreamModel);
+}
+
 /** What is charged for besides tokens: as the answer tells it, and what is counted of the request. */
 export function billedOf({ characters }: Pick<Pricing, 'characters'>, { reading }: RelayResult): Billed {
   return { ...reading?.billed, ...(characters === null ? {} : { characters }) };

@@ -65,6 +65,10 @@ export class Attempts {
     this.#options = options;
   }
 
+  get isStreaming(): boolean {
+    return this.#relay?.isStreaming === true;
+  }
+
   get upstreamRequestId(): string | null {
     return this.#relay?.upstreamRequestId ?? null;
   }

@@ -66,6 +66,10 @@ export class Call {
     return this.#attempts.target?.key.id ?? null;
   }
 
+  get streams(): 'events' | null {
+    return this.#attempts.isStreaming ? 'events' : null;
+  }
+
   /** Ends the call now, in whatever state it is. */
   cut(code: ErrorCode, message: string): void {
     this.#attempts.cut(code, message);

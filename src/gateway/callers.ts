@@ -46,6 +46,8 @@ export interface CallersDeps {
 export function createCallers({ read, epoch, staleSeconds, now, maxEntries = 10_000 }: CallersDeps) {
   const entries = new Map<string, Entry>();
   const unknown = new Map<string, bigint>();
+  let hits = 0;
+  let misses = 0;
 
   async function reloadEntry(key: string, entry: Entry): Promise<void> {
     const target = epoch.value();
@@ -120,12 +122,15 @@ export function createCallers({ read, epoch, staleSeconds, now, maxEntries = 10_
   async function entryOf(key: string, token: ParsedToken, beforeLookUp: () => void): Promise<Entry> {
     const cached = entries.get(key);
     if (cached === undefined) {
+      misses += 1;
       beforeLookUp();
       if (epoch.isStale()) throw unavailable();
       return load(key, token);
     }
     checkAge();
-    if (cached.epoch !== epoch.value()) {
+    if (cached.epoch === epoch.value()) hits += 1;
+    else {
+      misses += 1;
       try {
         await reload(key, cached);
       } catch {
@@ -181,6 +186,7 @@ export function createCallers({ read, epoch, staleSeconds, now, maxEntries = 10_
       for (const entry of entries.values()) if (entry.calls.size > 0) cutExpired(entry);
     },
     size: () => entries.size,
+    counts: () => ({ entries: entries.size, hits, misses }),
   });
 }
 

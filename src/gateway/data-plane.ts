@@ -10,7 +10,7 @@ import { createPriceBook } from '../providers/price.ts';
 import { priceTable } from '../providers/price-table.ts';
 import type { Provider } from '../providers/provider.ts';
 import type { Log } from '../telemetry/log.ts';
-import type { Metrics } from '../telemetry/metrics.ts';
+import type { Metrics, Resources } from '../telemetry/metrics.ts';
 import type { Tracer } from '../telemetry/tracer.ts';
 import type { Vault } from '../vault/vault.ts';
 import { bodyBudgetBytes, createBodyBudget } from './body-budget.ts';
@@ -74,8 +74,10 @@ export interface DataPlane {
   ): Promise<ProbeResult>;
   /** What a call with a token would meet; nothing is opened or recorded. */
   readonly explain: Explain;
-  /** Keys at origins that failed a moment ago, as this node has seen. */
-  targetsCooling(): number;
+  /** What it holds now. */
+  resources(): Pick<Resources, 'streams' | 'targetsCooling' | 'epochAgeMs'> & {
+    readonly callers: Resources['caches']['callers'];
+  };
   start(): void;
   /** Resolves when no call is under way and the ends of those that were are durable, or refused by the journal. */
   settled(): Promise<void>;
@@ -172,7 +174,12 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
       return result;
     },
     explain: createExplain({ describe, resolver, limitsOf, prices }),
-    targetsCooling: () => health.cooling(),
+    resources: () => ({
+      streams: gateway.streamsHeld(),
+      targetsCooling: health.cooling(),
+      epochAgeMs: epoch.ageMs(),
+      callers: callers.counts(),
+    }),
     async settled() {
       await gateway.idle();
       await lists.settled();

@@ -65,11 +65,12 @@ export class Entry {
 
   /** Puts a refusal on record: with a use that has begun it stands in that use's end. */
   note(refusal: SallyportError, hasBegun: boolean): void {
-    const { log, denials, clientAddress, markClient } = this.#deps;
+    const { log, denials, clientAddress, markClient, metrics } = this.#deps;
     const { id, keyId } = this.#call;
     if (refusal.code === 'INTERNAL')
       log.error('call.failed', { requestId: id, error: refusal.cause ?? refusal });
     if (hasBegun || refusal.code === 'CLIENT_CLOSED') return;
+    metrics.refused(refusal.code);
     const workspaceId = this.#caller?.workspaceId ?? null;
     denials.note({
       workspaceId,

@@ -71,6 +71,8 @@ export interface Gateway {
   /** The same for a request for a WebSocket. */
   upgrade(upgrade: Upgrade): Promise<void>;
   callsInFlight(): number;
+  /** Those of them whose answers are streams, and have begun. */
+  streamsHeld(): { readonly events: number; readonly websockets: number };
   /** Resolves when no call is under way; those that come meanwhile are waited for too. */
   idle(): Promise<void>;
   /** New calls get 503, running ones go on. */
@@ -104,6 +106,11 @@ export function createGateway(deps: GatewayDeps): Gateway {
     ) => run(new Call(deps, request, response, options.expectsContinue === true)),
     upgrade: (upgrade: Upgrade) => run(new RealtimeCall(deps, upgrade)),
     callsInFlight: () => running.size,
+    streamsHeld() {
+      const held = { events: 0, websockets: 0 };
+      for (const { streams } of running) if (streams !== null) held[streams] += 1;
+      return held;
+    },
     idle: () =>
       running.size === 0 ? Promise.resolve() : new Promise<void>((resolve) => void waiting.push(resolve)),
     drain: () => {

@@ -80,6 +80,10 @@ export class RealtimeAttempt implements EgressHandler {
     ];
   }
 
+  get isUpgraded(): boolean {
+    return this.#session !== null;
+  }
+
   cut(code: ErrorCode, message: string): void {
     if (this.#session !== null) this.#session.cut(code, message);
     else this.#relay.cut(code, reasonOfCut(code), message);

@@ -62,6 +62,10 @@ export class RealtimeCall {
     return this.#target?.key.id ?? null;
   }
 
+  get streams(): 'websockets' | null {
+    return this.#attempt?.isUpgraded === true ? 'websockets' : null;
+  }
+
   /** Ends the session now, in whatever state it is. */
   cut(code: ErrorCode, message: string): void {
     this.#ended ??= new SallyportError(code, message);

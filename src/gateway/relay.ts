@@ -63,6 +63,11 @@ export class Relay implements EgressHandler {
     });
   }
 
+  /** It has events, and has not ended. */
+  get isStreaming(): boolean {
+    return !this.#isEnded && this.#body?.isEvents === true;
+  }
+
   onStart(control: EgressControl): void {
     this.#control = control;
     if (this.#isEnded) control.abort();

@@ -1,5 +1,5 @@
 import type { Receipt } from '../journal/journal.ts';
-import { attemptCost, billedOf, type Pricing } from './attempt-cost.ts';
+import { attemptCost, billedOf, listedModel, type Pricing } from './attempt-cost.ts';
 import type { GatewayDeps } from './gateway.ts';
 import type { Body } from './incoming.ts';
 import type { RelayResult } from './relay-result.ts';
@@ -68,6 +68,11 @@ export function settle(
       count: result.keyEchoes,
     });
   }
+  metrics.attemptEnded(
+    identity.provider,
+    (endedAtMs - startedAtMs) / 1000,
+    firstByteMs === null ? null : firstByteMs / 1000,
+  );
   lastUsed.note(identity.tokenId, identity.keyId, endedAtMs);
   if (!settled.isFinal) return;
   const { provider, operation, model } = identity;
@@ -75,9 +80,11 @@ export function settle(
     provider,
     operation,
     outcome: result.outcome,
-    model,
+    model: identity.upstreamModel,
+    listedModel: result.outcome === 'ok' ? listedModel(prices, pricing, identity) : null,
     seconds: (endedAtMs - settled.callStartedAtMs) / 1000,
-    firstChunkSeconds: firstByteMs === null ? null : firstByteMs / 1000,
+    firstChunkSeconds:
+      result.firstByteAt === null ? null : (result.firstByteAt - settled.callStartedAtMs) / 1000,
     overheadSeconds: settled.overheadMs / 1000,
     usage: result.reading?.usage ?? null,
     isUsageUnknown: result.outcome === 'ok' && result.reading?.usageSource === 'unknown',

@@ -1,36 +1,38 @@
-/** The bytes of one group commit. Grows as needed; `take` hands the bytes out and the next batch reuses them once written. */
+/** The bytes of one group commit: lines, one behind another. Grows as needed. */
 export interface Batch {
-  /** `source[start, cut)`, the member `hash`, `source[cut, end)`, a newline. */
-  line(source: Buffer, start: number, cut: number, end: number, hash: string): void;
+  /** The buffer, with room for so many bytes more behind `length()`; another one after each growth. */
+  room(bytes: number): Buffer;
+  /** So many of them were filled. */
+  add(bytes: number): void;
   bytes(): Buffer;
   length(): number;
   clear(): void;
 }
 
-/** `,"hash":"` + 64 + `"` and the newline. */
-const addedBytes = 75;
+const smallest = 262_144;
+/** What a burst has made larger than this is let go. */
+const largestKept = 4 * 1024 * 1024;
 
 export function createBatch(): Batch {
-  let buffer = Buffer.allocUnsafeSlow(262_144);
+  let buffer = Buffer.allocUnsafeSlow(smallest);
   let length = 0;
   return Object.freeze({
-    line(source: Buffer, start: number, cut: number, end: number, hash: string) {
-      const needed = length + end - start + addedBytes;
-      if (needed > buffer.length) {
-        const larger = Buffer.allocUnsafeSlow(Math.max(needed, buffer.length * 2));
+    room(bytes: number) {
+      if (length + bytes > buffer.length) {
+        const larger = Buffer.allocUnsafeSlow(Math.max(length + bytes, buffer.length * 2));
         buffer.copy(larger, 0, 0, length);
         buffer = larger;
       }
-      length += source.copy(buffer, length, start, cut);
-      length += buffer.write(`,"hash":"${hash}"`, length, 'latin1');
-      length += source.copy(buffer, length, cut, end);
-      buffer[length] = 0x0a;
-      length += 1;
+      return buffer;
+    },
+    add(bytes: number) {
+      length += bytes;
     },
     bytes: () => buffer.subarray(0, length),
     length: () => length,
     clear() {
       length = 0;
+      if (buffer.length > largestKept) buffer = Buffer.allocUnsafeSlow(smallest);
     },
   });
 }

@@ -21,12 +21,19 @@ export interface Head {
   readonly hash: string;
 }
 
+/** Proof that a record is durable. `text` goes to the client (`x-sallyport-receipt`). */
+export interface Receipt extends Head {
+  readonly text: string;
+}
+
 /** What stands before record 0. */
 export const genesisHash = '0'.repeat(64);
 
 /** Domain separation: 0x00 and 0x01 are leaf and node of the Merkle tree (RFC 6962, 2.1), a record of the chain is 0x02. */
 const recordTag = 0x02;
 const prefixBytes = 33;
+/** `,"hash":"` + 64 + `"`. */
+const hashBytes = 74;
 
 export interface Chain {
   readonly stream: string;
@@ -34,37 +41,45 @@ export interface Chain {
   nextSeq(): number;
   headHash(): string;
   /** Gives the draft its place and writes its line into the batch. */
-  link(draft: Draft, into: Batch): Head;
+  link(draft: Draft, into: Batch): Receipt;
 }
 
 /**
  * A chain from its beginning. hash = SHA-256(0x02 ‖ previous hash, 32 bytes ‖ canonical JSON without the member `hash`).
- * The text is encoded once: into the buffer that is hashed, and from there copied around the hash into the batch.
+ *
+ * The text is encoded once, into the batch where its line will stand, is hashed there with what belongs before it, and then moved apart
+ * for the hash: by way of a buffer of its own, with a view for each copy, a record took 0.3 µs more.
  */
 export function createChain(stream: string): Chain {
   const streamMember = `,"stream":${JSON.stringify(stream)}`;
+  const receiptStart = `${stream}.`;
   let seq = 0;
   let head = genesisHash;
-  let scratch = emptyScratch(16_384);
   return Object.freeze({
     stream,
     nextSeq: () => seq,
     headHash: () => head,
-    link(draft: Draft, into: Batch): Head {
+    link(draft: Draft, into: Batch): Receipt {
       const text = `${draft.beforeHash}${draft.beforeSeq},"seq":${seq}${draft.beforeStream}${streamMember}${draft.rest}`;
       // A UTF-16 code unit is at most three bytes of UTF-8.
-      if (scratch.length < prefixBytes + text.length * 3)
-        scratch = emptyScratch(prefixBytes + text.length * 3);
-      scratch.write(head, 1, 'hex');
-      const bytes = scratch.write(text, prefixBytes, 'utf8');
-      const end = prefixBytes + bytes;
-      const cut =
-        prefixBytes + (bytes === text.length ? draft.beforeHash.length : Buffer.byteLength(draft.beforeHash));
-      head = digest('sha256', scratch.subarray(0, end), 'hex');
-      into.line(scratch, prefixBytes, cut, end, head);
-      const place = { stream, seq, hash: head };
+      const buffer = into.room(prefixBytes + text.length * 3 + hashBytes + 1);
+      const start = into.length();
+      const textStart = start + prefixBytes;
+      buffer[start] = recordTag;
+      buffer.write(head, start + 1, 'hex');
+      const bytes = buffer.write(text, textStart, 'utf8');
+      const cut = bytes === text.length ? draft.beforeHash.length : Buffer.byteLength(draft.beforeHash);
+      const hash = digest('sha256', new Uint8Array(buffer.buffer, start, prefixBytes + bytes), 'hex');
+      // What follows the hash first: it moves to the right, out of the way of what moves to the left.
+      buffer.copyWithin(start + cut + hashBytes, textStart + cut, textStart + bytes);
+      buffer.copyWithin(start, textStart, textStart + cut);
+      buffer.write(`,"hash":"${hash}"`, start + cut, 'latin1');
+      buffer[start + bytes + hashBytes] = 0x0a;
+      into.add(bytes + hashBytes + 1);
+      const receipt = { stream, seq, hash, text: `${receiptStart}${seq}.${hash.slice(0, 16)}` };
+      head = hash;
       seq += 1;
-      return place;
+      return receipt;
     },
   });
 }

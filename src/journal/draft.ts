@@ -1,4 +1,5 @@
 import { canonicalize, type JsonValue } from './canonical.ts';
+import type { JournalRecord } from './chain.ts';
 
 export type Fields = Readonly<Record<string, JsonValue>>;
 
@@ -45,6 +46,13 @@ export function draft(event: string, fields: Fields, at: string): Draft {
     beforeStream: write(shape.parts[2], fields, at),
     rest: `${write(shape.parts[3], fields, at)}}`,
   };
+}
+
+/** The draft of a line that was placed in a chain and shall be placed in another: nobody has acknowledged it there. */
+export function draftOf(line: string): Draft {
+  const record = JSON.parse(line) as JournalRecord;
+  const fields = Object.entries(record).filter(([name]) => !reserved.has(name));
+  return draft(record.event, Object.fromEntries(fields), record.at);
 }
 
 function write(members: readonly Member[], fields: Fields, at: string): string {

@@ -1,19 +1,19 @@
 import { chmod, mkdir, rm } from 'node:fs/promises';
 import { SallyportError } from '../errors.ts';
 import { createBatch } from './batch.ts';
-import type { Head } from './chain.ts';
+import type { Head, Receipt } from './chain.ts';
 import { draft, type Draft, type Fields } from './draft.ts';
 import { diskFiles, type FileSeam } from './file-seam.ts';
 import { createGate } from './gate.ts';
-import { createObligations, dutyOf } from './obligations.ts';
+import { createObligations } from './obligations.ts';
 import { openStream, within, type OpenStream } from './open-stream.ts';
 import { basePath, folderBytes, listStreams, segmentPath, streamName } from './stream-files.ts';
 import { readHead, type StreamState } from './stream-head.ts';
 import { createStreamLocks, isLocked, type StreamLocks } from './stream-lock.ts';
-import { createWriter, type Entry, type Receipt } from './writer.ts';
+import { createWriter } from './writer.ts';
 
+export type { Receipt } from './chain.ts';
 export type { Fields } from './draft.ts';
-export type { Receipt } from './writer.ts';
 
 export interface Journal {
   /** The current stream; another one after a failed write. */
@@ -180,35 +180,26 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
       streamBytes += bytes;
       weigh();
     },
-    onAcknowledged({ duty, event, since }, receipt) {
-      obligations.note(duty, receipt.stream, receipt.seq);
+    onAcknowledged(entries) {
+      for (const { due, receipt } of entries) if (receipt !== null) due.note(receipt.stream, receipt.seq);
       for (const listener of listeners) listener();
-      options.onAppended?.(event, (performance.now() - since) / 1000);
+      const { onAppended } = options;
+      if (onAppended === undefined) return;
+      const durableAt = performance.now();
+      for (const { event, since } of entries) onAppended(event, (durableAt - since) / 1000);
     },
   });
 
-  function enqueue(event: string, fields: Fields, made: Draft, bytes: number): Promise<Receipt> {
-    return new Promise((resolve, reject) => {
-      const entry: Entry = {
-        event,
-        draft: made,
-        duty: dutyOf(event, fields),
-        bytes,
-        since: performance.now(),
-        resolve,
-        reject,
-      };
-      const isEnd = entry.duty.closes !== null;
-      const queued = writer.queuedBytes() + bytes;
-      const isTaken = isEnd
-        ? !isEnded && queued <= maxQueueBytes * 2 && usedBytes + queued <= maxBytes
-        : gate.isOpen() && queued <= maxQueueBytes;
-      if (isTaken || event === 'stream.close') writer.push(entry);
-      else
-        reject(
-          new SallyportError('JOURNAL_UNAVAILABLE', 'The journal takes no records now.', { retryAfter: 5 }),
-        );
-    });
+  function enqueue(event: string, fields: Fields, made: Draft): Promise<Receipt> {
+    const due = obligations.due(event, fields);
+    const queued = writer.queuedBytes() + lengthOf(made);
+    const isTaken = due.isEnd
+      ? !isEnded && queued <= maxQueueBytes * 2 && usedBytes + queued <= maxBytes
+      : gate.isOpen() && queued <= maxQueueBytes;
+    if (isTaken || event === 'stream.close') return writer.push(event, due, made);
+    return Promise.reject(
+      new SallyportError('JOURNAL_UNAVAILABLE', 'The journal takes no records now.', { retryAfter: 5 }),
+    );
   }
 
   return Object.freeze({
@@ -219,8 +210,7 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
     locks,
     append(event: string, fields: Fields): Promise<Receipt> {
       try {
-        const made = draftWithin(event, fields, now());
-        return enqueue(event, fields, made, lengthOf(made));
+        return enqueue(event, fields, draftWithin(event, fields, now()));
       } catch (cause) {
         return Promise.reject(
           new SallyportError('INTERNAL', `A record of ${event} could not be made.`, { cause }),
@@ -235,7 +225,7 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
       gate.set('closing', true);
       const made = draft('stream.close', {}, now());
       // A journal that can't write has no last word either; the next start finds the stream crashed.
-      const last = wasFailing ? null : enqueue('stream.close', {}, made, lengthOf(made)).catch(() => null);
+      const last = wasFailing ? null : enqueue('stream.close', {}, made).catch(() => null);
       await writer.end();
       await last;
       for (const stream of opened) stream.release();

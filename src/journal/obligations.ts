@@ -26,23 +26,46 @@ function callKey(fields: Fields): string {
   return `${idText(fields['callId'])}#${idText(fields['attempt'])}`;
 }
 
-/** The open duties of this process, in the order in which they were acknowledged. As many as calls are in flight. */
+/** What becomes of this process's duties when a record is acknowledged. */
+export interface Due {
+  /** It closes a duty: what has begun gets its end. */
+  readonly isEnd: boolean;
+  note(stream: string, seq: number): void;
+}
+
+/** The open duties of this process. As many as calls are in flight. */
 export interface Obligations {
-  note(duty: Duty, stream: string, seq: number): void;
+  due(event: string, fields: Fields): Due;
   /** The first record of the stream that still waits for its end; its segment must stay on disk, for a crash would need it. */
   oldest(stream: string): number | null;
 }
 
+/** A use is known by the place of its begin, which its end names: a text of call and attempt as a key took 1 µs a call. */
 export function createObligations(): Obligations {
-  const open = new Map<string, { stream: string; seq: number }>();
-  return Object.freeze({
-    note(duty: Duty, stream: string, seq: number) {
-      if (duty.opens !== null) open.set(duty.opens, { stream, seq });
-      else if (duty.closes !== null) open.delete(duty.closes);
+  const uses = new Map<string, Set<number>>();
+  const acts = new Map<string, { stream: string; seq: number }>();
+  const neither: Due = Object.freeze({ isEnd: false, note: () => undefined });
+  const use: Due = Object.freeze({
+    isEnd: false,
+    note: (stream: string, seq: number) => void uses.getOrInsertComputed(stream, () => new Set()).add(seq),
+  });
+  return Object.freeze<Obligations>({
+    due(event: string, fields: Fields): Due {
+      if (event === 'use.begin') return use;
+      if (event === 'use.end') {
+        const { beginSeq, beginStream } = fields;
+        return { isEnd: true, note: () => void uses.get(beginStream as string)?.delete(beginSeq as number) };
+      }
+      const { opens, closes } = dutyOf(event, fields);
+      if (opens !== null)
+        return { isEnd: false, note: (stream: string, seq: number) => void acts.set(opens, { stream, seq }) };
+      return closes === null ? neither : { isEnd: true, note: () => void acts.delete(closes) };
     },
     oldest(stream: string) {
-      for (const place of open.values()) if (place.stream === stream) return place.seq;
-      return null;
+      // Both are in the order in which they were acknowledged, which is the stream's.
+      let first = uses.get(stream)?.values().next().value ?? Infinity;
+      for (const act of acts.values()) if (act.stream === stream) first = Math.min(first, act.seq);
+      return first === Infinity ? null : first;
     },
   });
 }

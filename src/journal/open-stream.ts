@@ -1,5 +1,5 @@
 import { createChain, type Chain } from './chain.ts';
-import type { FileSeam, JournalFile } from './file-seam.ts';
+import type { FileSeam, JournalFile, Sync } from './file-seam.ts';
 import { segmentPath } from './stream-files.ts';
 import type { StreamLock } from './stream-lock.ts';
 
@@ -20,7 +20,7 @@ export interface OpenStreamOptions {
   readonly base: string;
   readonly lock: StreamLock;
   readonly files: FileSeam;
-  readonly sync: 'strict' | 'relaxed';
+  readonly sync: Sync;
   readonly segmentBytes: number;
   /** An operation that takes longer counts as failed. */
   readonly stallMs: number;
@@ -40,7 +40,7 @@ export async function openStream(options: OpenStreamOptions): Promise<OpenStream
 
   /** Node ends the process when it finds a file that nobody closed: one that comes too late is closed then. */
   async function create(firstSeq: number): Promise<JournalFile> {
-    const made = files.create(segmentPath(base, firstSeq));
+    const made = files.create(segmentPath(base, firstSeq), sync);
     try {
       return await step(made);
     } catch (error) {
@@ -50,8 +50,8 @@ export async function openStream(options: OpenStreamOptions): Promise<OpenStream
   }
 
   async function roll(firstSeq: number): Promise<void> {
-    // In relaxed mode the last pages may still be on their way.
-    await step(file.datasync());
+    // Its last pages may still be on their way.
+    if (sync === 'relaxed') await step(file.datasync());
     const full = file;
     file = await create(firstSeq);
     position = 0;
@@ -73,7 +73,6 @@ export async function openStream(options: OpenStreamOptions): Promise<OpenStream
         written += bytesWritten;
         position += bytesWritten;
       }
-      if (sync === 'strict') await step(file.datasync());
     },
     async abandon() {
       await pending;

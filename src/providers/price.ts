@@ -75,8 +75,15 @@ export function createPriceBook(table: PriceTable) {
     return undefined;
   }
 
+  const entryOf = (list: string, model: string): TableModel | null =>
+    model.length > 256 ? null : modelIn(list, model);
+
   return Object.freeze({
     version: table.version,
+
+    /** The table's own name of a model: of a closed set, whatever callers write. */
+    nameOf: (list: string | null, model: string): string | null =>
+      list === null ? null : (entryOf(list, model)?.[0] ?? null),
 
     /**
      * The price of a model, or null where none is known.
@@ -85,9 +92,8 @@ export function createPriceBook(table: PriceTable) {
      * @param at ms since the epoch; prices change by date, some by the time of day.
      */
     priceOf(list: string | null, model: string, at: number): Price | null {
-      if (list === null || model.length > 256) return null;
-      const entry = modelIn(list, model);
-      if (entry === null) return null;
+      const entry = list === null ? null : entryOf(list, model);
+      if (list === null || entry === null) return null;
       const compiled = periods.getOrInsertComputed(entry, () => periodsOf(entry, table.version, list));
       const date = new Date(at);
       return (compiled.findLast(({ applies }) => applies(date)) ?? compiled[0])?.price ?? null;

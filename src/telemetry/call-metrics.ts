@@ -18,9 +18,12 @@ export interface EndedCall {
   /** `openai.chat`, as the provider's file names it. */
   readonly operation: string;
   readonly outcome: string;
-  /** As asked, or null where the call has none. */
+  /** As the provider was asked for it, or null where the call has none. */
   readonly model: string | null;
+  /** The price table's name for it, if it has one: for models that are newer than our own list. */
+  readonly listedModel?: string | null;
   readonly seconds: number;
+  /** From the request on. */
   readonly firstChunkSeconds: number | null;
   /** What the gateway itself took, or null where nothing went upstream. */
   readonly overheadSeconds: number | null;
@@ -40,7 +43,15 @@ const durationBounds = [
 const firstChunkBounds = [
   0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10,
 ];
+/** Up to what a reasoning model may think before it says something. */
+const upstreamBounds = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600];
 const overheadBounds = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1];
+
+/**
+ * Rows of one provider with a model in them. Whoever has a key to an origin of his own can succeed with every name that is known; so he
+ * fills up the rows of `custom`, and no others.
+ */
+const maxModelRows = 64;
 
 const genAiLabels = ['gen_ai_provider_name', 'gen_ai_operation_name', 'gen_ai_request_model'] as const;
 
@@ -108,6 +119,24 @@ export function createCallMetrics(registry: Registry) {
     help: 'Metered calls whose usage the provider did not tell',
     labels: ['provider'],
   });
+  const unpriced = createTally(registry, {
+    type: 'counter',
+    name: 'sallyport_cost_unknown_total',
+    help: 'Calls that used tokens and whose cost is not known',
+    labels: ['provider'],
+  });
+  const upstream = createHistogram(registry, {
+    name: 'sallyport_upstream_seconds',
+    help: 'From an attempt’s beginning to the last byte of its answer',
+    labels: ['provider'],
+    bounds: upstreamBounds,
+  });
+  const upstreamFirstByte = createHistogram(registry, {
+    name: 'sallyport_upstream_first_byte_seconds',
+    help: 'From an attempt’s beginning to the head of its answer',
+    labels: ['provider'],
+    bounds: upstreamBounds,
+  });
 
   function modelCells(provider: string, operation: string, model: string) {
     const genAi = [provider, operationName(operation), model] as const;
@@ -125,49 +154,77 @@ export function createCallMetrics(registry: Registry) {
     };
   }
 
-  // Nested, because one joined key a call would cost more than the counting.
-  const rows = new Map<string, Map<string, OperationRow>>();
   interface OperationRow {
     readonly outcomes: Map<string, Cell>;
     readonly models: Map<string, ReturnType<typeof modelCells>>;
   }
+  // Nested, because one joined key a call would cost more than the counting. All of a call costs 0.25 µs here, an
+  // attempt's 0.02 (bench/metrics.ts).
+  const rows = new Map<string, ReturnType<typeof providerRow>>();
+  const providerRow = (provider: string) => ({
+    inFlight: inFlight.cell(provider),
+    upstream: upstream.spread(provider),
+    firstByte: upstreamFirstByte.spread(provider),
+    operations: new Map<string, OperationRow>(),
+    modelRows: 0,
+  });
+  const rowOf = (name: string) => {
+    const provider = providerLabel(name);
+    return rows.getOrInsertComputed(provider, providerRow);
+  };
   const operations = new Set<string>();
+  const maxOperations = 80;
 
   /** Operations come from our own provider files; the bound is for the day when one hands through a path. */
   function operationLabel(operation: string): string {
     if (operations.has(operation)) return operation;
-    if (operations.size >= 48 || !/^[a-z]{1,16}\.[A-Za-z._-]{1,40}$/.test(operation)) return 'other';
+    if (operations.size >= maxOperations || !/^[a-z]{1,16}\.[A-Za-z._-]{1,40}$/.test(operation))
+      return 'other';
     operations.add(operation);
     return operation;
   }
 
   return Object.freeze({
     callStarted(provider: string) {
-      inFlight.cell(providerLabel(provider)).value += 1;
+      rowOf(provider).inFlight.value += 1;
+    },
+
+    /** One attempt is over, whatever it led to. Seconds from its own beginning on. */
+    attemptEnded(provider: string, seconds: number, firstByteSeconds: number | null) {
+      const row = rowOf(provider);
+      row.upstream.observe(seconds);
+      if (firstByteSeconds !== null) row.firstByte.observe(firstByteSeconds);
     },
 
     /** A call goes on at another provider. */
     callMoved(from: string, to: string) {
       if (from === to) return;
-      inFlight.cell(providerLabel(from)).value -= 1;
-      inFlight.cell(providerLabel(to)).value += 1;
+      rowOf(from).inFlight.value -= 1;
+      rowOf(to).inFlight.value += 1;
     },
 
     callEnded(call: EndedCall) {
       const provider = providerLabel(call.provider);
       const operation = operationLabel(call.operation);
       const outcome = outcomes.has(call.outcome) ? call.outcome : 'INTERNAL';
-      const model = modelLabel(call.model);
-      inFlight.cell(provider).value -= 1;
+      const providersRow = rowOf(call.provider);
+      providersRow.inFlight.value -= 1;
 
-      const row = rows
-        .getOrInsertComputed(provider, () => new Map<string, OperationRow>())
-        .getOrInsertComputed(operation, () => ({ outcomes: new Map(), models: new Map() }));
+      const row = providersRow.operations.getOrInsertComputed(operation, newRow);
       row.outcomes.getOrInsertComputed(outcome, () => calls.cell(provider, operation, outcome)).value += 1;
-      const cells = row.models.getOrInsertComputed(model, () => modelCells(provider, operation, model));
+      let model = modelLabel(call.model);
+      if (model === 'other') model = call.listedModel ?? 'other';
+      let cells = row.models.get(model);
+      if (cells === undefined) {
+        // A name in a request that failed says nothing: it makes no row.
+        if (call.outcome !== 'ok' || providersRow.modelRows >= maxModelRows) model = 'other';
+        if (model !== 'other') providersRow.modelRows += 1;
+        cells = row.models.getOrInsertComputed(model, () => modelCells(provider, operation, model));
+      }
       cells.duration.observe(call.seconds);
       if (call.firstChunkSeconds !== null) cells.firstChunk.observe(call.firstChunkSeconds);
       if (call.overheadSeconds !== null) overhead.observe(call.overheadSeconds);
+      if (call.usage !== null && call.costNanoUsd === null) unpriced.cell(provider).value += 1;
       if (call.isUsageUnknown) unknown.cell(provider).value += 1;
       if (call.usage !== null) {
         const { usage } = call;
@@ -182,6 +239,10 @@ export function createCallMetrics(registry: Registry) {
       if (call.costNanoUsd !== null) cells.cost.value += count(Number(call.costNanoUsd));
     },
   });
+}
+
+function newRow() {
+  return { outcomes: new Map(), models: new Map() };
 }
 
 /** A counter must never go down or become NaN, whatever a provider wrote. */

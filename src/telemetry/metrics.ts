@@ -1,9 +1,12 @@
 import { Registry } from 'prom-client';
 import { errorTable } from '../errors.ts';
 import { createCallMetrics, providerLabel } from './call-metrics.ts';
+import { createProcessMetrics } from './process-metrics.ts';
+import { createResourceMetrics } from './resource-metrics.ts';
 import { type Tally, createHistogram, createTally } from './tally.ts';
 
 export type { EndedCall } from './call-metrics.ts';
+export type { Resources } from './resource-metrics.ts';
 export type Metrics = ReturnType<typeof createMetrics>;
 
 type RootKeyResult = 'ok' | 'denied' | 'unavailable' | 'wrong_key' | 'disabled';
@@ -19,24 +22,31 @@ const appendBounds = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.
 export function createMetrics({ version, node }: { readonly version: string; readonly node: string }) {
   const registry = new Registry();
   const callMetrics = createCallMetrics(registry);
+  const resourceMetrics = createResourceMetrics(registry);
+  createProcessMetrics(registry);
   const counter = <const L extends readonly string[]>(name: string, help: string, labels: L): Tally<L> =>
     createTally(registry, { type: 'counter', name, help, labels });
   const gauge = <const L extends readonly string[]>(name: string, help: string, labels: L): Tally<L> =>
     createTally(registry, { type: 'gauge', name, help, labels });
+  /** Of the whole installation, or a worst case: every process says the same, or the largest holds. */
+  const whole = <const L extends readonly string[]>(name: string, help: string, labels: L): Tally<L> =>
+    createTally(registry, { type: 'gauge', name, help, labels, aggregator: 'max' });
 
   const retries = counter('sallyport_upstream_retries_total', 'Attempts repeated, by why', [
     'provider',
     'reason',
   ]);
-  const cooling = gauge('sallyport_targets_cooling', 'Keys at origins that failed a moment ago', []).cell();
+  const refused = counter('sallyport_requests_refused_total', 'Requests refused before a key was used', [
+    'code',
+  ]);
   const refusals = counter('sallyport_auth_refusals_total', 'Credentials refused', ['code']);
   const opens = counter('sallyport_key_opens_total', 'Provider keys opened', ['provider', 'result']);
   const echoes = counter('sallyport_keys_echoed_total', 'Answers that held the key sent for them', [
     'provider',
   ]);
-  const undecryptable = gauge('sallyport_keys_undecryptable', 'Stored keys that do not open', []).cell();
-  const keys = gauge('sallyport_keys', 'Stored keys', ['status']);
-  const keysExpiring = gauge('sallyport_keys_expiring', 'Active keys that expire within 14 days', []).cell();
+  const undecryptable = whole('sallyport_keys_undecryptable', 'Stored keys that do not open', []).cell();
+  const keys = whole('sallyport_keys', 'Stored keys', ['status']);
+  const keysExpiring = whole('sallyport_keys_expiring', 'Active keys that expire within 14 days', []).cell();
   const records = counter('sallyport_journal_records_total', 'Journal records written', ['event']);
   const append = createHistogram(registry, {
     name: 'sallyport_journal_append_seconds',
@@ -47,31 +57,47 @@ export function createMetrics({ version, node }: { readonly version: string; rea
   const lag = {
     records: gauge('sallyport_journal_lag_records', 'Records not yet in the database', []).cell(),
     bytes: gauge('sallyport_journal_lag_bytes', 'Bytes not yet in the database', []).cell(),
-    seconds: gauge(
+    seconds: whole(
       'sallyport_journal_lag_seconds',
       'Age of the oldest record not yet in the database',
       [],
     ).cell(),
   };
-  const gate = gauge('sallyport_journal_gate_closed', '1 while no key may be opened', []).cell();
-  const problems = gauge('sallyport_journal_verify_problems', 'What the last verification found', []).cell();
+  const gate = whole('sallyport_journal_gate_closed', '1 while no key may be opened', []).cell();
+  const problems = whole('sallyport_journal_verify_problems', 'What the last verification found', []).cell();
+  const limit = whole('sallyport_journal_limit_bytes', 'Of these, the gate closes', []).cell();
+  const presumed = counter(
+    'sallyport_uses_presumed_total',
+    'Uses of lost processes, presumed ended',
+    [],
+  ).cell();
   const checkpoints = counter('sallyport_checkpoints_total', 'Signed checkpoints of the journal', ['result']);
   for (const result of ['written', 'failed', 'sent', 'unsent'] as const) checkpoints.cell(result);
-  const checkpointAge = gauge(
+  const checkpointAge = whole(
     'sallyport_checkpoint_age_seconds',
     'Since the last checkpoint, 0 while no record waits for one',
     [],
   ).cell();
   const alerts = counter('sallyport_alerts_total', 'Alerts raised by this process', ['rule']);
   for (const rule of ['new-network', 'rate', 'silence', 'refusals'] as const) alerts.cell(rule);
-  const breaches = gauge('sallyport_breaches_waiting', 'Breaches whose notice is not out', []).cell();
-  const noticeDeadline = gauge(
+  const breaches = whole('sallyport_breaches_waiting', 'Breaches whose notice is not out', []).cell();
+  const noticeDeadline = whole(
     'sallyport_breach_notice_deadline_seconds',
     'Until the first notice is due, negative when it is late; 0 while none waits',
     [],
   ).cell();
   const deliveries = counter('sallyport_webhook_deliveries_total', 'Attempts to tell webhooks', ['outcome']);
   for (const outcome of ['delivered', 'failed', 'given_up'] as const) deliveries.cell(outcome);
+  const webhooksDead = whole(
+    'sallyport_webhooks_dead',
+    'Webhooks whose last message was given up',
+    [],
+  ).cell();
+  const messagesWaiting = whole(
+    'sallyport_webhook_messages_waiting',
+    'Messages not yet delivered',
+    [],
+  ).cell();
   const rewrapped = counter(
     'sallyport_rewrapped_total',
     'Records sealed anew under another root key',
@@ -95,6 +121,7 @@ export function createMetrics({ version, node }: { readonly version: string; rea
 
   return Object.freeze({
     ...callMetrics,
+    ...resourceMetrics,
 
     /** An attempt is followed by another: what it failed of, or `fallback`. */
     retried(provider: string, reason: string) {
@@ -104,13 +131,14 @@ export function createMetrics({ version, node }: { readonly version: string; rea
     keyEchoed(provider: string) {
       echoes.cell(providerLabel(provider)).value += 1;
     },
-    setTargetsCooling(count: number) {
-      cooling.value = count;
-    },
     keyOpened(provider: string, isOk: boolean) {
       opens.cell(providerLabel(provider), isOk ? 'ok' : 'failed').value += 1;
     },
-    /** @param code of the error table */
+    /** Before any attempt: those that come later are outcomes of calls. @param code of the error table */
+    refused(code: string) {
+      refused.cell(Object.hasOwn(errorTable, code) ? code : 'INTERNAL').value += 1;
+    },
+    /** A credential, which also stands in `refused`. @param code of the error table */
     authRefused(code: string) {
       refusals.cell(Object.hasOwn(errorTable, code) ? code : 'INTERNAL').value += 1;
     },
@@ -134,6 +162,13 @@ export function createMetrics({ version, node }: { readonly version: string; rea
       lag.records.value = now.records;
       lag.bytes.value = now.bytes;
       lag.seconds.value = now.seconds;
+    },
+    /** JOURNAL_MAX_BYTES */
+    setJournalLimit(bytes: number) {
+      limit.value = bytes;
+    },
+    usesPresumed(count: number) {
+      presumed.value += count;
     },
     /** A root key in a key service was asked. Both labels come from closed sets of vault/kek-provider.ts. */
     rootKeyUsed(scheme: 'local' | 'transit' | 'kms', result: RootKeyResult) {
@@ -160,6 +195,10 @@ export function createMetrics({ version, node }: { readonly version: string; rea
     /** `failed`: it is tried again. */
     webhookDelivery(outcome: 'delivered' | 'failed' | 'given_up') {
       deliveries.cell(outcome).value += 1;
+    },
+    setWebhooks(now: { readonly dead: number; readonly waiting: number }) {
+      webhooksDead.value = now.dead;
+      messagesWaiting.value = now.waiting;
     },
     setVerifyProblems(count: number) {
       problems.value = count;

@@ -13,12 +13,16 @@ interface Sample {
 interface Shape {
   readonly name: string;
   readonly help: string;
+  /** What several processes of one gateway say together; `sum` if left out. `max`: what each sees as a whole, such as an age. */
+  readonly aggregator?: 'sum' | 'max';
 }
 
-function register(registry: Registry, shape: Shape, type: string, samples: () => Sample[]): void {
+/** @param samples is asked at each scrape. */
+export function register(registry: Registry, shape: Shape, type: string, samples: () => Sample[]): void {
+  const { name, help, aggregator = 'sum' } = shape;
   const metric = {
-    name: shape.name,
-    get: () => Promise.resolve({ ...shape, type, values: samples(), aggregator: 'sum' }),
+    name,
+    get: () => Promise.resolve({ name, help, type, values: samples(), aggregator }),
     reset() {},
   };
   registry.registerMetric(metric as unknown as Metric);
@@ -39,7 +43,7 @@ export function createTally<const L extends readonly string[]>(
   shape: Shape & { readonly type: 'counter' | 'gauge'; readonly labels: L },
 ): Tally<L> {
   const cells = new Map<string, { readonly labels: Record<string, string>; readonly cell: Cell }>();
-  register(registry, { name: shape.name, help: shape.help }, shape.type, () =>
+  register(registry, shape, shape.type, () =>
     [...cells.values()].map(({ labels, cell }) => ({ labels, value: cell.value })),
   );
   return Object.freeze({
@@ -65,7 +69,7 @@ export function createHistogram<const L extends readonly string[]>(
   shape: Shape & { readonly labels: L; readonly bounds: readonly number[] },
 ): { spread(...values: { readonly [I in keyof L]: string }): Spread } {
   const rows = new Map<string, Row>();
-  register(registry, { name: shape.name, help: shape.help }, 'histogram', () =>
+  register(registry, shape, 'histogram', () =>
     [...rows.values()].flatMap((row) => samplesOf(shape.name, shape.bounds, row)),
   );
   return Object.freeze({

@@ -9,6 +9,14 @@ export interface KeyCache<T> {
   sweep(): void;
   clear(): void;
   readonly size: number;
+  readonly counts: CacheCounts;
+}
+
+/** Since the start; `entries` now. */
+export interface CacheCounts {
+  readonly entries: number;
+  readonly hits: number;
+  readonly misses: number;
 }
 
 export function createKeyCache<T>(options: {
@@ -19,14 +27,19 @@ export function createKeyCache<T>(options: {
   const { limit, maxAgeMs, clock } = options;
   const entries = new Map<string, { readonly value: T; readonly madeAt: number }>();
   // A clock set back must not prolong a life, so both directions count.
+  let hits = 0;
+  let misses = 0;
   const isOld = (madeAt: number): boolean => Math.abs(clock() - madeAt) >= maxAgeMs;
 
   return Object.freeze({
     get(id: string): T | undefined {
       const entry = entries.get(id);
-      if (entry === undefined) return undefined;
       entries.delete(id);
-      if (isOld(entry.madeAt)) return undefined;
+      if (entry === undefined || isOld(entry.madeAt)) {
+        misses += 1;
+        return undefined;
+      }
+      hits += 1;
       entries.set(id, entry);
       return entry.value;
     },
@@ -46,6 +59,9 @@ export function createKeyCache<T>(options: {
     clear: () => entries.clear(),
     get size() {
       return entries.size;
+    },
+    get counts() {
+      return { entries: entries.size, hits, misses };
     },
   });
 }

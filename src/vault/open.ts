@@ -3,7 +3,7 @@ import { wipe } from '../secret.ts';
 import { dataKeyContext, payloadContext } from './context.ts';
 import { createExitCheck, type ExitCheckDeps, type Place } from './exit-check.ts';
 import { hpkeOverhead, type Hpke, type HpkeKeyPair } from './hpke.ts';
-import { createKeyCache } from './key-cache.ts';
+import { type CacheCounts, createKeyCache } from './key-cache.ts';
 import { copySecret, readPayload, type Payload } from './payload.ts';
 import {
   deriveRecordKey,
@@ -215,6 +215,7 @@ export function createOpener(deps: {
       }
     },
     forget: (workspaceId: string): void => recordKeys.deleteWhere((id) => id.startsWith(`${workspaceId}\n`)),
+    counts: (): CacheCounts => recordKeys.counts,
     sweep: (): void => recordKeys.sweep(),
     close: (): void => recordKeys.clear(),
   });

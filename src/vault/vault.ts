@@ -5,6 +5,7 @@ import { type AddressOwner, type ClientMarks, createClientMarks } from './client
 import { createExitCheck, type ExitCheckDeps } from './exit-check.ts';
 import { prepareGiven, type GivenKey } from './given-key.ts';
 import { createIntakeKeys, type IntakeKey, type IntakePlace } from './intake-key.ts';
+import type { CacheCounts } from './key-cache.ts';
 import type { KekRing } from './keyring.ts';
 import { isSameMac, macOf, type MacField } from './mac.ts';
 import { createOpener, type PreparedKey, type SealedKey } from './open.ts';
@@ -122,6 +123,8 @@ export interface Vault {
   forget(workspaceId: string): void;
   /** `cached`: the key service has been away for less than the 300 s that opened keys live. Rejects while the ring opens nothing. */
   check(): Promise<'open' | 'cached'>;
+  /** Of what is kept open, to be used again. */
+  cacheCounts(): { readonly workspace_keys: CacheCounts; readonly data_keys: CacheCounts };
   close(): void;
 }
 
@@ -245,6 +248,7 @@ export async function createVault(deps: {
       opener.forget(workspaceId);
     },
     check,
+    cacheCounts: () => ({ workspace_keys: workspaceKeys.counts(), data_keys: opener.counts() }),
     close() {
       clearInterval(sweeper);
       workspaceKeys.close();

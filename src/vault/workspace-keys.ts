@@ -4,7 +4,7 @@ import { SallyportError } from '../errors.ts';
 import { secretBuffer, wipe } from '../secret.ts';
 import { workspaceKeyContext } from './context.ts';
 import { KekError } from './kek-provider.ts';
-import { createKeyCache } from './key-cache.ts';
+import { type CacheCounts, createKeyCache } from './key-cache.ts';
 import type { KekRing } from './keyring.ts';
 import { kinds, VaultError } from './record.ts';
 import { subkey } from './subkey.ts';
@@ -41,6 +41,8 @@ export interface WorkspaceKeys {
   open(workspaceId: string, version?: number, tx?: Tx): Promise<WorkspaceKeyHandle>;
   prime(rows: readonly SealedWorkspaceKey[]): void;
   forget(workspaceId: string): void;
+  /** Of opened keys. */
+  counts(): CacheCounts;
   sweep(): void;
   close(): void;
 }
@@ -229,6 +231,7 @@ export function createWorkspaceKeys(deps: {
       refused.deleteWhere((id) => id.startsWith(`${workspaceId}\n`));
       opened.deleteWhere((id) => id.startsWith(`${workspaceId}\n`));
     },
+    counts: () => opened.counts,
     sweep(): void {
       opened.sweep();
       refused.sweep();

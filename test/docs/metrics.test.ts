@@ -1,28 +1,42 @@
 import t from 'tap';
-import { createMetrics } from '../../src/telemetry/metrics.ts';
+import { createMetrics, type EndedCall } from '../../src/telemetry/metrics.ts';
 import { codeRows, codeWords, page } from './pages.ts';
+
+const call: EndedCall = {
+  provider: 'openai',
+  operation: 'openai.chat',
+  outcome: 'ok',
+  model: 'gpt-4o',
+  seconds: 1,
+  firstChunkSeconds: 0.5,
+  overheadSeconds: 0.001,
+  usage: {
+    inputTokens: 5,
+    cachedInputTokens: 1,
+    cacheWriteInputTokens: 1,
+    outputTokens: 3,
+    reasoningTokens: 1,
+  },
+  isUsageUnknown: true,
+  costNanoUsd: '1',
+};
+const cache = { entries: 1, hits: 2, misses: 1 };
 
 /** Everything that is counted, counted once: labels show only in samples. */
 async function exposition(): Promise<string> {
   const metrics = createMetrics({ version: '1', node: 'v26' });
   metrics.callStarted('openai');
-  metrics.callEnded({
-    provider: 'openai',
-    operation: 'openai.chat',
-    outcome: 'ok',
-    model: 'gpt-4o',
-    seconds: 1,
-    firstChunkSeconds: 0.5,
-    overheadSeconds: 0.001,
-    usage: {
-      inputTokens: 5,
-      cachedInputTokens: 1,
-      cacheWriteInputTokens: 1,
-      outputTokens: 3,
-      reasoningTokens: 1,
-    },
-    isUsageUnknown: true,
-    costNanoUsd: '1',
+  metrics.callEnded(call);
+  metrics.callEnded({ ...call, costNanoUsd: null });
+  metrics.attemptEnded('openai', 1, 0.5);
+  metrics.refused('RATE_LIMITED');
+  metrics.setResources({
+    streams: { events: 1, websockets: 0 },
+    upstream: { busy: 1, idle: 1, opened: 2 },
+    database: { busy: 0, idle: 1, waiting: 0 },
+    caches: { callers: cache, workspace_keys: cache, data_keys: cache },
+    targetsCooling: 0,
+    epochAgeMs: 250,
   });
   metrics.retried('openai', 'stale_socket');
   metrics.keyOpened('openai', true);
@@ -47,7 +61,7 @@ t.test('docs/metrics.md lists every metric with its type and labels, and no othe
     const labels = [...(sample?.[1] ?? '').matchAll(/(\w+)="/g)].map((match) => match[1] as string);
     return { name, type, labels };
   });
-  const told = codeRows(page('docs/metrics.md')).map(([name = '', type = '', labels = '']) => ({
+  const told = codeRows(page('docs/metrics.md')).map(([name = '', type = '', , labels = '']) => ({
     name: codeWords(name)[0],
     type,
     labels: codeWords(labels),
@@ -55,6 +69,18 @@ t.test('docs/metrics.md lists every metric with its type and labels, and no othe
   const byName = (a: { name?: string | undefined }, b: { name?: string | undefined }) =>
     (a.name ?? '') < (b.name ?? '') ? -1 : 1;
   t.same(told.toSorted(byName), counted.toSorted(byName));
+});
+
+t.test('units are those that the names say, and counters are called totals', async (t) => {
+  for (const [name = '', type = '', unit = ''] of codeRows(page('docs/metrics.md'))) {
+    const [metric = ''] = codeWords(name);
+    const base = metric.replace(/_total$/, '');
+    t.equal(base !== metric, type === 'counter', `${metric} is a ${type}`);
+    const said = /_(seconds|bytes|nano_usd)$/.exec(base)?.[1];
+    const wanted = said === 'nano_usd' ? '10⁻⁹ US dollars' : said;
+    if (wanted === undefined) t.notMatch(unit, /second|byte|dollar/, metric);
+    else t.equal(unit.replace(/ since 1970$/, ''), wanted, metric);
+  }
 });
 
 t.test('what is worth an alert names metrics that exist', async (t) => {

@@ -1,9 +1,10 @@
 /*
  * Preloaded into the gateway's process by disk-faults.ts: makes the disk of the journal fail, or ends the process at a point that a
- * signal from outside would hit by luck alone. The first byte of the file that DISK_FAULT_FILE names says what; it may change at any
+ * signal from outside would hit by luck alone. What syncs is fsync, fdatasync, and a write of a file that was opened with O_DSYNC, whose
+ * bytes are in the kernel's hands by then. The first byte of the file that DISK_FAULT_FILE names says what; it may change at any
  * time. Everything but the segments of the journal, and every other program, is left alone.
  *
- *   e  fsync and fdatasync fail: EIO          w  they take 3 s
+ *   e  what syncs fails: EIO                  w  it takes 3 s
  *   r  the file system is read-only: EROFS    f  it is full: ENOSPC
  *   s  ends between write and sync            t  ends in the middle of a write
  *   d  ends when a further segment was made   i  ends in mid-ship, the INSERT being sent
@@ -74,6 +75,11 @@ static int sync_as(const char *name, int fd) {
 int fdatasync(int fd) { return sync_as("fdatasync", fd); }
 int fsync(int fd) { return sync_as("fsync", fd); }
 
+static int writes_through(int fd) {
+  int flags = fcntl(fd, F_GETFL);
+  return flags != -1 && (flags & O_DSYNC) != 0;
+}
+
 static ssize_t pwrite_as(const char *name, int fd, const void *bytes, size_t length, off_t at) {
   ssize_t (*real)(int, const void *, size_t, off_t) = (ssize_t(*)(int, const void *, size_t, off_t))dlsym(RTLD_NEXT, name);
   char now = fault();
@@ -82,6 +88,13 @@ static ssize_t pwrite_as(const char *name, int fd, const void *bytes, size_t len
     if (now == 'f') return refuse(ENOSPC);
     real(fd, bytes, length / 2, at);
     end();
+  }
+  if ((now == 'e' || now == 'w' || now == 's') && is_segment(fd) && writes_through(fd)) {
+    ssize_t written = real(fd, bytes, length, at);
+    if (now == 's') end();
+    if (now == 'e') return refuse(EIO);
+    sleep(3);
+    return written;
   }
   return real(fd, bytes, length, at);
 }

@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap';
-import { diskFiles, type FileSeam } from '../../src/journal/file-seam.ts';
+import { diskFiles, type FileSeam, type Sync } from '../../src/journal/file-seam.ts';
 import { startGateway, type TestGateway } from '../support/gateway.ts';
 import { ask, type Answered } from '../support/http-client.ts';
 import { scriptUpstream } from '../support/upstream.ts';
@@ -14,9 +14,9 @@ function fillableDisk(): FileSeam & { isFull: boolean } {
     Promise.reject(Object.assign(new Error('no space left on device'), { code: 'ENOSPC' }));
   const disk = {
     isFull: false,
-    async create(path: string) {
+    async create(path: string, sync: Sync) {
       if (disk.isFull) return full();
-      const file = await diskFiles.create(path);
+      const file = await diskFiles.create(path, sync);
       return {
         write: (bytes: Buffer, offset: number, length: number, position: number) =>
           disk.isFull ? full() : file.write(bytes, offset, length, position),

@@ -111,14 +111,14 @@ t.test('they are wiped too where a call ends before a key is looked for, or betw
   let onSync = (): void => {};
   const journalFiles: FileSeam = {
     ...diskFiles,
-    async create(path) {
-      const file = await diskFiles.create(path);
+    async create(path, sync) {
+      const file = await diskFiles.create(path, sync);
       return {
-        write: (...args) => file.write(...args),
-        datasync: () => {
+        write: (...args) => {
           onSync();
-          return file.datasync();
+          return file.write(...args);
         },
+        datasync: () => file.datasync(),
         close: () => file.close(),
       };
     },

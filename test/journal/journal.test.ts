@@ -1,7 +1,12 @@
-import { readdir, stat, writeFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { readdir, readFile, readlink, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
+import { canonicalize } from '../../src/journal/canonical.ts';
+import { genesisHash } from '../../src/journal/chain.ts';
+import { createCursor } from '../../src/journal/cursor.ts';
 import { diskFiles, type FileSeam, type JournalFile } from '../../src/journal/file-seam.ts';
+import type { Fields, Receipt } from '../../src/journal/journal.ts';
 import { begin, end, folder, linesOf, newCall, openTestJournal, relay, segmentsOf } from './fixture.ts';
 
 t.test('a stream begins with where it came from, and a graceful stop is its last word', async (t) => {
@@ -24,7 +29,7 @@ t.test('a stream begins with where it came from, and a graceful stop is its last
 t.test('records handed in together become durable together, each with its own receipt', async (t) => {
   let syncs = 0;
   const journal = await openTestJournal(t, await folder(t), {
-    files: watched({ datasync: () => void (syncs += 1) }),
+    files: watched({ write: () => void (syncs += 1) }),
   });
   const before = syncs;
   const receipts = await Promise.all(
@@ -92,7 +97,7 @@ t.test(
     const journal = await openTestJournal(t, dir, {
       retryMs: 5,
       files: watched({
-        datasync() {
+        write() {
           if (isBroken) throw Object.assign(new Error('EIO'), { code: 'EIO' });
         },
         create() {
@@ -129,6 +134,74 @@ t.test(
   },
 );
 
+t.test('ends that waited for the next stream stand in it in their order, to the letter', async (t) => {
+  const dir = await folder(t);
+  const [underway, failing] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const [closed, opened] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  let isBroken = false;
+  const journal = await openTestJournal(t, dir, {
+    retryMs: 5,
+    files: watched({
+      async write() {
+        if (!isBroken) return;
+        underway.resolve();
+        await failing.promise;
+        throw new Error('EIO');
+      },
+    }),
+    onGate: (isClosed) => (isClosed ? closed : opened).resolve(),
+  });
+  const call = newCall();
+  const receipt = await journal.append('use.begin', begin(call));
+  const providerUsage = JSON.parse(
+    `{"b":[{"z":1e-7,"a":-0,"":null}],"__proto__":{"hash":"${'f'.repeat(64)}"},"a":9007199254740991}`,
+  );
+  const ends = Array.from({ length: 4 }, (_, n) =>
+    end(call, receipt, { attempt: n + 1, model: 'ü\u2028"\\\n\ud83d\ude00\ud800', providerUsage }),
+  );
+  const append = (n: number) => journal.append('use.end', ends[n] as Fields);
+  isBroken = true;
+  const appended = [append(0)];
+  const refused = journal.append('use.begin', begin(newCall()));
+  await underway.promise;
+  appended.push(append(1));
+  isBroken = false;
+  failing.resolve();
+  await t.rejects(refused, { code: 'JOURNAL_UNAVAILABLE' });
+  await closed.promise;
+  appended.push(append(2));
+  await opened.promise;
+  appended.push(append(3));
+  const { stream } = (await Promise.all(appended)).at(-1) as Receipt;
+  const cursor = createCursor(dir, stream, { seq: 0, hash: genesisHash });
+  const { fault, records } = await cursor.read(Infinity);
+  await cursor.close();
+  t.equal(fault, null);
+  t.same(
+    records.slice(1).map(({ line, record }) => {
+      t.equal(line.toString('utf8'), canonicalize(record));
+      const { at: _at, hash: _hash, seq: _seq, stream: _stream, v: _v, event, ...fields } = record;
+      t.equal(event, 'use.end');
+      return canonicalize(fields);
+    }),
+    ends.map((fields) => canonicalize(fields)),
+  );
+});
+
+t.test('a strict file is one whose writes are durable, and a relaxed one is not', async (t) => {
+  for (const sync of ['strict', 'relaxed'] as const) {
+    const dir = await folder(t);
+    await openTestJournal(t, dir, { sync });
+    const [path] = await segmentsOf(dir);
+    const descriptors = await readdir('/proc/self/fd').catch(() => []);
+    for (const descriptor of descriptors) {
+      if ((await readlink(`/proc/self/fd/${descriptor}`).catch(() => '')) !== path) continue;
+      const flags = /^flags:\s+(\d+)$/m.exec(await readFile(`/proc/self/fdinfo/${descriptor}`, 'utf8'))?.[1];
+      t.equal((Number.parseInt(flags ?? '', 8) & constants.O_DSYNC) !== 0, sync === 'strict');
+    }
+  }
+});
+
 t.test('a disk that fails for long is left without files, and files without an owner', async (t) => {
   const dir = await folder(t);
   const open = new Set<string>();
@@ -140,13 +213,13 @@ t.test('a disk that fails for long is left without files, and files without an o
     retryMs: 1,
     files: {
       ...diskFiles,
-      async create(path) {
-        const file = await diskFiles.create(path);
+      async create(path, sync) {
+        const file = await diskFiles.create(path, sync);
         open.add(path);
         if (isBroken && (probes += 1) >= 5) probed.resolve();
         return {
-          write: (...place) => file.write(...place),
-          datasync: () => (isBroken ? Promise.reject(new Error('EIO')) : file.datasync()),
+          write: (...place) => (isBroken ? Promise.reject(new Error('EIO')) : file.write(...place)),
+          datasync: () => file.datasync(),
           async close() {
             open.delete(path);
             await file.close();
@@ -174,7 +247,7 @@ t.test('a disk that says nothing for too long is a failed disk', async (t) => {
   const journal = await openTestJournal(t, await folder(t), {
     stallMs: 20,
     retryMs: 5,
-    files: watched({ datasync: () => (isStuck ? stuck.promise : undefined) }),
+    files: watched({ write: () => (isStuck ? stuck.promise : undefined) }),
     onGate: (closed) => void (closed || opened.resolve()),
   });
   isStuck = true;
@@ -230,17 +303,17 @@ t.test('after close nothing is taken', async (t) => {
 });
 
 /** The real disk, with something said before an operation. */
-function watched(before: { datasync?: () => void | Promise<void>; create?: () => void }): FileSeam {
+function watched(before: { write?: () => void | Promise<void>; create?: () => void }): FileSeam {
   return {
-    async create(path) {
+    async create(path, sync) {
       before.create?.();
-      const file = await diskFiles.create(path);
+      const file = await diskFiles.create(path, sync);
       const seen: JournalFile = {
-        write: (bytes, offset, length, position) => file.write(bytes, offset, length, position),
-        async datasync() {
-          await before.datasync?.();
-          await file.datasync();
+        async write(bytes, offset, length, position) {
+          await before.write?.();
+          return file.write(bytes, offset, length, position);
         },
+        datasync: () => file.datasync(),
         close: () => file.close(),
       };
       return seen;

@@ -69,11 +69,16 @@ t.test('histogram buckets are cumulative, ordered and closed by +Inf', async (t)
 
 t.test('strangers’ text never becomes a label, however many names they send', async (t) => {
   const metrics = createMetrics({ version: '1', node: '26' });
-  for (let i = 0; i < 500; i += 1) {
-    const odd = `evil${i}"}\n${'x'.repeat(i)}`;
+  for (let i = 0; i < 100_000; i += 1) {
+    const odd = `evil${i}"}\n${'x'.repeat(i % 300)}`;
     metrics.callStarted(odd);
     metrics.callEnded({ ...call, provider: odd, operation: odd, outcome: odd, model: odd });
-    metrics.callEnded({ ...call, operation: `openai.o${String.fromCharCode(97 + (i % 26), 97 + i / 26)}` });
+    metrics.attemptEnded(odd, 1, 1);
+    metrics.callMoved(odd, 'openai');
+    metrics.callMoved('openai', odd);
+    metrics.refused(odd);
+    const letters = String.fromCharCode(97 + (i % 26), 97 + (Math.floor(i / 26) % 26));
+    metrics.callEnded({ ...call, operation: `openai.o${letters}` });
     metrics.retried(odd, odd);
     metrics.keyOpened(odd, false);
     metrics.authRefused(odd);
@@ -82,10 +87,32 @@ t.test('strangers’ text never becomes a label, however many names they send', 
   }
   const text = await metrics.text();
   t.notMatch(text, /evil/);
-  t.match(text, /sallyport_calls_total{provider="custom",operation="other",outcome="INTERNAL"} 500/);
-  t.match(text, /sallyport_auth_refusals_total{code="INTERNAL"} 1000/);
-  t.ok(text.length < 700_000, `${text.length} characters`);
+  t.match(text, /sallyport_calls_total{provider="custom",operation="other",outcome="INTERNAL"} 100000/);
+  t.match(text, /sallyport_auth_refusals_total{code="INTERNAL"} 200000/);
+  t.match(text, /sallyport_requests_refused_total{code="INTERNAL"} 100000/);
+  t.ok(text.length < 1_200_000, `${text.length} characters`);
 });
+
+t.test(
+  'whoever succeeds with every model there is fills up his own provider’s rows, and no other’s',
+  async (t) => {
+    const metrics = createMetrics({ version: '1', node: '26' });
+    const made = { ...call, operation: 'openai.chat', model: 'of nobody’s list' };
+    for (let i = 0; i < 100_000; i += 1)
+      metrics.callEnded({ ...made, provider: 'his-own', listedModel: `listed-${i}` });
+    metrics.callEnded({ ...made, provider: 'openai', listedModel: 'gpt-99' });
+    metrics.callEnded({ ...made, provider: 'openai', listedModel: 'gpt-98', outcome: 'UPSTREAM_REJECTED' });
+    const samples = await lines(metrics);
+    const costs = samples.filter((line) => line.startsWith('sallyport_cost_nano_usd_total'));
+    const models = costs.map((line) => /provider="(\w+)",model="(.+?)"/.exec(line)?.slice(1).join(' '));
+    t.equal(models.filter((model) => model?.startsWith('custom ')).length, 65, '64, and the others together');
+    t.ok(models.includes('custom other'));
+    t.ok(models.includes('openai gpt-99'), 'another provider’s models are told apart as before');
+    t.notOk(models.includes('openai gpt-98'), 'a model that nobody has had an answer of makes no row');
+    t.ok(models.includes('openai other'));
+    t.ok(samples.length < 6000, `${samples.length} samples`);
+  },
+);
 
 t.test('counters take no nonsense from a provider', async (t) => {
   const metrics = createMetrics({ version: '1', node: '26' });
@@ -144,12 +171,29 @@ t.test('every metric of the contract is there from the start', async (t) => {
     ['sallyport_rewrap_remaining', 'gauge'],
     ['sallyport_root_key_uses_total', 'counter'],
     ['sallyport_targets_cooling', 'gauge'],
+    ['sallyport_streams_held', 'gauge'],
+    ['sallyport_requests_refused_total', 'counter'],
+    ['sallyport_upstream_seconds', 'histogram'],
+    ['sallyport_upstream_first_byte_seconds', 'histogram'],
+    ['sallyport_cost_unknown_total', 'counter'],
+    ['sallyport_journal_limit_bytes', 'gauge'],
+    ['sallyport_uses_presumed_total', 'counter'],
+    ['sallyport_webhook_messages_waiting', 'gauge'],
+    ['sallyport_webhooks_dead', 'gauge'],
+    ['sallyport_upstream_connections', 'gauge'],
+    ['sallyport_upstream_connections_opened_total', 'counter'],
+    ['sallyport_database_connections', 'gauge'],
+    ['sallyport_database_waiting', 'gauge'],
+    ['sallyport_epoch_age_seconds', 'gauge'],
+    ['sallyport_cache_entries', 'gauge'],
+    ['sallyport_cache_lookups_total', 'counter'],
+    ['sallyport_event_loop_delay_seconds', 'summary'],
     ['sallyport_build_info', 'gauge'],
   ];
   t.same(
     text
       .split('\n')
-      .filter((line) => line.startsWith('# TYPE'))
+      .filter((line) => /^# TYPE (sallyport|gen_ai)_/.test(line))
       .toSorted(),
     types.map(([name, type]) => `# TYPE ${name} ${type}`).toSorted(),
   );
