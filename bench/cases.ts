@@ -9,14 +9,22 @@ export interface Case {
   readonly connections: number;
   readonly answerBytes: number;
   readonly answerCrc: number;
+  /** What CPU time is counted by, and how many of them one call has. */
+  readonly unit: 'call' | 'chunk';
+  readonly unitsPerCall: number;
+  /** Is a call alone, on one connection, worth a look? */
+  readonly hasLatency: boolean;
 }
 
-export type CaseName = 'small' | 'large' | 'sse';
-export const caseNames: readonly CaseName[] = ['small', 'large', 'sse'];
+export const caseNames = ['small', 'large', 'sse', 'paced', 'tls', 'features', 'held'] as const;
+export type CaseName = (typeof caseNames)[number];
 
 export const chatPath = '/v1/chat/completions';
 const model = 'gpt-4o-mini';
 const streamChunks = 200;
+/** 50 chunks a second, for a little less than two seconds: the load begins each connection's second call then. */
+export const chunkMs = 20;
+export const pacedChunks = 90;
 
 export const wholeAnswer = padded(1536, (content) => ({
   id: 'chatcmpl-bench',
@@ -47,28 +55,51 @@ export const usageEvent = event({
 });
 export const doneEvent = Buffer.from('data: [DONE]\n\n');
 
+const perCall = { unit: 'call', unitsPerCall: 1, hasLatency: false } as const;
+const smallCall = {
+  ...perCall,
+  body: request(1024, null),
+  connections: 16,
+  ...expected([wholeAnswer]),
+};
+
 export const cases: Readonly<Record<CaseName, Case>> = {
-  small: {
-    name: 'small',
-    title: 'small JSON (1 KB in, 1.5 KB out)',
-    body: request(1024, false),
-    connections: 16,
-    ...expected([wholeAnswer]),
-  },
+  small: { ...smallCall, name: 'small', title: 'small JSON (1 KB in, 1.5 KB out)', hasLatency: true },
   large: {
+    ...perCall,
     name: 'large',
     title: 'large JSON (100 KB in, 1.5 KB out)',
-    body: request(102_400, false),
+    body: request(102_400, null),
     connections: 8,
     ...expected([wholeAnswer]),
   },
   sse: {
+    ...perCall,
     name: 'sse',
     title: `SSE as fast as it goes (1 KB in, ${streamChunks} chunks out)`,
-    body: request(1024, true),
+    body: request(1024, 'raced'),
     connections: 8,
     ...expected([...streamEvents, doneEvent]),
   },
+  paced: {
+    name: 'paced',
+    title: 'SSE paced: 100 streams of 50 chunks a second',
+    body: request(1024, 'paced'),
+    connections: 100,
+    ...expected([...streamEvents.slice(0, pacedChunks), doneEvent]),
+    unit: 'chunk',
+    unitsPerCall: pacedChunks,
+    hasLatency: false,
+  },
+  tls: { ...smallCall, name: 'tls', title: 'small JSON, the provider by TLS and in clear' },
+  features: { ...smallCall, name: 'features', title: 'small JSON, features switched off one by one' },
+  held: { ...smallCall, name: 'held', title: 'small JSON, alone and beside streams that are held' },
+};
+
+/** One event, then silence until all are let go. */
+export const heldStream = {
+  body: request(1024, 'held'),
+  ...expected([...streamEvents.slice(0, 1), doneEvent]),
 };
 
 function expected(parts: readonly Buffer[]): { answerBytes: number; answerCrc: number } {
@@ -76,13 +107,17 @@ function expected(parts: readonly Buffer[]): { answerBytes: number; answerCrc: n
   return { answerBytes: whole.length, answerCrc: crc32(whole) };
 }
 
-/** A conversation of short messages with escapes in them, as chats are; one long string would flatter every JSON reader. */
-function request(bytes: number, isStream: boolean): Buffer {
+/**
+ * A conversation of short messages with escapes in them, as chats are; one long string would flatter every JSON reader.
+ *
+ * @param stream how the stand-in is to send its events; null: no stream
+ */
+function request(bytes: number, stream: 'raced' | 'paced' | 'held' | null): Buffer {
   const line = 'He said: "a gate has two doors"\nand that they are never open at once — naïve, but true. ';
   const messages: { role: string; content: string }[] = [];
   const whole = (content: string): unknown => ({
     model,
-    ...(isStream ? { stream: true } : {}),
+    ...(stream === null ? {} : { stream: true, user: stream }),
     temperature: 0.2,
     messages: [...messages, { role: 'user', content }],
   });

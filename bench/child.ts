@@ -15,6 +15,17 @@ export const isPinned = Object.values(cpuOf).every(
   (cpu) => spawnSync(pinning, ['-c', cpu, 'true'], { stdio: 'ignore' }).status === 0,
 );
 
+/** Files and sockets that a child may have open; what `ulimit -n` says in one. */
+export function openFilesLimit(): number {
+  const { stdout } = spawnSync('sh', ['-c', 'ulimit -n'], { encoding: 'utf8' });
+  return stdout.trim() === 'unlimited' ? Infinity : Number(stdout);
+}
+
+/** A process that runs already, and those that it starts from now on, go to the place. */
+export function move(pid: number, to: 'measured' | 'beside'): void {
+  if (isPinned) spawnSync(pinning, ['-a', '-c', '-p', cpuOf[to], String(pid)], { stdio: 'ignore' });
+}
+
 export interface Command {
   readonly program: string;
   readonly args: readonly string[];
@@ -30,12 +41,17 @@ export function start(place: Place, { program, args, stdio, env }: Command): Chi
   return spawn(line[0] as string, line.slice(1), { stdio, env: all });
 }
 
-/** A file of this folder as a Node process with a channel to this one, whose end is its own. */
-export function startNode(place: Place, file: string, args: readonly string[] = []): ChildProcess {
+/** A file of this folder as a Node process with a channel to this one, whose end is its own. `errors`: a file's descriptor. */
+export function startNode(
+  place: Place,
+  file: string,
+  args: readonly string[] = [],
+  errors: number | 'inherit' = 'inherit',
+): ChildProcess {
   return start(place, {
     program: process.execPath,
     args: [path.join(import.meta.dirname, file), ...args],
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    stdio: ['ignore', 'inherit', errors, 'ipc'],
   });
 }
 

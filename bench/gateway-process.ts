@@ -3,7 +3,8 @@ import { existsSync } from 'node:fs';
 import { open, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { start, stop, type Command, type Place } from './child.ts';
+import { move, start, stop, type Command, type Place } from './child.ts';
+import { treeOf } from './process-tree.ts';
 
 const root = path.join(import.meta.dirname, '..');
 const program = path.join(root, 'bin', 'sallyport');
@@ -58,6 +59,7 @@ export async function startGatewayProcess({
     await command(env, ['keys', 'add', '--provider', 'openai', '--name', 'bench'], key);
     const limits = ['--requests-per-minute', requestsPerMinute, '--concurrent-calls', concurrentCalls];
     const { token } = await command(env, ['tokens', 'create', '--name', 'bench', ...limits.map(String)]);
+    if (place === 'measured') moveDatabase(child.pid as number);
     return {
       token,
       port: Number(new URL(baseUrl).port),
@@ -73,6 +75,11 @@ export async function startGatewayProcess({
     const lines = (await readFile(logFile, 'utf8')).trim().split('\n').slice(-5).join('\n');
     throw new Error(`the gateway did not start: ${(error as Error).message}\n${lines}`, { cause: error });
   }
+}
+
+/** A database is on another machine, or at least on other processors: the measured one is the gateway's alone. */
+export function moveDatabase(pid: number): void {
+  for (const member of treeOf(pid)) if (member.isPostgres) move(member.pid, 'beside');
 }
 
 function startLine(profileDir: string | null): Pick<Command, 'program' | 'args'> {

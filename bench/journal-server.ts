@@ -7,9 +7,9 @@ import path from 'node:path';
 import { createApp } from '../src/app.ts';
 import { readConfig } from '../src/config.ts';
 import { openInstallation } from '../src/installation.ts';
-import type { Journal } from '../src/journal/journal.ts';
 import { createLog } from '../src/telemetry/log.ts';
 import { createMetrics } from '../src/telemetry/metrics.ts';
+import { forgetful } from './nothing.ts';
 
 /** What a parent is told when it says anything. Microseconds of all threads. */
 export interface Spent {
@@ -52,14 +52,4 @@ async function post(to: string, body: object): Promise<{ readonly token: string 
   const answer = await app.operator.inject('POST', to, Buffer.from(JSON.stringify(body)));
   if (answer.status !== 201) throw new Error(answer.body.toString('utf8'));
   return JSON.parse(answer.body.toString('utf8')) as { token: string };
-}
-
-function forgetful(journal: Journal): Journal {
-  const receipt = {
-    stream: journal.stream,
-    seq: 0,
-    hash: '0'.repeat(64),
-    text: `${journal.stream}.0.0000000000000000`,
-  };
-  return { ...journal, append: () => Promise.resolve(receipt) };
 }

@@ -4,7 +4,8 @@
  */
 import { connect, type Socket } from 'node:net';
 import { createAnswerReader } from './answer-reader.ts';
-import { cases, chatPath, type Case, type CaseName } from './cases.ts';
+import { cases, type Case, type CaseName } from './cases.ts';
+import { requestBytes } from './request-bytes.ts';
 
 export interface Job {
   readonly port: number;
@@ -31,7 +32,7 @@ const answerMs = 30_000;
 
 async function run(job: Job): Promise<Report> {
   const call = cases[job.caseName];
-  const bytes = requestBytes(job, call);
+  const bytes = requestBytes(job, call.body);
   const tally = { begun: 0, failed: 0, latencies: [] as number[], failure: null as string | null };
   const start = performance.now();
   const until = start + job.maxSeconds * 1000;
@@ -104,19 +105,6 @@ function serve(port: number, bytes: Buffer, call: Case, { takes, fail, tally }: 
     });
     socket.on('close', () => end('the connection was closed'));
   });
-}
-
-function requestBytes({ port, token }: Job, { body }: Case): Buffer {
-  const head = [
-    `POST ${chatPath} HTTP/1.1`,
-    `host: 127.0.0.1:${port}`,
-    `authorization: Bearer ${token}`,
-    'content-type: application/json',
-    'accept: application/json',
-    'user-agent: OpenAI/JS 7.57.0',
-    `content-length: ${body.length}`,
-  ];
-  return Buffer.concat([Buffer.from(`${head.join('\r\n')}\r\n\r\n`), body]);
 }
 
 process.on('message', (job: Job) => {

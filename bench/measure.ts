@@ -14,13 +14,16 @@ export interface Sample {
   readonly failed: number;
   readonly failure: string | null;
   readonly callsPerSecond: number;
-  /** µs of CPU time a call of the measured process, what it puts off included; null where there is no process, or no /proc. */
+  /**
+   * µs of CPU time of the measured process for each of the case's units, what it puts off included; null where there is no process, or
+   * no /proc.
+   */
   readonly cpuUs: number | null;
   /** The part of it that was spent after the last answer. */
   readonly cpuAfterUs: number | null;
-  /** µs a call of its PostgreSQL server, not in `cpuUs`. */
+  /** µs of its PostgreSQL server, not in `cpuUs`. */
   readonly postgresUs: number | null;
-  /** ms of a whole call on one connection, alone. */
+  /** ms of a whole call on one connection, alone; null where the case has none. */
   readonly p50Ms: number | null;
 }
 
@@ -37,30 +40,31 @@ export async function measure(
   candidate: Candidate,
   caseName: CaseName,
   round: number,
-  effort: Effort,
+  { seconds, maxCalls, warmUpCalls }: Effort,
 ): Promise<Sample> {
   const { port, token, pid } = candidate;
-  const ask = async (connections: number, maxSeconds: number, maxCalls: number): Promise<Report> => {
-    load.send({ port, token, caseName, connections, maxSeconds, maxCalls } satisfies Job);
+  const ask = async (connections: number, maxSeconds: number, calls: number): Promise<Report> => {
+    load.send({ port, token, caseName, connections, maxSeconds, maxCalls: calls } satisfies Job);
     return messageOf<Report>(load);
   };
   const cpu = (): CpuTime | null => (pid === null ? null : cpuTimeOf(pid));
-  const { connections } = cases[caseName];
-  const { seconds, maxCalls, warmUpCalls } = effort;
+  const { connections, unit, unitsPerCall, hasLatency } = cases[caseName];
 
-  const warm = await ask(connections, seconds / 4, warmUpCalls);
+  // Paced calls take as long as they take, and wake nothing up that an even pace would not.
+  const warm = unit === 'chunk' ? null : await ask(connections, seconds / 4, warmUpCalls);
   await candidate.settle();
   const before = cpu();
   const busy = await ask(connections, seconds, maxCalls);
   const between = cpu();
   await candidate.settle();
   const after = cpu();
-  const single = await ask(1, seconds / 2, maxCalls);
-  await candidate.settle();
+  const single = hasLatency ? await ask(1, seconds / 2, maxCalls) : null;
+  if (single !== null) await candidate.settle();
 
-  const reports = [warm, busy, single];
-  const perCall = (from: CpuTime | null, to: CpuTime | null, of: keyof CpuTime): number | null =>
-    from === null || to === null || busy.calls === 0 ? null : ((to[of] - from[of]) / busy.calls) * 1e6;
+  const reports = [warm, busy, single].filter((report) => report !== null);
+  const units = busy.calls * unitsPerCall;
+  const each = (from: CpuTime | null, to: CpuTime | null, of: keyof CpuTime): number | null =>
+    from === null || to === null || units === 0 ? null : ((to[of] - from[of]) / units) * 1e6;
   return {
     candidate: candidate.name,
     caseName,
@@ -69,9 +73,9 @@ export async function measure(
     failed: reports.reduce((sum, report) => sum + report.failed, 0),
     failure: reports.find((report) => report.failure !== null)?.failure ?? null,
     callsPerSecond: busy.calls / busy.seconds,
-    cpuUs: perCall(before, after, 'own'),
-    cpuAfterUs: perCall(between, after, 'own'),
-    postgresUs: perCall(before, after, 'postgres'),
-    p50Ms: single.p50Ms,
+    cpuUs: each(before, after, 'own'),
+    cpuAfterUs: each(between, after, 'own'),
+    postgresUs: each(before, after, 'postgres'),
+    p50Ms: single?.p50Ms ?? null,
   };
 }

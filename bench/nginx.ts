@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -35,6 +36,11 @@ export async function startNginx({ upstreamPort, key, folder, nginx }: Stage): P
   };
 }
 
+/** `nginx/1.22.1`; null where it is not installed. */
+export function nginxVersion(nginx: string): string | null {
+  return spawnSync(nginx, ['-v'], { encoding: 'utf8' }).stderr?.match(/nginx\/\S+/)?.[0] ?? null;
+}
+
 function answers(port: number): Promise<boolean> {
   return fetch(`http://127.0.0.1:${port}/`).then(
     async (response) => (await response.arrayBuffer(), true),
@@ -47,7 +53,7 @@ function configuration(prefix: string, port: number, upstreamPort: number, key: 
   return `daemon off;
 master_process off;
 pid ${prefix}/nginx.pid;
-events { worker_connections 4096; }
+events { worker_connections 16384; }
 http {
   access_log off;
   ${temporary.map((name) => `${name}_temp_path ${prefix}/${name};`).join('\n  ')}

@@ -1,24 +1,22 @@
 import { parseArgs } from 'node:util';
-import { candidateNames, type CandidateName } from './candidate.ts';
-import { caseNames, type CaseName } from './cases.ts';
-import type { Effort } from './measure.ts';
+import type { Wanted } from './bench.ts';
+import { candidateNames } from './candidate.ts';
+import { caseNames } from './cases.ts';
 
-export interface Options extends Effort {
-  readonly rounds: number;
-  /** One round before, whose numbers are thrown away. */
-  readonly warmsUp: boolean;
-  readonly cases: readonly CaseName[];
-  readonly candidates: readonly CandidateName[];
-  readonly nginx: string;
-  readonly profileDir: string | null;
+export interface Options extends Wanted {
+  /** Whose section is written; null: none. */
+  readonly document: string | null;
   readonly isJson: boolean;
 }
+
+const usual = candidateNames.filter((name) => name !== 'sallyport-relaxed');
 
 export const usage = `npm run bench -- [options]
   --seconds N        of each measurement, 0.1 to 60 (2)
   --rounds N         1 to 100 (5)
   --case NAMES       ${caseNames.join(', ')}, separated by commas (all)
   --candidates NAMES ${candidateNames.join(', ')} (all but sallyport-relaxed)
+  --write FILE       also writes the section "The hot path" of this document
   --nginx FILE       the nginx program (/usr/sbin/nginx)
   --profile DIR      also leaves a CPU profile of the gateway there: its numbers are the profiler's too then
   --smoke            1 round of 50 calls: does it work at all?
@@ -33,17 +31,18 @@ export function readOptions(args: readonly string[]): Options {
       seconds: { type: 'string', default: '2' },
       rounds: { type: 'string', default: '5' },
       case: { type: 'string', default: caseNames.join(',') },
-      candidates: { type: 'string', default: 'direct,bare,nginx,sallyport' },
+      candidates: { type: 'string', default: usual.join(',') },
       nginx: { type: 'string', default: '/usr/sbin/nginx' },
       profile: { type: 'string' },
+      write: { type: 'string' },
       smoke: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
     },
   });
   const seconds = number('--seconds', values.seconds, 0.1, 60);
   const effort = values.smoke
-    ? { seconds: 20, maxCalls: 50, warmUpCalls: 5 }
-    : { seconds, maxCalls: 1_000_000, warmUpCalls: 2000 };
+    ? { seconds: 20, maxCalls: 50, warmUpCalls: 5, heldCounts: [20, 50] }
+    : { seconds, maxCalls: 1_000_000, warmUpCalls: 2000, heldCounts: [1000, 5000] };
   return {
     ...effort,
     warmsUp: !values.smoke,
@@ -52,6 +51,7 @@ export function readOptions(args: readonly string[]): Options {
     candidates: names('--candidates', values.candidates, candidateNames),
     nginx: values.nginx,
     profileDir: values.profile ?? null,
+    document: values.write ?? null,
     isJson: values.json,
   };
 }

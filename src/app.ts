@@ -12,10 +12,11 @@ import { SallyportError } from './errors.ts';
 import type { Paces } from './gateway/body-pace.ts';
 import { createDataPlane, type DataPlane } from './gateway/data-plane.ts';
 import type { Installation } from './installation.ts';
-import { createLimits } from './limits/limits.ts';
+import { createLimits, type Limits } from './limits/limits.ts';
 import { findOperatorCaller } from './operator-caller.ts';
 import { ownOrigins } from './own-origins.ts';
-import { providers } from './providers/catalogue.ts';
+import { providers as ownProviders } from './providers/catalogue.ts';
+import type { Provider } from './providers/provider.ts';
 import type { RootKeyDesk } from './root-key-desk.ts';
 import { apiRoutes } from './routes/api/api.ts';
 import { createArrival } from './routes/arrival.ts';
@@ -43,6 +44,10 @@ export interface AppDeps {
   readonly output?: { write(text: string): unknown };
   /** Of bodies, in place of the usual ones (tests). */
   readonly paces?: Paces;
+  /** In place of this process's own. */
+  readonly limits?: Limits;
+  /** That calls can go to, in place of the catalogue's. */
+  readonly providers?: ReadonlyMap<string, Provider>;
 }
 
 /** Everything, built and not yet listening. */
@@ -97,7 +102,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
   const addresses = createClientAddresses(config.trustedProxies);
   const { isPrivate, checkArrival, ownOrigin } = createArrival(config, addresses);
 
-  const limits = createLimits({ clock });
+  const { limits = createLimits({ clock }), providers = ownProviders } = deps;
   const tracer = await openTracer(config, { egress, log, version });
   const dataPlane = await createDataPlane({
     store,
