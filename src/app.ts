@@ -16,7 +16,6 @@ import { createLimits, type Limits } from './limits/limits.ts';
 import { findOperatorCaller } from './operator-caller.ts';
 import { ownOrigins } from './own-origins.ts';
 import { providers as ownProviders } from './providers/catalogue.ts';
-import type { Provider } from './providers/provider.ts';
 import type { RootKeyDesk } from './root-key-desk.ts';
 import { apiRoutes } from './routes/api/api.ts';
 import { createArrival } from './routes/arrival.ts';
@@ -44,10 +43,9 @@ export interface AppDeps {
   readonly output?: { write(text: string): unknown };
   /** Of bodies, in place of the usual ones (tests). */
   readonly paces?: Paces;
-  /** In place of this process's own. */
+  /** In place of this process's own, and of the catalogue. */
   readonly limits?: Limits;
-  /** That calls can go to, in place of the catalogue's. */
-  readonly providers?: ReadonlyMap<string, Provider>;
+  readonly providers?: typeof ownProviders;
 }
 
 /** Everything, built and not yet listening. */
