@@ -56,11 +56,18 @@ const maxModelRows = 64;
 const genAiLabels = ['gen_ai_provider_name', 'gen_ai_operation_name', 'gen_ai_request_model'] as const;
 
 const outcomes: ReadonlySet<string> = new Set(['ok', 'crash', ...Object.keys(errorTable)]);
-const known: ReadonlySet<string> = new Set(['openai', 'anthropic', 'google', 'groq', 'xai', 'custom']);
+export const knownProviders: ReadonlySet<string> = new Set([
+  'openai',
+  'anthropic',
+  'google',
+  'groq',
+  'xai',
+  'custom',
+]);
 
 /** A custom provider's name is its owner's text, hence no label. */
 export function providerLabel(provider: string): string {
-  return known.has(provider) ? provider : 'custom';
+  return knownProviders.has(provider) ? provider : 'custom';
 }
 
 /** The metrics of a call's way. Label values come from closed sets whatever is handed in; never throws. */
@@ -95,6 +102,18 @@ export function createCallMetrics(registry: Registry) {
     help: 'Calls that ended',
     labels: ['provider', 'operation', 'outcome'],
   });
+  const refused = createTally(registry, {
+    type: 'counter',
+    name: 'sallyport_requests_refused_total',
+    help: 'Requests refused before a key was used',
+    labels: ['code'],
+  });
+  const faults = createTally(registry, {
+    type: 'counter',
+    name: 'sallyport_faults_total',
+    help: 'Requests and calls on which the gateway itself failed',
+    labels: [],
+  }).cell();
   const inFlight = createTally(registry, {
     type: 'gauge',
     name: 'sallyport_calls_in_flight',
@@ -189,6 +208,13 @@ export function createCallMetrics(registry: Registry) {
       rowOf(provider).inFlight.value += 1;
     },
 
+    /** Before any attempt: those that come later are outcomes of calls. @param code of the error table */
+    refused(code: string) {
+      const name = outcomes.has(code) ? code : 'INTERNAL';
+      refused.cell(name).value += 1;
+      if (name === 'INTERNAL') faults.value += 1;
+    },
+
     /** One attempt is over, whatever it led to. Seconds from its own beginning on. */
     attemptEnded(provider: string, seconds: number, firstByteSeconds: number | null) {
       const row = rowOf(provider);
@@ -207,6 +233,7 @@ export function createCallMetrics(registry: Registry) {
       const provider = providerLabel(call.provider);
       const operation = operationLabel(call.operation);
       const outcome = outcomes.has(call.outcome) ? call.outcome : 'INTERNAL';
+      if (outcome === 'INTERNAL') faults.value += 1;
       const providersRow = rowOf(call.provider);
       providersRow.inFlight.value -= 1;
 

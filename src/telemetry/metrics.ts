@@ -1,6 +1,6 @@
 import { Registry } from 'prom-client';
 import { errorTable } from '../errors.ts';
-import { createCallMetrics, providerLabel } from './call-metrics.ts';
+import { createCallMetrics, knownProviders, providerLabel } from './call-metrics.ts';
 import { createProcessMetrics } from './process-metrics.ts';
 import { createResourceMetrics } from './resource-metrics.ts';
 import { type Tally, createHistogram, createTally } from './tally.ts';
@@ -9,7 +9,8 @@ export type { EndedCall } from './call-metrics.ts';
 export type { Resources } from './resource-metrics.ts';
 export type Metrics = ReturnType<typeof createMetrics>;
 
-type RootKeyResult = 'ok' | 'denied' | 'unavailable' | 'wrong_key' | 'disabled';
+const rootKeyResults = ['ok', 'denied', 'unavailable', 'wrong_key', 'disabled'] as const;
+type RootKeyResult = (typeof rootKeyResults)[number];
 type AlertRule = 'new-network' | 'rate' | 'silence' | 'refusals';
 type KeyStatus = 'active' | 'disabled' | 'expired' | 'auth_failed';
 
@@ -35,9 +36,6 @@ export function createMetrics({ version, node }: { readonly version: string; rea
   const retries = counter('sallyport_upstream_retries_total', 'Attempts repeated, by why', [
     'provider',
     'reason',
-  ]);
-  const refused = counter('sallyport_requests_refused_total', 'Requests refused before a key was used', [
-    'code',
   ]);
   const refusals = counter('sallyport_auth_refusals_total', 'Credentials refused', ['code']);
   const opens = counter('sallyport_key_opens_total', 'Provider keys opened', ['provider', 'result']);
@@ -115,6 +113,13 @@ export function createMetrics({ version, node }: { readonly version: string; rea
   gauge('sallyport_build_info', 'Always 1', ['version', 'node']).cell(version, node).value = 1;
   for (const status of ['active', 'disabled', 'expired', 'auth_failed'] as const) keys.cell(status);
 
+  // A counter that begins with its first event has not increased for Prometheus: what alerts look at is there before.
+  for (const provider of knownProviders) {
+    echoes.cell(provider);
+    for (const result of ['ok', 'failed']) opens.cell(provider, result);
+  }
+  const schemes = new Set<string>();
+
   const reasons = closedSet(32);
   const events = closedSet(200);
   const recordCells = new Map<string, { value: number }>();
@@ -134,11 +139,7 @@ export function createMetrics({ version, node }: { readonly version: string; rea
     keyOpened(provider: string, isOk: boolean) {
       opens.cell(providerLabel(provider), isOk ? 'ok' : 'failed').value += 1;
     },
-    /** Before any attempt: those that come later are outcomes of calls. @param code of the error table */
-    refused(code: string) {
-      refused.cell(Object.hasOwn(errorTable, code) ? code : 'INTERNAL').value += 1;
-    },
-    /** A credential, which also stands in `refused`. @param code of the error table */
+    /** A credential, which also stands in what is refused. @param code of the error table */
     authRefused(code: string) {
       refusals.cell(Object.hasOwn(errorTable, code) ? code : 'INTERNAL').value += 1;
     },
@@ -172,6 +173,8 @@ export function createMetrics({ version, node }: { readonly version: string; rea
     },
     /** A root key in a key service was asked. Both labels come from closed sets of vault/kek-provider.ts. */
     rootKeyUsed(scheme: 'local' | 'transit' | 'kms', result: RootKeyResult) {
+      if (!schemes.has(scheme)) for (const each of rootKeyResults) rootKeyUses.cell(scheme, each);
+      schemes.add(scheme);
       rootKeyUses.cell(scheme, result).value += 1;
     },
     rewrapProgress(now: { readonly remaining: number; readonly more: number }) {

@@ -1,6 +1,8 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
 import t from 'tap';
 import { createMetrics, type EndedCall } from '../../src/telemetry/metrics.ts';
-import { codeRows, codeWords, page } from './pages.ts';
+import { codeRows, codeWords, page, root } from './pages.ts';
 
 const call: EndedCall = {
   provider: 'openai',
@@ -21,6 +23,9 @@ const call: EndedCall = {
   costNanoUsd: '1',
 };
 const cache = { entries: 1, hits: 2, misses: 1 };
+
+/** What comes behind them are alerts. */
+const metricsOf = (text: string): string => text.split('## Worth an alert')[0] ?? '';
 
 /** Everything that is counted, counted once: labels show only in samples. */
 async function exposition(): Promise<string> {
@@ -61,7 +66,7 @@ t.test('docs/metrics.md lists every metric with its type and labels, and no othe
     const labels = [...(sample?.[1] ?? '').matchAll(/(\w+)="/g)].map((match) => match[1] as string);
     return { name, type, labels };
   });
-  const told = codeRows(page('docs/metrics.md')).map(([name = '', type = '', , labels = '']) => ({
+  const told = codeRows(metricsOf(page('docs/metrics.md'))).map(([name = '', type = '', , labels = '']) => ({
     name: codeWords(name)[0],
     type,
     labels: codeWords(labels),
@@ -72,7 +77,7 @@ t.test('docs/metrics.md lists every metric with its type and labels, and no othe
 });
 
 t.test('units are those that the names say, and counters are called totals', async (t) => {
-  for (const [name = '', type = '', unit = ''] of codeRows(page('docs/metrics.md'))) {
+  for (const [name = '', type = '', unit = ''] of codeRows(metricsOf(page('docs/metrics.md')))) {
     const [metric = ''] = codeWords(name);
     const base = metric.replace(/_total$/, '');
     t.equal(base !== metric, type === 'counter', `${metric} is a ${type}`);
@@ -83,8 +88,18 @@ t.test('units are those that the names say, and counters are called totals', asy
   }
 });
 
-t.test('what is worth an alert names metrics that exist', async (t) => {
+t.test('rules and dashboards name metrics that exist', async (t) => {
   const text = await exposition();
-  for (const name of page('docs/metrics.md').match(/\bsallyport_\w+/g) ?? [])
-    t.match(text, new RegExp(`^# TYPE ${name} `, 'm'), name);
+  const names = new Set(
+    [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].flatMap(([, name = '', type]) =>
+      type === 'histogram' ? [name, `${name}_bucket`, `${name}_sum`, `${name}_count`] : [name],
+    ),
+  );
+  for (const folder of ['docker/prometheus'])
+    for (const file of readdirSync(path.join(root, folder))) {
+      const said = readFileSync(path.join(root, folder, file), 'utf8');
+      for (const [name] of said.matchAll(/\b(sallyport|gen_ai|process|nodejs)_[a-z_0-9]+\b(?![:"])/g))
+        if (!name.startsWith('gen_ai_') || name.startsWith('gen_ai_client_'))
+          t.ok(names.has(name), `${file}: ${name}`);
+    }
 });

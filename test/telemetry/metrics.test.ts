@@ -114,6 +114,25 @@ t.test(
   },
 );
 
+t.test('what alerts look at is there at 0, so that its first event is an increase', async (t) => {
+  const metrics = createMetrics({ version: '1', node: '26' });
+  metrics.rootKeyUsed('kms', 'ok');
+  const before = await lines(metrics);
+  const watched = [
+    'sallyport_key_opens_total{provider="custom",result="failed"}',
+    'sallyport_keys_echoed_total{provider="openai"}',
+    'sallyport_root_key_uses_total{scheme="kms",result="denied"}',
+    'sallyport_checkpoints_total{result="unsent"}',
+    'sallyport_alerts_total{rule="silence"}',
+    'sallyport_uses_presumed_total',
+    'sallyport_faults_total',
+  ];
+  for (const name of watched) t.ok(before.includes(`${name} 0`), name);
+  metrics.refused('INTERNAL');
+  metrics.callEnded({ ...call, outcome: 'INTERNAL' });
+  t.ok((await lines(metrics)).includes('sallyport_faults_total 2'));
+});
+
 t.test('counters take no nonsense from a provider', async (t) => {
   const metrics = createMetrics({ version: '1', node: '26' });
   const usage = {
@@ -173,6 +192,7 @@ t.test('every metric of the contract is there from the start', async (t) => {
     ['sallyport_targets_cooling', 'gauge'],
     ['sallyport_streams_held', 'gauge'],
     ['sallyport_requests_refused_total', 'counter'],
+    ['sallyport_faults_total', 'counter'],
     ['sallyport_upstream_seconds', 'histogram'],
     ['sallyport_upstream_first_byte_seconds', 'histogram'],
     ['sallyport_cost_unknown_total', 'counter'],
