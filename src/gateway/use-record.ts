@@ -1,6 +1,7 @@
 import { type Billed, recordableBilled } from '../dialects/billed.ts';
 import type { Reading } from '../dialects/meter.ts';
 import type { ErrorCode } from '../errors.ts';
+import { isoTime } from '../journal/iso-time.ts';
 import type { Fields, Receipt } from '../journal/journal.ts';
 import type { Cost } from '../providers/cost.ts';
 import type { ClientMarks } from '../vault/vault.ts';
@@ -93,21 +94,21 @@ export function beginFields(
     clientIpHash: client?.clientIpHash ?? null,
     network: client?.network ?? null,
     reservedNanoUsd: null,
-    startedAt: new Date(startedAtMs).toISOString(),
+    startedAt: isoTime(startedAtMs),
   };
 }
 
 export function endFields(identity: UseIdentity, attempt: number, begin: Receipt, end: AttemptEnd): Fields {
   const { reading } = end;
-  return {
+  const fields = {
     ...identity,
     attempt,
     final: end.final,
     beginStream: begin.stream,
     beginSeq: begin.seq,
     receipt: begin.text,
-    startedAt: new Date(end.startedAtMs).toISOString(),
-    endedAt: new Date(end.endedAtMs).toISOString(),
+    startedAt: isoTime(end.startedAtMs),
+    endedAt: isoTime(end.endedAtMs),
     outcome: end.outcome,
     status: end.status,
     endReason: end.endReason,
@@ -122,6 +123,6 @@ export function endFields(identity: UseIdentity, attempt: number, begin: Receipt
     billed: recordableBilled(end.billed),
     costNanoUsd: end.cost.nanoUsd === null ? null : String(end.cost.nanoUsd),
     priceVersion: end.cost.version,
-    ...(end.isKeyEchoed === true ? { keyEchoed: true } : {}),
   };
+  return end.isKeyEchoed === true ? { ...fields, keyEchoed: true } : fields;
 }

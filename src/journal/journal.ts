@@ -5,6 +5,7 @@ import type { Head, Receipt } from './chain.ts';
 import { draft, type Draft, type Fields } from './draft.ts';
 import { diskFiles, type FileSeam } from './file-seam.ts';
 import { createGate } from './gate.ts';
+import { isoTime } from './iso-time.ts';
 import { createObligations } from './obligations.ts';
 import { openStream, within, type OpenStream } from './open-stream.ts';
 import { basePath, folderBytes, listStreams, segmentPath, streamName } from './stream-files.ts';
@@ -108,7 +109,11 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
       next = await openStream({ stream, base, lock, files, sync, segmentBytes, stallMs });
       const batch = createBatch();
       next.chain.link(
-        draft('stream.open', { nodeId, bootId, previous: previous && { ...previous }, sync }, now()),
+        draft(
+          'stream.open',
+          { nodeId, bootId, previous: previous && { ...previous }, sync },
+          isoTime(clock()),
+        ),
         batch,
       );
       await next.write(batch.bytes(), 0);
@@ -133,18 +138,6 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
 
   function weigh(): void {
     gate.set('full', usedBytes >= maxBytes * 0.9);
-  }
-
-  // Many records share a millisecond, and its text costs as much as a tenth of a record.
-  let nowMs = Number.NaN;
-  let nowText = '';
-  function now(): string {
-    const ms = clock();
-    if (ms !== nowMs) {
-      nowMs = ms;
-      nowText = new Date(ms).toISOString();
-    }
-    return nowText;
   }
 
   await mkdir(dir, { recursive: true, mode: 0o700 });
@@ -210,7 +203,7 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
     locks,
     append(event: string, fields: Fields): Promise<Receipt> {
       try {
-        return enqueue(event, fields, draftWithin(event, fields, now()));
+        return enqueue(event, fields, draftWithin(event, fields, isoTime(clock())));
       } catch (cause) {
         return Promise.reject(
           new SallyportError('INTERNAL', `A record of ${event} could not be made.`, { cause }),
@@ -223,7 +216,7 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
       isEnded = true;
       const wasFailing = gate.is('failing');
       gate.set('closing', true);
-      const made = draft('stream.close', {}, now());
+      const made = draft('stream.close', {}, isoTime(clock()));
       // A journal that can't write has no last word either; the next start finds the stream crashed.
       const last = wasFailing ? null : enqueue('stream.close', {}, made).catch(() => null);
       await writer.end();

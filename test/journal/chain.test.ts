@@ -65,6 +65,52 @@ t.test('every line is canonical, holds its hash by the rule, and carries the cha
   );
 });
 
+t.test(
+  'what a record repeats of the one before it stands there as if it came for the first time',
+  async () => {
+    const value = fc.constantFrom<JsonValue>(
+      '1',
+      1,
+      0,
+      -0,
+      '',
+      null,
+      'null',
+      true,
+      'true',
+      'ü"',
+      1e21,
+      [],
+      [1],
+      {
+        b: 1,
+        a: { d: 2, c: 'x' },
+      },
+    );
+    const some = fc.record(
+      { callId: value, model: value, status: value, zone: value },
+      { noNullPrototype: true },
+    );
+    fc.assert(
+      fc.property(fc.array(some, { minLength: 2, maxLength: 80 }), (fields) =>
+        lines(fields).every((line, seq) => {
+          const {
+            at: _at,
+            event: _event,
+            hash: _hash,
+            seq: _seq,
+            stream: _stream,
+            v: _v,
+            ...rest
+          } = JSON.parse(line);
+          return canonicalize(rest) === canonicalize(fields[seq] as JsonValue);
+        }),
+      ),
+      { numRuns: 200 },
+    );
+  },
+);
+
 t.test('no byte of a line can change without the hash noticing', async (t) => {
   const [line] = lines([{ callId: 'call_1', note: '{"hash":"x"}', usage: { hash: 'a'.repeat(64) } }]);
   const original = Buffer.from(line as string);
