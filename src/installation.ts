@@ -3,6 +3,7 @@ import path from 'node:path';
 import type { Config } from './config.ts';
 import type { ConnectionOptions } from './db/connection.ts';
 import { startEmbedded } from './db/embedded.ts';
+import type { ServerWatch } from './db/embedded-keeper.ts';
 import { migrate, schemaState } from './db/migrate.ts';
 import { openStore, type Store } from './db/store.ts';
 import { SallyportError } from './errors.ts';
@@ -30,12 +31,16 @@ export interface Installation {
   readonly bootId: string;
   /** No workspace yet: `init` has to come first. */
   readonly isEmpty: boolean;
+  /** The embedded database ends again and again, or does not come up. */
+  readonly isDatabaseLost: () => boolean;
   /** Ships what is left and ends everything; the database last. */
   close(): Promise<void>;
 }
 
 export interface Database {
   readonly connection: ConnectionOptions;
+  /** Where it is ours to start again. */
+  keep?(watch: ServerWatch): void;
   stop(): Promise<void>;
 }
 
@@ -88,6 +93,19 @@ export async function openInstallation(
   try {
     const database = given ?? (await openDatabase(config));
     closers.push(() => database.stop());
+    let isLost = false;
+    database.keep?.({
+      onLost: () => log.warn('database.lost'),
+      onBack({ pid, durationMs }) {
+        isLost = false;
+        metrics.databaseRestarted();
+        log.info('database.back', { pid, durationMs });
+      },
+      onFailed(error, attempts) {
+        isLost = true;
+        log.error('database.failed', { error, attempts });
+      },
+    });
     await bringUpToDate(config, database, log);
     const store = openStore({ connection: database.connection });
     closers.push(() => store.close());
@@ -138,7 +156,18 @@ export async function openInstallation(
       async (tx) =>
         (await tx.selectFrom('workspaces').select('id').limit(1).executeTakeFirst()) === undefined,
     );
-    return Object.freeze({ store, vault, keyring, journal, shipper, nodeId, bootId, isEmpty, close });
+    return Object.freeze({
+      store,
+      vault,
+      keyring,
+      journal,
+      shipper,
+      nodeId,
+      bootId,
+      isEmpty,
+      isDatabaseLost: () => isLost,
+      close,
+    });
   } catch (error) {
     await close();
     throw error;

@@ -115,6 +115,8 @@ async function listen(config: Config, app: App, socketPath: string): Promise<str
   const { host } = config;
   await listenOnSocket(app, socketPath);
   const edges = { PORT: app.main, ADMIN_PORT: app.admin, METRICS_PORT: app.metrics };
+  // A start that took a while has an old epoch, with which tokens cannot be looked up: the first calls would be refused.
+  await app.dataPlane.epoch.refresh();
   let main = 0;
   // The main one last: whoever reaches it finds the others there.
   for (const [name, port] of portsOf(config).toReversed()) {

@@ -60,7 +60,10 @@ async function within(work: Promise<void>, ms: number): Promise<void> {
 }
 
 /** What `/readyz` tells. */
-export async function checkHealth({ store, journal, vault }: Installation, { epoch }: DataPlane) {
+export async function checkHealth(
+  { isDatabaseLost, store, journal, vault }: Installation,
+  { epoch }: DataPlane,
+) {
   const isReachable =
     !epoch.isStale() &&
     (await store.ping().then(
@@ -72,7 +75,7 @@ export async function checkHealth({ store, journal, vault }: Installation, { epo
     () => 'failed' as const,
   );
   return {
-    database: isReachable ? ('ok' as const) : ('failed' as const),
+    database: isReachable ? ('ok' as const) : isDatabaseLost() ? ('lost' as const) : ('failed' as const),
     journal: journal.isOpen() ? ('ok' as const) : ('failed' as const),
     vault: vaultState,
   };

@@ -7,6 +7,7 @@ import { isDatabaseGone, type SocketConnection, withClient } from './connection.
 import { findBinaries } from './embedded-binaries.ts';
 import { checkPassable, serverIds, type ServerIds } from './embedded-ids.ts';
 import { ensureDatabaseFolder, superuser } from './embedded-initdb.ts';
+import { keepServer, type Keeper, type ServerWatch } from './embedded-keeper.ts';
 import { disownPidFile, isAlive, mayBePostgres, readPidFile } from './embedded-pidfile.ts';
 import { launch, type Launched, stopServer } from './embedded-process.ts';
 import { type SocketFolder, socketFolder } from './embedded-socket.ts';
@@ -19,7 +20,10 @@ export interface Embedded {
   readonly maintenance: SocketConnection;
   /** The server outlived a killed gateway and was taken over. */
   readonly adopted: boolean;
+  /** The server's, of this moment. */
   readonly pid: number;
+  /** From now on a server that ends is started again; once. */
+  keep(watch: ServerWatch): void;
   /** Fast shutdown; resolves when the process is gone. Call it last: the journal ships through it. */
   stop(): Promise<void>;
 }
@@ -52,6 +56,7 @@ interface Place {
   readonly socket: SocketFolder;
   readonly start: () => Launched;
   readonly startWithinMs: number;
+  readonly signal?: AbortSignal;
 }
 
 /** A server that gives up because another is there, or has not quite ended: worth another look. */
@@ -61,7 +66,7 @@ const isTaken = /lock file|shared memory block/;
  * Finds the server of a database folder, launching one where none is alive. A launch beside a living server is harmless: the lock
  * file makes the second one give up, and we look again. The finder remembers what it launched from one look to the next.
  */
-function createFinder({ databaseDir, socket, start, startWithinMs }: Place): () => Promise<Found> {
+function createFinder({ databaseDir, socket, start, startWithinMs, signal }: Place): () => Promise<Found> {
   let launched: Launched | null = null;
 
   function look(): Found | null {
@@ -89,7 +94,7 @@ function createFinder({ databaseDir, socket, start, startWithinMs }: Place): () 
     for (let waited = 0; waited < startWithinMs; waited += 5) {
       const found = look();
       if (found !== null) return found;
-      await delay(5);
+      await delay(5, undefined, { signal });
     }
     throw new SallyportError(
       'CONFIG_INVALID',
@@ -200,17 +205,38 @@ export async function startEmbedded({
   const logFile = path.join(dataDir, 'postgres.log');
   const start = (): Launched =>
     launch({ postgres, databaseDir, socketDir: socket.path, logFile, ids, overrides: settings });
-  const find = createFinder({ databaseDir, socket, start, startWithinMs });
-  const { pid, socketDir, isOurs } = await reach(find, databaseDir);
-  const { maintenance, connection } = connections(socketDir);
+  const place = { databaseDir, socket, start, startWithinMs };
+  const first = await reach(createFinder(place), databaseDir);
+  const { maintenance, connection } = connections(first.socketDir);
+  let { pid } = first;
   // A lock that another holds leaves the server alone, even one that we have launched: that other gateway has adopted it.
-  const lock = await takeLock(connection, dataDir);
+  let lock = await takeLock(connection, dataDir);
+  let keeper: Keeper | null = null;
+
+  async function revive(signal: AbortSignal): Promise<number> {
+    const found = await reach(createFinder({ ...place, signal }), databaseDir);
+    pid = found.pid;
+    lock = await takeLock(connection, dataDir);
+    return pid;
+  }
 
   let stopped: Promise<void> | null = null;
   async function stop(): Promise<void> {
+    await keeper?.stop();
     await lock.release();
-    await stopServer(databaseDir, pid);
+    await stopServer(databaseDir, keeper === null ? pid : (readPidFile(databaseDir)?.pid ?? pid));
     socket.remove();
   }
-  return Object.freeze({ connection, maintenance, adopted: !isOurs, pid, stop: () => (stopped ??= stop()) });
+  return Object.freeze<Embedded>({
+    connection,
+    maintenance,
+    adopted: !first.isOurs,
+    get pid() {
+      return pid;
+    },
+    keep(watch) {
+      keeper ??= keepServer({ watch, ended: async () => lock.ended, revive });
+    },
+    stop: () => (stopped ??= stop()),
+  });
 }

@@ -8,7 +8,8 @@ export interface HealthDeps {
   /** A stop has begun: calls are still served, and none should be sent here any more. */
   readonly isStopping: () => boolean;
   readonly checks: () => Promise<{
-    readonly database: Check;
+    /** `lost`: our own, and it does not come up any more. */
+    readonly database: Check | 'lost';
     readonly journal: Check;
     /** `cached`: the key service of the root keys is away, and workspaces that are open go on for a while. */
     readonly vault: Check | 'cached';
@@ -23,11 +24,12 @@ export function healthRoutes({ version, isStopping, checks }: HealthDeps): Fasti
       // Said at once: a database that hangs must not keep it back.
       if (isStopping()) return reply.code(503).send({ status: 'not_ready', reason: 'stopping' });
       const { database, journal, vault } = await checks();
-      const isServing = journal === 'ok' && vault !== 'failed';
+      const isServing = journal === 'ok' && vault !== 'failed' && database !== 'lost';
       // Without the database, or the key service, what is cached is still served: a load balancer should leave this node in.
       const isWhole = database === 'ok' && vault === 'ok';
       const status = !isServing ? 'not_ready' : isWhole ? 'ready' : 'degraded';
-      const told = { database, journal, vault: vault === 'ok' ? 'ok' : 'failed' };
+      const word = (check: string): Check => (check === 'ok' ? 'ok' : 'failed');
+      const told = { database: word(database), journal, vault: word(vault) };
       return reply.code(isServing ? 200 : 503).send({ status, checks: told });
     });
     app.get('/', async (_request, reply) => {

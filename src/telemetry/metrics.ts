@@ -71,6 +71,11 @@ export function createMetrics({ version, node }: { readonly version: string; rea
   ).cell();
   const checkpoints = counter('sallyport_checkpoints_total', 'Signed checkpoints of the journal', ['result']);
   for (const result of ['written', 'failed', 'sent', 'unsent'] as const) checkpoints.cell(result);
+  const databaseRestarts = counter(
+    'sallyport_database_restarts_total',
+    'Times that the embedded database came back after it had ended',
+    [],
+  ).cell();
   const checkpointAge = whole(
     'sallyport_checkpoint_age_seconds',
     'Since the last checkpoint, 0 while no record waits for one',
@@ -155,6 +160,9 @@ export function createMetrics({ version, node }: { readonly version: string; rea
     journalAppended(event: string, seconds: number) {
       recordCells.getOrInsertComputed(events(event), (name) => records.cell(name)).value += 1;
       append.observe(seconds);
+    },
+    databaseRestarted() {
+      databaseRestarts.value += 1;
     },
     journalGate(isClosed: boolean) {
       gate.value = isClosed ? 1 : 0;

@@ -180,6 +180,7 @@ t.test('every metric of the contract is there from the start', async (t) => {
     ['sallyport_journal_lag_seconds', 'gauge'],
     ['sallyport_journal_gate_closed', 'gauge'],
     ['sallyport_journal_verify_problems', 'gauge'],
+    ['sallyport_database_restarts_total', 'counter'],
     ['sallyport_checkpoints_total', 'counter'],
     ['sallyport_checkpoint_age_seconds', 'gauge'],
     ['sallyport_alerts_total', 'counter'],
