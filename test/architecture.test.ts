@@ -28,6 +28,7 @@ const bottom = new Set([
   'near-name.ts',
   'errors.ts',
   'ids.ts',
+  'roster.ts',
   'ip-words.ts',
   'secret.ts',
   'seal-text.ts',

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { SallyportError, type ErrorCode } from '../errors.ts';
 import type { Credentials } from './credentials.ts';
+import { Roster } from '../roster.ts';
 import type { Epoch } from './epoch.ts';
 import type { CallerSnapshot } from './snapshot.ts';
 import type { ParsedToken } from '../ids.ts';
@@ -18,7 +19,7 @@ interface Entry {
   epoch: bigint;
   /** The pending reload, so that many calls of one token ask the database once. */
   reload: Promise<void> | null;
-  readonly calls: Set<RunningCall>;
+  readonly calls: Roster<RunningCall>;
 }
 
 export interface HeldCaller {
@@ -54,12 +55,12 @@ export function createCallers({ read, epoch, staleSeconds, now, maxEntries = 10_
     const snapshot = await read(entry.token);
     if (snapshot === null) {
       entries.delete(key);
-      for (const call of entry.calls) call.cut('AUTH_INVALID', 'The token was revoked.');
+      for (const call of entry.calls.all()) call.cut('AUTH_INVALID', 'The token was revoked.');
       return;
     }
     entry.snapshot = snapshot;
     entry.epoch = target;
-    for (const call of entry.calls) {
+    for (const call of entry.calls.all()) {
       if (call.keyId === null) continue;
       const held = snapshot.keys.find((candidate) => candidate.id === call.keyId);
       if (held === undefined) call.cut('KEY_MISSING', 'The provider key was taken away.');
@@ -70,7 +71,7 @@ export function createCallers({ read, epoch, staleSeconds, now, maxEntries = 10_
   function cutExpired({ snapshot, calls }: Entry): void {
     const at = now();
     if (!(earliestExpiry(snapshot) <= at)) return;
-    for (const call of calls) {
+    for (const call of calls.all()) {
       if (isPast(snapshot.expiresAt, at)) call.cut('AUTH_INVALID', 'The token has expired.');
       else if (snapshot.keys.some((key) => key.id === call.keyId && isPast(key.expiresAt, at)))
         call.cut('KEY_EXPIRED', 'The provider key has expired.');
@@ -114,7 +115,7 @@ export function createCallers({ read, epoch, staleSeconds, now, maxEntries = 10_
     const known = entries.get(key);
     if (known !== undefined) return known;
     evict();
-    const entry: Entry = { snapshot, token, epoch: at, reload: null, calls: new Set() };
+    const entry: Entry = { snapshot, token, epoch: at, reload: null, calls: new Roster() };
     entries.set(key, entry);
     return entry;
   }
@@ -170,8 +171,8 @@ export function createCallers({ read, epoch, staleSeconds, now, maxEntries = 10_
           // Put out for lack of room in between, it would be looked for by nobody when the token is revoked.
           const live = entries.get(key) ?? entry;
           if (live === entry) entries.set(key, entry);
-          live.calls.add(call);
-          return () => live.calls.delete(call);
+          const seat = live.calls.add(call);
+          return () => seat.leave();
         },
       };
     },

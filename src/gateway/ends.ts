@@ -1,4 +1,5 @@
 import type { Fields } from '../journal/journal.ts';
+import { Roster } from '../roster.ts';
 
 /**
  * The ends of uses. An end never holds back an answer's last byte, and is never given up while this process lives: one that the
@@ -19,7 +20,7 @@ export interface EndsDeps {
 
 export function createEnds({ append, isOpen, retryMs = 1000 }: EndsDeps): Ends {
   const waiting: Fields[] = [];
-  const underway = new Set<Promise<void>>();
+  const underway = new Roster<Promise<unknown>>();
   let timer: NodeJS.Timeout | null = null;
 
   const retry = (): void => {
@@ -31,21 +32,22 @@ export function createEnds({ append, isOpen, retryMs = 1000 }: EndsDeps): Ends {
     timer ??= setTimeout(retry, retryMs).unref();
   };
   function write(fields: Fields): void {
-    const appended: Promise<void> = append('use.end', fields).then(
-      () => void underway.delete(appended),
+    const appended = append('use.end', fields);
+    const seat = underway.add(appended);
+    appended.then(
+      () => seat.leave(),
       () => {
-        underway.delete(appended);
+        seat.leave();
         waiting.push(fields);
         later();
       },
     );
-    underway.add(appended);
   }
   return Object.freeze<Ends>({
     write,
     async flush() {
       if (isOpen()) for (const fields of waiting.splice(0)) write(fields);
-      await Promise.all(underway);
+      await Promise.allSettled(underway.all());
     },
     stop() {
       if (timer !== null) clearTimeout(timer);

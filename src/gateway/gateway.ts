@@ -4,6 +4,7 @@ import type { Journal } from '../journal/journal.ts';
 import type { Limits } from '../limits/limits.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { PriceBook } from '../providers/price.ts';
+import { Roster } from '../roster.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Tracer } from '../telemetry/tracer.ts';
 import type { Vault } from '../vault/vault.ts';
@@ -84,16 +85,16 @@ export interface Gateway {
 }
 
 export function createGateway(deps: GatewayDeps): Gateway {
-  const running = new Set<Call | RealtimeCall>();
+  const running = new Roster<Call | RealtimeCall>();
   let isDraining = false;
   const waiting: (() => void)[] = [];
 
   async function run(call: Call | RealtimeCall): Promise<void> {
-    running.add(call);
+    const seat = running.add(call);
     try {
       await call.run(isDraining);
     } finally {
-      running.delete(call);
+      seat.leave();
       if (running.size === 0) for (const resolve of waiting.splice(0)) resolve();
     }
   }
@@ -108,7 +109,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
     callsInFlight: () => running.size,
     streamsHeld() {
       const held = { events: 0, websockets: 0 };
-      for (const { streams } of running) if (streams !== null) held[streams] += 1;
+      for (const { streams } of running.all()) if (streams !== null) held[streams] += 1;
       return held;
     },
     idle: () =>
@@ -118,10 +119,10 @@ export function createGateway(deps: GatewayDeps): Gateway {
     },
     cutOverdue: () => {
       const now = deps.now();
-      for (const call of running) if (call instanceof Call) call.cutOverdue(now);
+      for (const call of running.all()) if (call instanceof Call) call.cutOverdue(now);
     },
     cutAll: () => {
-      for (const call of running) call.cut('SHUTTING_DOWN', 'The gateway is shutting down.');
+      for (const call of running.all()) call.cut('SHUTTING_DOWN', 'The gateway is shutting down.');
     },
   });
 }

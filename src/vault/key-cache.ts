@@ -1,6 +1,7 @@
 /**
- * Least recently used out first, and a hard age: what is older is gone, however often it is asked for. `sweep` drops what nobody asks
- * for any more, so that an idle process holds nothing.
+ * What was not asked for lately goes first, and a hard age: what is older is gone, however often it is asked for. `sweep` drops what nobody
+ * asks for any more, so that an idle process holds nothing. Asking marks an entry and moves nothing (second chance): a map whose entries
+ * were put in anew with each call would be rebuilt all the time (roster.ts says what that costs).
  */
 export interface KeyCache<T> {
   get(id: string): T | undefined;
@@ -25,30 +26,38 @@ export function createKeyCache<T>(options: {
   readonly clock: () => number;
 }): KeyCache<T> {
   const { limit, maxAgeMs, clock } = options;
-  const entries = new Map<string, { readonly value: T; readonly madeAt: number }>();
-  // A clock set back must not prolong a life, so both directions count.
+  const entries = new Map<string, { readonly value: T; readonly madeAt: number; isUsed: boolean }>();
   let hits = 0;
   let misses = 0;
+  // A clock set back must not prolong a life, so both directions count.
   const isOld = (madeAt: number): boolean => Math.abs(clock() - madeAt) >= maxAgeMs;
+
+  /** Ends: the second time round none is marked. */
+  function makeRoom(): void {
+    for (const [id, entry] of entries) {
+      entries.delete(id);
+      if (!entry.isUsed) return;
+      entry.isUsed = false;
+      entries.set(id, entry);
+    }
+  }
 
   return Object.freeze({
     get(id: string): T | undefined {
       const entry = entries.get(id);
-      entries.delete(id);
       if (entry === undefined || isOld(entry.madeAt)) {
+        entries.delete(id);
         misses += 1;
         return undefined;
       }
       hits += 1;
-      entries.set(id, entry);
+      entry.isUsed = true;
       return entry.value;
     },
     set(id: string, value: T): void {
       entries.delete(id);
-      entries.set(id, { value, madeAt: clock() });
-      if (entries.size <= limit) return;
-      const [oldest] = entries.keys();
-      if (oldest !== undefined) entries.delete(oldest);
+      entries.set(id, { value, madeAt: clock(), isUsed: false });
+      if (entries.size > limit) makeRoom();
     },
     deleteWhere(isGone: (id: string) => boolean): void {
       for (const id of entries.keys()) if (isGone(id)) entries.delete(id);
