@@ -95,7 +95,7 @@ t.test('rules and dashboards name metrics that exist', async (t) => {
       type === 'histogram' ? [name, `${name}_bucket`, `${name}_sum`, `${name}_count`] : [name],
     ),
   );
-  for (const folder of ['docker/prometheus'])
+  for (const folder of ['docker/prometheus', 'docker/grafana/dashboards'])
     for (const file of readdirSync(path.join(root, folder))) {
       const said = readFileSync(path.join(root, folder, file), 'utf8');
       for (const [name] of said.matchAll(/\b(sallyport|gen_ai|process|nodejs)_[a-z_0-9]+\b(?![:"])/g))
