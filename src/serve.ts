@@ -1,4 +1,3 @@
-import { createServer } from 'node:net';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createApp, type App } from './app.ts';
@@ -8,6 +7,7 @@ import { bannerText } from './cli/banner.ts';
 import type { EnvironmentKey } from './cli/environment-keys.ts';
 import { areCoreDumpsOn } from './cli/core-dumps.ts';
 import { checkHandOver, handOver } from './cli/first-start.ts';
+import { checkPorts, createOwnFront, type Front, type FrontDeps } from './front.ts';
 import { keepHouse } from './housekeeping.ts';
 import type { Config } from './config.ts';
 import { SallyportError } from './errors.ts';
@@ -24,6 +24,8 @@ export interface ServeDeps {
   readonly version: string;
   readonly environmentKeys: readonly EnvironmentKey[];
   readonly output: NodeJS.WritableStream & { isTTY?: boolean };
+  /** The workers', in place of the listeners of this process. */
+  readonly createFront?: (config: Config, deps: FrontDeps) => Front;
 }
 
 /** For what a stop does besides waiting. */
@@ -33,21 +35,23 @@ const backstopMs = 20_000;
 export async function serve(config: Config, deps: ServeDeps): Promise<number> {
   const { log, metrics } = deps;
   // Before anything is made: a first start that then cannot listen would have minted tokens that nobody has seen.
-  for (const [name, port] of portsOf(config)) await checkPort(config.host, port, name);
+  await checkPorts(config);
   checkTls(config);
   const socketPath = await prepareAdminSocket(config.dataDir);
   const signal = nextSignal();
   const installation = await openInstallation(config, { log, metrics });
   let app: App | null = null;
+  let front: Front | null = null;
   let stopHousekeeping = (): void => {};
   try {
     app = await createApp(config, { ...deps, installation });
+    front = deps.createFront?.(config, { app, installation, log, metrics }) ?? createOwnFront(config, app);
     const isFirst = installation.isEmpty;
     if (isFirst) checkHandOver(config.dataDir, deps.output);
     const made = isFirst ? await app.initialise() : null;
     const give = (url: string): string | null =>
       made === null ? null : handOver({ ...made, baseUrl: url }, config.dataDir, deps.output);
-    const [imported, baseUrl] = await begin(config, app, deps, isFirst, socketPath).catch(
+    const [imported, baseUrl] = await begin(config, { app, front, socketPath }, deps, isFirst).catch(
       (error: unknown) => {
         // The tokens exist, and are shown but once: whatever keeps the gateway from serving must not lose them.
         give(urlOf(config, config.port));
@@ -92,10 +96,15 @@ export async function serve(config: Config, deps: ServeDeps): Promise<number> {
     };
     const backstop = setTimeout(giveUp, delayMs + graceMs + backstopMs).unref();
     void signal.third.then(giveUp);
-    void signal.second.then(() => app?.cut());
+    void signal.second.then(() => {
+      front?.cut();
+      app?.cut();
+    });
     if (app !== null) {
+      front?.retire();
       app.retire();
       if (delayMs > 0) await Promise.race([delay(delayMs, undefined, { ref: false }), signal.second]);
+      await front?.close(graceMs);
       await app.close(graceMs);
     }
     removeAdminSocket(config.dataDir);
@@ -106,36 +115,15 @@ export async function serve(config: Config, deps: ServeDeps): Promise<number> {
   return 0;
 }
 
-async function begin(config: Config, app: App, deps: ServeDeps, isFirst: boolean, socketPath: string) {
+async function begin(
+  config: Config,
+  { app, front, socketPath }: { readonly app: App; readonly front: Front; readonly socketPath: string },
+  deps: ServeDeps,
+  isFirst: boolean,
+) {
   const imported = await importKeys(config, app, deps, isFirst);
-  return [imported, await listen(config, app, socketPath)] as const;
-}
-
-async function listen(config: Config, app: App, socketPath: string): Promise<string> {
-  const { host } = config;
   await listenOnSocket(app, socketPath);
-  const edges = { PORT: app.main, ADMIN_PORT: app.admin, METRICS_PORT: app.metrics };
-  // A start that took a while has an old epoch, with which tokens cannot be looked up: the first calls would be refused.
-  await app.dataPlane.epoch.refresh();
-  let main = 0;
-  // The main one last: whoever reaches it finds the others there.
-  for (const [name, port] of portsOf(config).toReversed()) {
-    try {
-      main = (await edges[name]?.listen({ host, port })) ?? main;
-    } catch (error) {
-      throw portTaken(error, name) ?? error;
-    }
-  }
-  return urlOf(config, main);
-}
-
-type PortName = 'PORT' | 'ADMIN_PORT' | 'METRICS_PORT';
-
-function portsOf({ port, adminPort, metricsPort }: Config): [PortName, number][] {
-  const ports: [PortName, number][] = [['PORT', port]];
-  if (adminPort !== null) ports.push(['ADMIN_PORT', adminPort]);
-  if (metricsPort !== null) ports.push(['METRICS_PORT', metricsPort]);
-  return ports;
+  return [imported, urlOf(config, await front.open())] as const;
 }
 
 /** A path too long for a socket's address is bound from its own folder. */
@@ -149,29 +137,6 @@ async function listenOnSocket(app: App, socketPath: string): Promise<void> {
   } finally {
     if (isLong) process.chdir(from);
   }
-}
-
-function checkPort(host: string, port: number, name: PortName): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer()
-      .once('error', (error) => reject(portTaken(error, name) ?? error))
-      .listen({ host, port, exclusive: true }, () => probe.close(() => resolve()));
-  });
-}
-
-function portTaken(error: unknown, name: PortName): SallyportError | null {
-  const { code, port, address } = error as NodeJS.ErrnoException & { port?: number; address?: string };
-  if (code === 'EADDRINUSE') {
-    return new SallyportError('CONFIG_INVALID', `Port ${port} is taken.`, {
-      fix: `Choose another one: ${name}=${(port ?? 8080) + 1} npm start`,
-    });
-  }
-  if (code === 'EACCES' || code === 'EADDRNOTAVAIL') {
-    return new SallyportError('CONFIG_INVALID', `${address}:${port} cannot be listened on (${code}).`, {
-      fix: `Set HOST to an address of this machine and ${name} to one above 1023.`,
-    });
-  }
-  return null;
 }
 
 /** Keys of the environment become managed keys that the operator may use; the values are wiped whatever happens. */
