@@ -34,6 +34,12 @@ interface Open {
   readonly owner: Dead;
 }
 
+interface Books {
+  readonly open: Map<string, Open>;
+  /** Ends that came before what they end: by a process that lived on when the other died, in its older stream. */
+  readonly ended: Set<string>;
+}
+
 interface Dead {
   readonly files: StreamFiles;
   readonly lock: StreamLock;
@@ -44,7 +50,7 @@ interface Dead {
 
 /**
  * Ends what crashed processes of this folder began: each `use.begin` without its end gets a `use.end` with outcome `crash` in
- * our stream, each intent its `.done` or `.failed`.
+ * our stream, each intent its `.done` or `.failed`. At a start, and by a living process when one beside it has died.
  *
  * Exactly once, also when we crash half way: ends are looked for in every stream that isn't settled, ours included, and a
  * stream is marked settled (and may only then be deleted) after the ends are durable, oldest first. One at a time in a folder,
@@ -57,16 +63,19 @@ export async function settleCrashed({ journal, lookup, onFault }: RecoveryOption
   const faults: Fault[] = [];
   try {
     const own = new Map(journal.own().map(({ stream, seq }) => [stream, seq]));
-    const open = new Map<string, Open>();
+    const books: Books = { open: new Map(), ended: new Set() };
+    const living: StreamFiles[] = [];
     let torn = 0;
     for (const files of await listStreams(journal.dir)) {
       if (files.isSettled) continue;
-      const acknowledged = own.get(files.stream);
-      const lock = acknowledged === undefined ? journal.locks.take(files.base) : null;
-      const owner = lock === null ? null : { files, lock, lastAt: '', isDamaged: false, hasOpenActs: false };
-      if (owner !== null) dead.push(owner);
-      const fault = await scan(journal.dir, files, acknowledged, owner, open);
-      if (owner === null) continue;
+      const lock = own.has(files.stream) ? null : journal.locks.take(files.base);
+      if (lock === null) {
+        living.push(files);
+        continue;
+      }
+      const owner = { files, lock, lastAt: '', isDamaged: false, hasOpenActs: false };
+      dead.push(owner);
+      const fault = await scan(journal.dir, files, undefined, owner, books);
       if (fault === 'torn') {
         torn += await cutTail(journal, files);
       } else if (fault !== null) {
@@ -74,6 +83,10 @@ export async function settleCrashed({ journal, lookup, onFault }: RecoveryOption
         faults.push(fault);
         onFault?.(fault);
       }
+    }
+    const { open } = books;
+    if (open.size > 0) {
+      for (const files of living) await scan(journal.dir, files, own.get(files.stream), null, books);
     }
     const waiting = [...open.values()].filter(({ owner }) => !owner.isDamaged);
     const calls = waiting.filter(({ record }) => record.event === 'use.begin');
@@ -113,7 +126,7 @@ async function scan(
   files: StreamFiles,
   acknowledged: number | undefined,
   owner: Dead | null,
-  open: Map<string, Open>,
+  { open, ended }: Books,
 ): Promise<Fault | 'torn' | null> {
   const until = Math.min(acknowledged ?? Infinity, files.condemnedAfter?.seq ?? Infinity) + 1;
   const cursor = createCursor(dir, files.stream, { seq: files.segments[0]?.firstSeq ?? 0, hash: null });
@@ -122,8 +135,11 @@ async function scan(
       const { records, fault, isAtEnd, unfinished } = await cursor.read(until);
       for (const { record } of records) {
         const { opens, closes } = dutyOf(record.event, record);
-        if (closes !== null) open.delete(closes);
-        else if (opens !== null && owner !== null) open.set(opens, { record, owner });
+        if (closes !== null) {
+          if (!open.delete(closes) && owner !== null) ended.add(closes);
+        } else if (opens !== null && owner !== null && !ended.has(opens)) {
+          open.set(opens, { record, owner });
+        }
         if (owner !== null) owner.lastAt = record.at;
       }
       if (fault !== null) return fault;
