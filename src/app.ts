@@ -124,6 +124,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     paces: deps.paces,
     corsOrigins: config.corsOrigins,
     upstreamTimeouts: config.upstreamTimeouts,
+    onEpochHint: (listener) => installation.epochHints.start(listener),
   });
 
   const side = createAdminSide(config, {
@@ -288,6 +289,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
       await tracer?.close();
       await egress.close();
       await alerts.close();
+      await installation.epochHints.stop();
       log.debug('closed', { name: 'egress' });
     },
   });

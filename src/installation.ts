@@ -4,6 +4,7 @@ import type { Config } from './config.ts';
 import type { ConnectionOptions } from './db/connection.ts';
 import { startEmbedded } from './db/embedded.ts';
 import type { ServerWatch } from './db/embedded-keeper.ts';
+import { createEpochHints, type EpochHints } from './db/epoch-hints.ts';
 import { migrate, schemaState } from './db/migrate.ts';
 import { openStore, type Store } from './db/store.ts';
 import { SallyportError } from './errors.ts';
@@ -33,6 +34,14 @@ export interface Installation {
   readonly isEmpty: boolean;
   /** The embedded database ends again and again, or does not come up. */
   readonly isDatabaseLost: () => boolean;
+  /** Tells at once that the epoch has moved, where the database lets it. */
+  readonly epochHints: EpochHints;
+  /**
+   * Ends what processes of this folder began that are gone. @param isSure whether no transaction of theirs can come through any more.
+   *
+   * @returns how many acts wait for being sure.
+   */
+  settle(isSure: boolean): Promise<number>;
   /** Ships what is left and ends everything; the database last. */
   close(): Promise<void>;
 }
@@ -53,6 +62,9 @@ export interface InstallationDeps {
   readonly ca?: string;
   /** In place of the disk, for the journal: a test can make it fail. */
   readonly journalFiles?: FileSeam;
+  /** This process works beside another one of this folder, which migrates, and settles and ships what the dead left. */
+  readonly isWorker?: boolean;
+  readonly maxConnections?: number | undefined;
 }
 
 /** The server that this installation uses: the one named, or its own. */
@@ -79,7 +91,7 @@ export function migrateDatabase(
  */
 export async function openInstallation(
   config: Config,
-  { log, metrics, database: given, ca, journalFiles }: InstallationDeps,
+  { log, metrics, database: given, ca, journalFiles, isWorker = false, maxConnections }: InstallationDeps,
 ): Promise<Installation> {
   const clock = Date.now;
   let isClosing = false;
@@ -106,8 +118,11 @@ export async function openInstallation(
         log.error('database.failed', { error, attempts });
       },
     });
-    await bringUpToDate(config, database, log);
-    const store = openStore({ connection: database.connection });
+    if (!isWorker) await bringUpToDate(config, database, log);
+    const store = openStore({
+      connection: database.connection,
+      ...(maxConnections === undefined ? {} : { maxConnections }),
+    });
     closers.push(() => store.close());
     const keyring = await openRootKeys(config, { store, log, metrics, ca });
     closers.push(() => keyring.ring.close());
@@ -141,11 +156,13 @@ export async function openInstallation(
       },
     });
     closers.push(() => journal.close());
-    await settle(journal, store, log);
+    const settle = (isSure: boolean): Promise<number> => settleDead(journal, store, log, isSure);
+    if (!isWorker) await settle(true);
     const shipper = createShipper({
       store,
       journal,
       clock,
+      isOwnOnly: isWorker,
       onAlarm: (fault) =>
         log.error('journal.alarm', { stream: fault.stream, seq: fault.seq, kind: fault.kind }),
       onError: (error) => log.warn('journal.shipping-failed', { error }),
@@ -156,6 +173,10 @@ export async function openInstallation(
       async (tx) =>
         (await tx.selectFrom('workspaces').select('id').limit(1).executeTakeFirst()) === undefined,
     );
+    const epochHints = createEpochHints(
+      config.databaseListenUrl === null ? database.connection : { url: config.databaseListenUrl },
+    );
+    closers.push(() => epochHints.stop());
     return Object.freeze({
       store,
       vault,
@@ -166,6 +187,8 @@ export async function openInstallation(
       bootId,
       isEmpty,
       isDatabaseLost: () => isLost,
+      epochHints,
+      settle,
       close,
     });
   } catch (error) {
@@ -191,23 +214,26 @@ async function bringUpToDate(config: Config, database: Database, log: Log): Prom
   );
 }
 
-async function settle(journal: Journal, store: Store, log: Log): Promise<void> {
+async function settleDead(journal: Journal, store: Store, log: Log, isSure: boolean): Promise<number> {
   const recovered = await settleCrashed({
     journal,
-    lookup: (actId) =>
-      store.asSystem(
-        async (tx) =>
-          (await tx.selectFrom('acts').select('act_id').where('act_id', '=', actId).executeTakeFirst()) !==
-          undefined,
-      ),
+    async lookup(actId) {
+      const row = await store.asSystem((tx) =>
+        tx.selectFrom('acts').select('act_id').where('act_id', '=', actId).executeTakeFirst(),
+      );
+      if (row === undefined && !isSure) throw new Error('its transaction may be under way still');
+      return row !== undefined;
+    },
     onFault: (fault) =>
       log.error('journal.damaged', { stream: fault.stream, seq: fault.seq, kind: fault.kind }),
   });
-  if (recovered.calls + recovered.acts + recovered.torn === 0) return;
-  log.warn('journal.settled', {
-    count: recovered.calls,
-    detail: `${recovered.acts} acts, ${recovered.torn} torn tails`,
-  });
+  if (recovered.calls + recovered.acts + recovered.torn > 0) {
+    log.warn('journal.settled', {
+      count: recovered.calls,
+      detail: `${recovered.acts} acts, ${recovered.torn} torn tails`,
+    });
+  }
+  return recovered.openActs;
 }
 
 /** The journal is closed first, so that its last record goes along; what a lost database leaves behind, the next start ships. */

@@ -58,6 +58,12 @@ export const table = {
     null,
     'A listener of its own for `/metrics`, open to whoever reaches it.',
   ),
+  workers: setting(
+    'WORKERS',
+    whole(1, 64),
+    '1',
+    'Processes that serve calls, on one port. From 2 on one more looks after them, and after what a gateway does once ([scaling.md](scaling.md)).',
+  ),
   dataDir: setting(
     'DATA_DIR',
     path(),
@@ -76,6 +82,13 @@ export const table = {
     databaseUrl(),
     null,
     'The same database as its owner, for migrations, where the gateway may not own it.',
+    true,
+  ),
+  databaseListenUrl: setting(
+    'DATABASE_LISTEN_URL',
+    databaseUrl(),
+    null,
+    'The same database without a pooler between, for `LISTEN`, which one in transaction mode breaks. Without it all is noticed all the same, up to a quarter of a second later.',
     true,
   ),
   migrate: setting('MIGRATE', oneOf('auto', 'off'), 'auto', 'Whether `serve` brings the schema up to date.'),

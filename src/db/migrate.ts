@@ -11,6 +11,7 @@ import * as presumed from '../../migrations/0007_presumed.ts';
 import * as usageCosts from '../../migrations/0008_usage_costs.ts';
 import * as alerts from '../../migrations/0009_alerts.ts';
 import * as personalData from '../../migrations/0010_personal_data.ts';
+import * as epochHints from '../../migrations/0011_epoch_hints.ts';
 import { SallyportError } from '../errors.ts';
 import { clientConfig, type ConnectionOptions } from './connection.ts';
 import { checkRoles, takeRoles } from './roles.ts';
@@ -27,6 +28,7 @@ const migrations: Readonly<Record<string, Migration>> = {
   '0008_usage_costs': usageCosts,
   '0009_alerts': alerts,
   '0010_personal_data': personalData,
+  '0011_epoch_hints': epochHints,
 };
 
 const names = Object.keys(migrations);

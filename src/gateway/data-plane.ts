@@ -60,6 +60,8 @@ export interface DataPlaneDeps {
   readonly paces?: Paces | undefined;
   readonly corsOrigins: readonly string[];
   readonly upstreamTimeouts: SetLimits;
+  /** Calls back when the epoch may have moved; it is polled all the same. */
+  readonly onEpochHint: (listener: () => void) => void;
 }
 
 /** The data plane as a whole: the gateway and what it keeps going beside the calls. */
@@ -188,6 +190,7 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
     },
     start() {
       epoch.start();
+      deps.onEpochHint(() => void epoch.refresh());
       lastUsed.start();
       expiries ??= setInterval(() => {
         callers.cutExpired();

@@ -1,6 +1,7 @@
 /**
  * The version row of the database, polled. Whatever changes who may do what moves it in its own transaction, so a node that has
- * seen the newest epoch has nothing out of date, and one that cannot read it knows that it is stale.
+ * seen the newest epoch has nothing out of date, and one that cannot read it knows that it is stale. A hint (db/epoch-hints.ts) makes
+ * it read sooner, and is needed by nobody.
  */
 export interface Epoch {
   readonly value: () => bigint;

@@ -14,6 +14,8 @@ export interface ShipperOptions {
   readonly journal: Pick<Journal, 'dir' | 'locks' | 'own' | 'oldestOpen' | 'onAcknowledged' | 'measure'>;
   /** Milliseconds since the epoch. */
   readonly clock: () => number;
+  /** Leaves the streams of processes that are gone to another one of this folder. */
+  readonly isOwnOnly?: boolean;
   /** Between two looks while there is something to do or the database is gone; at most 500. */
   readonly intervalMs?: number;
   /** A stream doesn't fit what is in the database, or is damaged: shipping of this stream has stopped. */
@@ -46,7 +48,7 @@ const rescanEvery = 20;
  * gone. One batch, one transaction (ship-batch.ts). Appends prompt it, so rows are visible well within 2 s.
  */
 export function createShipper(options: ShipperOptions): Shipper {
-  const { clock, journal, store, intervalMs = 250 } = options;
+  const { clock, journal, store, intervalMs = 250, isOwnOnly = false } = options;
   const tracked = new Map<string, Tracked>();
   let timer: NodeJS.Timeout | null = null;
   let running: Promise<void> = Promise.resolve();
@@ -61,7 +63,8 @@ export function createShipper(options: ShipperOptions): Shipper {
   async function pass(): Promise<void> {
     isPrompted = false;
     const own = new Map(journal.own().map((head) => [head.stream, head]));
-    const streams = await listStreams(journal.dir);
+    const present = await listStreams(journal.dir);
+    const streams = isOwnOnly ? present.filter(({ stream }) => own.has(stream)) : present;
     // Before the database is asked: `lag` must know of them while it is gone.
     for (const files of streams) {
       const one = tracked.get(files.stream) ?? (await track(journal.dir, files));
@@ -180,7 +183,7 @@ export function createShipper(options: ShipperOptions): Shipper {
       options.onError?.(error);
     });
     preparedDay = day;
-    await removeOrphans(journal);
+    if (!isOwnOnly) await removeOrphans(journal);
   }
 
   function beyond(one: Tracked, seq: number, message: string): Fault {

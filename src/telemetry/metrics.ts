@@ -1,6 +1,7 @@
 import { Registry } from 'prom-client';
 import { errorTable } from '../errors.ts';
 import { createCallMetrics, knownProviders, providerLabel } from './call-metrics.ts';
+import type { MetricsSnapshot } from './merged-metrics.ts';
 import { createProcessMetrics } from './process-metrics.ts';
 import { createResourceMetrics } from './resource-metrics.ts';
 import { type Tally, createHistogram, createTally } from './tally.ts';
@@ -115,7 +116,10 @@ export function createMetrics({ version, node }: { readonly version: string; rea
     'scheme',
     'result',
   ]);
-  gauge('sallyport_build_info', 'Always 1', ['version', 'node']).cell(version, node).value = 1;
+  whole('sallyport_build_info', 'Always 1', ['version', 'node']).cell(version, node).value = 1;
+  const workers = whole('sallyport_workers', 'Processes that serve calls', []).cell();
+  workers.value = 1;
+  const workersLost = counter('sallyport_workers_lost_total', 'Workers that ended unasked', []).cell();
   for (const status of ['active', 'disabled', 'expired', 'auth_failed'] as const) keys.cell(status);
 
   // A counter that begins with its first event has not increased for Prometheus: what alerts look at is there before.
@@ -214,9 +218,17 @@ export function createMetrics({ version, node }: { readonly version: string; rea
     setVerifyProblems(count: number) {
       problems.value = count;
     },
+    setWorkers(count: number) {
+      workers.value = count;
+    },
+    workerLost() {
+      workersLost.value += 1;
+    },
 
     /** The exposition text, for `contentType`. */
     text: (): Promise<string> => registry.metrics(),
+    /** The same for `mergeMetrics`, in another process. */
+    snapshot: async (): Promise<MetricsSnapshot> => (await registry.getMetricsAsJSON()) as never,
     contentType: registry.contentType,
   });
 }

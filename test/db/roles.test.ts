@@ -203,6 +203,13 @@ t.test(
         system: true,
       },
       {
+        proname: 'hint_epoch',
+        prosecdef: false,
+        proconfig: ['search_path=pg_catalog, pg_temp'],
+        app: false,
+        system: false,
+      },
+      {
         proname: 'refuse_journal_change',
         prosecdef: false,
         proconfig: ['search_path=pg_catalog, pg_temp'],
