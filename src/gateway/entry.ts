@@ -59,7 +59,9 @@ export class Entry {
     this.#caller = caller;
     this.#release = authenticated.held.hold(this.#call);
     checkNetwork(caller, clientAddress(this.#request));
-    this.#lease = limits.admit(caller);
+    const lease = limits.admit(caller);
+    // A turn of the loop is spared where nobody has to be asked.
+    this.#lease = lease instanceof Promise ? await lease : lease;
     return { ...authenticated, caller, place: { ...place, query: authenticated.query }, hops };
   }
 

@@ -8,6 +8,7 @@ export interface BoundedMap<V> {
   /** An entry that is set anew is young again. */
   set(key: string, value: V): void;
   delete(key: string): void;
+  values(): Iterable<V>;
   readonly size: number;
 }
 
@@ -43,6 +44,7 @@ export function createBoundedMap<V>(max: number, mayGo: (value: V) => boolean): 
     delete(key: string): void {
       entries.delete(key);
     },
+    values: () => entries.values(),
     get size() {
       return entries.size;
     },
