@@ -13,22 +13,24 @@ import type { Paces } from './gateway/body-pace.ts';
 import { createDataPlane, type DataPlane } from './gateway/data-plane.ts';
 import type { Installation } from './installation.ts';
 import { createLimits, type Limits } from './limits/limits.ts';
+import { createMetricsGuard } from './metrics-guard.ts';
 import { findOperatorCaller } from './operator-caller.ts';
 import { ownOrigins } from './own-origins.ts';
 import { providers as ownProviders } from './providers/catalogue.ts';
 import type { RootKeyDesk } from './root-key-desk.ts';
 import { apiRoutes } from './routes/api/api.ts';
 import { createArrival } from './routes/arrival.ts';
-import { createClientAddresses, isLoopback } from './routes/client-address.ts';
+import { createClientAddresses } from './routes/client-address.ts';
 import { createEdge, type Edge, type EdgeRequest } from './routes/edge.ts';
 import { createEdgeServer } from './routes/gateway.ts';
 import { healthRoutes } from './routes/health.ts';
-import { isLocalPeer, metricsRoutes } from './routes/metrics.ts';
+import { metricsRoutes } from './routes/metrics.ts';
 import { createTls, type Tls } from './routes/tls.ts';
 import type { Log } from './telemetry/log.ts';
+import type { MetricsSnapshot } from './telemetry/merged-metrics.ts';
 import type { Metrics } from './telemetry/metrics.ts';
 import { openTracer } from './tracing.ts';
-import { checkHealth, createScrape } from './vital-signs.ts';
+import { checkHealth, createGauging } from './vital-signs.ts';
 
 export interface AppDeps {
   readonly installation: Installation;
@@ -43,9 +45,11 @@ export interface AppDeps {
   readonly output?: { write(text: string): unknown };
   /** Of bodies, in place of the usual ones (tests). */
   readonly paces?: Paces;
-  /** In place of this process's own, and of the catalogue. */
+  /** In place of this process's own (those that hold over all workers), and of the catalogue. */
   readonly limits?: Limits;
   readonly providers?: typeof ownProviders;
+  /** The metrics of all processes, in place of our own alone. */
+  readonly scrapeAll?: () => Promise<string>;
 }
 
 /** Everything, built and not yet listening. */
@@ -66,6 +70,8 @@ export interface App {
   /** The first workspace. @throws {SallyportError} ALREADY_INITIALISED */
   initialise(): Promise<NewWorkspace>;
   operatorCaller(): Promise<Caller>;
+  /** What this process has counted, as of now. */
+  count(): Promise<MetricsSnapshot>;
   /** Says that no more calls should come: `/readyz` fails, and answers are the last of their connections. All is served. */
   retire(): void;
   /** Lets nobody new in, cuts what still runs after `graceMs`, then ends everything above the installation. */
@@ -121,6 +127,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     staleSeconds: config.authStaleSeconds,
     maxJsonBytes: config.maxJsonBytes,
     maxUploadBytes: config.maxUploadBytes,
+    workers: config.workers,
     paces: deps.paces,
     corsOrigins: config.corsOrigins,
     upstreamTimeouts: config.upstreamTimeouts,
@@ -167,15 +174,14 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     isStopping: () => isRetired,
     checks: () => checkHealth(installation, dataPlane),
   });
+  const gauge = createGauging({ installation, dataPlane, egress, checkpoints, metrics });
   const scraped = {
     contentType: metrics.contentType,
-    text: createScrape({ installation, dataPlane, egress, checkpoints, metrics }),
+    text: deps.scrapeAll ?? (() => gauge().then(() => metrics.text())),
   };
   const openMetrics = metricsRoutes({ metrics: scraped, mayRead: async () => true });
-  const guardedMetrics = metricsRoutes({
-    metrics: scraped,
-    mayRead: async (request) => isLocalPeer(request, isLoopback) || isAdmin(request),
-  });
+  const mayRead = createMetricsGuard({ callers, limits, addresses, checkArrival });
+  const guardedMetrics = metricsRoutes({ metrics: scraped, mayRead });
   const main = await createEdge({
     serverOf: (listener) => createEdgeServer(dataPlane.gateway, listener, tls),
     tls,
@@ -210,22 +216,6 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     ],
   });
   dataPlane.start();
-
-  async function isAdmin(request: EdgeRequest): Promise<boolean> {
-    const bearer = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
-    if (bearer === undefined) return false;
-    checkArrival(request.raw);
-    const ip = addresses.of(request.raw);
-    try {
-      // No way round the limit on guesses: each well-formed one asks the database.
-      limits.checkAuthFailures(ip);
-      await callers.authenticate(bearer, ip);
-      return true;
-    } catch (error) {
-      if (error instanceof SallyportError && error.code === 'AUTH_INVALID') limits.countAuthFailure(ip);
-      return false;
-    }
-  }
 
   const edges = [main, admin, metricsEdge, operator].filter((edge) => edge !== null);
 
@@ -267,6 +257,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
         { name: 'default' },
       );
     },
+    count: () => gauge().then(() => metrics.snapshot()),
     retire,
     cut,
     async close(graceMs) {

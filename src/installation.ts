@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import type { Config } from './config.ts';
+import { connectionsOf } from './db/connection-share.ts';
 import type { ConnectionOptions } from './db/connection.ts';
 import { startEmbedded } from './db/embedded.ts';
 import type { ServerWatch } from './db/embedded-keeper.ts';
@@ -70,7 +71,11 @@ export interface InstallationDeps {
 /** The server that this installation uses: the one named, or its own. */
 export async function openDatabase(config: Config): Promise<Database> {
   if (config.databaseUrl !== null) return { connection: { url: config.databaseUrl }, stop: async () => {} };
-  return startEmbedded({ dataDir: config.dataDir });
+  const { dataDir, workers } = config;
+  return startEmbedded({
+    dataDir,
+    ...(workers === 1 ? {} : { settings: { max_connections: String(connectionsOf(workers)) } }),
+  });
 }
 
 /** Brings the schema up to date: as its owner, where he is kept apart from the user that serves. */

@@ -1,3 +1,4 @@
+import cluster from 'node:cluster';
 import path from 'node:path';
 import { readBreachClock } from './admin/breach-clock.ts';
 import { findUndecryptable, listKeyOrigins } from './admin/key-survey.ts';
@@ -104,9 +105,19 @@ export function createCliDeps(config: Config, { version, output }: ProgramOption
         withConnection,
       }),
     async serve({ keysFd }) {
+      if (cluster.isWorker && config.workers > 1) {
+        const { serveAsWorker } = await import('./workers/worker.ts');
+        return serveAsWorker(config, { log: serving, metrics, version }).finally(() => {
+          sink.flush();
+          // Nothing else keeps a worker from ending.
+          process.disconnect?.();
+        });
+      }
+      const several =
+        config.workers > 1 ? { createFront: (await import('./workers/primary.ts')).createWorkersFront } : {};
       const environmentKeys = keysFd === null ? [] : readEnvironmentKeys(keysFd);
       try {
-        return await serve(config, { log: serving, metrics, version, environmentKeys, output });
+        return await serve(config, { ...several, log: serving, metrics, version, environmentKeys, output });
       } finally {
         sink.flush();
       }

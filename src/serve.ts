@@ -96,10 +96,8 @@ export async function serve(config: Config, deps: ServeDeps): Promise<number> {
     };
     const backstop = setTimeout(giveUp, delayMs + graceMs + backstopMs).unref();
     void signal.third.then(giveUp);
-    void signal.second.then(() => {
-      front?.cut();
-      app?.cut();
-    });
+    void signal.second.then(() => front?.cut());
+    void signal.second.then(() => app?.cut());
     if (app !== null) {
       front?.retire();
       app.retire();

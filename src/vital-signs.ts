@@ -7,7 +7,7 @@ import type { DataPlane } from './gateway/data-plane.ts';
 import type { Installation } from './installation.ts';
 import type { Metrics } from './telemetry/metrics.ts';
 
-export interface ScrapeDeps {
+export interface GaugingDeps {
   readonly installation: Pick<Installation, 'store' | 'shipper' | 'vault'>;
   readonly dataPlane: Pick<DataPlane, 'resources'>;
   readonly egress: Pick<Egress, 'connections'>;
@@ -19,7 +19,7 @@ export interface ScrapeDeps {
 const readMs = 1000;
 
 /** Gauges of what nobody counts on the way of a call are read when they are asked for. */
-export function createScrape({ installation, dataPlane, egress, checkpoints, metrics }: ScrapeDeps) {
+export function createGauging({ installation, dataPlane, egress, checkpoints, metrics }: GaugingDeps) {
   const { store, shipper, vault } = installation;
   let reading: Promise<void> | null = null;
 
@@ -31,7 +31,7 @@ export function createScrape({ installation, dataPlane, egress, checkpoints, met
     metrics.setBreaches(waiting, dueAt === null ? 0 : (dueAt.getTime() - Date.now()) / 1000);
   }
 
-  return async (): Promise<string> => {
+  return async (): Promise<void> => {
     // With the database away the last counts stand; one that hangs is asked once, however many ask here.
     reading ??= readDatabase()
       .catch(() => {})
@@ -46,7 +46,6 @@ export function createScrape({ installation, dataPlane, egress, checkpoints, met
     });
     metrics.setJournalLag(shipper.lag());
     metrics.setCheckpointAge(checkpoints.age());
-    return metrics.text();
   };
 }
 

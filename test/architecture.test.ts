@@ -17,6 +17,7 @@ const layers: Readonly<Record<string, number>> = {
   backup: 3,
   routes: 4,
   cli: 5,
+  workers: 5,
 };
 /** Files directly under src: the bottom, which imports nothing of ours above it, and the top, which knows everyone. */
 const bottom = new Set([
@@ -57,6 +58,7 @@ const owners: readonly (readonly [RegExp, readonly string[]])[] = [
       'cli/',
     ],
   ],
+  [/^(node:)?cluster$/, ['workers/', 'program.ts']],
   [/^nodemailer$/, ['egress/']],
   [/^openai$/, ['cli/demo/']],
   [/^age-encryption$/, ['vault/age.ts']],

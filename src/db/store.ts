@@ -21,9 +21,12 @@ export interface Store {
   readonly close: () => Promise<void>;
 }
 
+/** Of one process, unless it is told otherwise. */
+export const mostConnections = 10;
+
 export interface StoreOptions {
   readonly connection: ConnectionOptions;
-  /** 1 to 100; default 10. The embedded server takes 40 in all. */
+  /** 1 to 100; default 10. The embedded server takes 40 in all, for several workers more. */
   readonly maxConnections?: number;
   /** Milliseconds for a whole transaction, default 30 000; then its connection is cut, also when the server is frozen and answers nothing. */
   readonly deadlineMs?: number;
@@ -38,7 +41,11 @@ function checked(text: string): string {
 }
 
 /** Connects on first use. Errors are PostgreSQL's own; `isDatabaseGone` tells an absent database from a refusal. */
-export function openStore({ connection, maxConnections = 10, deadlineMs = 30_000 }: StoreOptions): Store {
+export function openStore({
+  connection,
+  maxConnections = mostConnections,
+  deadlineMs = 30_000,
+}: StoreOptions): Store {
   const pool = new pg.Pool({ ...clientConfig(connection), max: maxConnections });
   // Connections that the server cuts while they idle, or between two queries of a transaction, are no fault of the process.
   pool.on('error', () => {});

@@ -19,9 +19,9 @@ export interface BodyShare {
   release(): void;
 }
 
-/** A quarter of the machine, 2 GiB at most, and always room for two bodies of the largest size. */
-export function bodyBudgetBytes(maxJsonBytes: number): number {
-  return Math.max(2 * maxJsonBytes, Math.min(2 * 1024 ** 3, Math.floor(totalmem() / 4)));
+/** A quarter of the machine for all workers, 2 GiB at most for each, and always room for two bodies of the largest size. */
+export function bodyBudgetBytes(maxJsonBytes: number, workers: number): number {
+  return Math.max(2 * maxJsonBytes, Math.min(2 * 1024 ** 3, Math.floor(totalmem() / 4 / workers)));
 }
 
 export function createBodyBudget(maxBytes: number): BodyBudget {

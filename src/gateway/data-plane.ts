@@ -56,6 +56,8 @@ export interface DataPlaneDeps {
   readonly staleSeconds: number;
   readonly maxJsonBytes: number;
   readonly maxUploadBytes: number;
+  /** Processes that share the machine's memory. */
+  readonly workers: number;
   /** Of bodies; the usual ones if left out. */
   readonly paces?: Paces | undefined;
   readonly corsOrigins: readonly string[];
@@ -156,7 +158,7 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
     prepareGiven: (given) => vault.prepareGiven(given),
     ends,
     denials,
-    bodies: createBodyBudget(bodyBudgetBytes(deps.maxJsonBytes)),
+    bodies: createBodyBudget(bodyBudgetBytes(deps.maxJsonBytes, deps.workers)),
     lastUsed,
     prices,
     markClient,

@@ -44,7 +44,7 @@ export function createBoundedMap<V>(max: number, mayGo: (value: V) => boolean): 
     delete(key: string): void {
       entries.delete(key);
     },
-    values: () => entries.values(),
+    values: () => entries.values().map(({ value }) => value),
     get size() {
       return entries.size;
     },

@@ -14,17 +14,21 @@ export type MetricsSnapshot = readonly {
   readonly aggregator: string;
 }[];
 
-/** The exposition text of several processes as that of one. */
+/** The exposition text of several processes as that of one. @param snapshots the primary's comes first */
 export async function mergeMetrics(snapshots: readonly MetricsSnapshot[]): Promise<string> {
   return merged(snapshots).metrics();
 }
 
-/** What is left of processes that have ended: counters never go down because one of those that counted is gone; gauges were its own. */
+/** What is left of processes that have ended: counters never go down because one of those that counted is gone. */
 export async function keepCounts(snapshots: readonly MetricsSnapshot[]): Promise<MetricsSnapshot> {
   const all = (await merged(snapshots).getMetricsAsJSON()) as unknown as MetricsSnapshot;
-  return all.filter(({ type }) => type !== 'gauge');
+  return all.filter(({ type }) => type === 'counter' || type === 'histogram');
 }
 
+/** What prom-client would leave out, such as when the process started, is the primary's. */
 function merged(snapshots: readonly MetricsSnapshot[]) {
-  return AggregatorRegistry.aggregate([...snapshots] as never);
+  const all = snapshots.map((snapshot) =>
+    snapshot.map((metric) => (metric.aggregator === 'omit' ? { ...metric, aggregator: 'first' } : metric)),
+  );
+  return AggregatorRegistry.aggregate(all);
 }

@@ -1,0 +1,35 @@
+import type { Callers } from './admin/callers.ts';
+import { SallyportError } from './errors.ts';
+import type { Limits } from './limits/limits.ts';
+import type { Arrival } from './routes/arrival.ts';
+import { type ClientAddresses, isLoopback } from './routes/client-address.ts';
+import type { EdgeRequest } from './routes/edge.ts';
+import { isLocalPeer } from './routes/metrics.ts';
+
+/** Who may read `/metrics` on the main port: a loopback peer that speaks for nobody else, and whoever brings an admin token. */
+export function createMetricsGuard(deps: {
+  readonly callers: Pick<Callers, 'authenticate'>;
+  readonly limits: Pick<Limits, 'checkAuthFailures' | 'countAuthFailure'>;
+  readonly addresses: ClientAddresses;
+  readonly checkArrival: Arrival['checkArrival'];
+}): (request: EdgeRequest) => Promise<boolean> {
+  const { callers, limits, addresses, checkArrival } = deps;
+
+  async function isAdmin(request: EdgeRequest): Promise<boolean> {
+    const bearer = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
+    if (bearer === undefined) return false;
+    checkArrival(request.raw);
+    const ip = addresses.of(request.raw);
+    try {
+      // No way round the limit on guesses: each well-formed one asks the database.
+      limits.checkAuthFailures(ip);
+      await callers.authenticate(bearer, ip);
+      return true;
+    } catch (error) {
+      if (error instanceof SallyportError && error.code === 'AUTH_INVALID') limits.countAuthFailure(ip);
+      return false;
+    }
+  }
+
+  return async (request) => isLocalPeer(request, isLoopback) || isAdmin(request);
+}

@@ -1,0 +1,129 @@
+import cluster, { type Worker } from 'node:cluster';
+import { SallyportError } from '../errors.ts';
+import type { Log } from '../telemetry/log.ts';
+import { type Channel, createChannel } from './channel.ts';
+import type { OfPrimary, OfWorker } from './protocol.ts';
+
+/** A worker that lives, as its primary sees it. */
+export interface Member {
+  readonly id: number;
+  readonly channel: Pick<Channel<OfWorker>, 'ask' | 'tell'>;
+  readonly pid: number;
+  /** It takes calls. */
+  readonly isServing: () => boolean;
+}
+
+/** The worker processes: so many of them as are wanted, whatever becomes of each. */
+export interface Pool {
+  /** Resolves when all take calls. @returns their main port. @throws when one of them ends instead. */
+  start(): Promise<number>;
+  members(): readonly Member[];
+  /** Resolves when the last of them has ended. */
+  stop(graceMs: number): Promise<void>;
+}
+
+export interface PoolDeps {
+  readonly count: number;
+  readonly log: Log;
+  /** What a worker asks of us; `serving` is the pool's own. */
+  readonly handlersOf: (member: Member) => Omit<OfPrimary, 'serving'>;
+  readonly onServing: () => void;
+  /** It ended, asked or not. */
+  readonly onEnd: (member: Member, wasAsked: boolean) => void;
+  readonly now: () => number;
+}
+
+/** One that lived shorter than this is replaced after a pause, doubled with each. */
+const shortLifeMs = 10_000;
+const [firstPauseMs, longestPauseMs] = [250, 10_000];
+
+export function createPool({ count, log, handlersOf, onServing, onEnd, now }: PoolDeps): Pool {
+  const members = new Map<number, Member>();
+  const ready = Promise.withResolvers<number>();
+  const ended = Promise.withResolvers<void>();
+  const serving = new Set<number>();
+  let isStarted = false;
+  let isStopping = false;
+  let shortLives = 0;
+  const pauses = new Set<NodeJS.Timeout>();
+
+  function fork(): void {
+    const bornAt = now();
+    // The descriptor of keys from the environment is the primary's: workers read none.
+    cluster.setupPrimary({ args: ['serve'] });
+    const worker = cluster.fork();
+    const member = enlist(worker);
+    worker.on('error', (error) => log.error('worker.failed', { pid: member.pid, error }));
+    worker.once('exit', (code, signal) => {
+      members.delete(worker.id);
+      serving.delete(worker.id);
+      onEnd(member, isStopping);
+      if (isStopping) {
+        if (members.size === 0) ended.resolve();
+        return;
+      }
+      log.error('worker.ended', { pid: member.pid, code, signal });
+      if (!isStarted) {
+        ready.reject(new SallyportError('INTERNAL', 'A worker did not start; its own lines say why.'));
+        return;
+      }
+      shortLives = now() - bornAt < shortLifeMs ? shortLives + 1 : 0;
+      const pauseMs =
+        shortLives === 0 ? 0 : Math.min(longestPauseMs, firstPauseMs * 2 ** Math.min(shortLives - 1, 10));
+      const pause = setTimeout(() => {
+        pauses.delete(pause);
+        fork();
+      }, pauseMs);
+      pauses.add(pause);
+    });
+  }
+
+  function enlist(worker: Worker): Member {
+    const pipe = {
+      send: (message: unknown): void => {
+        if (worker.isConnected()) worker.send(message as string, () => {});
+      },
+      onMessage: (listener: (message: unknown) => void): void => void worker.on('message', listener),
+    };
+    const handlers: OfPrimary = {
+      welcome: (body) => handlersOf(member).welcome(body),
+      scrape: (body) => handlersOf(member).scrape(body),
+      counted: (body) => handlersOf(member).counted(body),
+      permits: (body) => handlersOf(member).permits(body),
+      report: (body) => handlersOf(member).report(body),
+      failed: (body) => handlersOf(member).failed(body),
+      serving({ port }) {
+        serving.add(worker.id);
+        onServing();
+        if (serving.size < count) return;
+        isStarted = true;
+        ready.resolve(port);
+      },
+    };
+    const channel = createChannel<OfWorker>(pipe, handlers);
+    const member: Member = Object.freeze({
+      id: worker.id,
+      pid: worker.process.pid ?? 0,
+      isServing: () => serving.has(worker.id),
+      channel,
+    });
+    members.set(worker.id, member);
+    worker.once('exit', () => channel.close());
+    return member;
+  }
+
+  return Object.freeze<Pool>({
+    start() {
+      for (let i = 0; i < count; i += 1) fork();
+      return ready.promise;
+    },
+    members: () => [...members.values()],
+    async stop(graceMs) {
+      isStopping = true;
+      for (const pause of pauses) clearTimeout(pause);
+      if (members.size === 0) return;
+      for (const member of members.values()) member.channel.tell('stop', { graceMs });
+      await ended.promise;
+    },
+  });
+}
