@@ -53,7 +53,7 @@ b add --quiet "$container" "$base" / >/dev/null
 b config --cmd /bin/sh "$container"
 b commit --quiet "$container" localhost/base >/dev/null
 b add --quiet "$container" "$(readlink -f node_modules/.bin/node)" /usr/local/bin/node >/dev/null
-b add --quiet "$container" "$(npm root -g)/npm" /usr/local/lib/node_modules/npm >/dev/null
+b add --quiet "$container" "$(dirname "$(dirname "$(readlink -f "$(command -v npm)")")")" /usr/local/lib/node_modules/npm >/dev/null
 # Certificates, and libatomic1, of this machine: Debian's image of Node.js has both.
 b add --quiet "$container" /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt >/dev/null
 b add --quiet "$container" "$(readlink -f /usr/lib/*-linux-gnu/libatomic.so.1)" /usr/lib/libatomic.so.1 >/dev/null
@@ -82,6 +82,7 @@ b umount "$container" >/dev/null
 b rm "$container" >/dev/null
 
 target=${archive:-$work/sallyport.tar}
+rm -f "$target"
 b push --quiet localhost/sallyport "docker-archive:$target:sallyport:latest"
 took 'archive'
 echo "size: $(du -m "$target" | cut -f1) MB unpacked, $(gzip -1 -c "$target" | wc -c | awk '{ printf "%d", $1 / 1000000 }') MB compressed"

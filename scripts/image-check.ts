@@ -164,7 +164,8 @@ async function checkRun(): Promise<void> {
   expect(control.readUInt32LE(16) === 1, 'the database was shut down, not broken off');
 
   const second = await run(env, origin, 'warm start');
-  expect((await call()).status === 200, 'the key outlives a restart');
+  const again = await call();
+  expect(again.status === 200, `the key outlives a restart: ${again.status} ${again.body.toString('utf8').slice(0, 200)}`);
   await stopped(second);
 }
 
