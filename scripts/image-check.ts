@@ -165,7 +165,10 @@ async function checkRun(): Promise<void> {
 
   const second = await run(env, origin, 'warm start');
   const again = await call();
-  expect(again.status === 200, `the key outlives a restart: ${again.status} ${again.body.toString('utf8').slice(0, 200)}`);
+  expect(
+    again.status === 200,
+    `the key outlives a restart: ${again.status} ${again.body.toString('utf8').slice(0, 200)}`,
+  );
   await stopped(second);
 }
 
