@@ -57,20 +57,22 @@ b add --quiet "$container" "$(dirname "$(dirname "$(readlink -f "$(command -v np
 # Certificates, and libatomic1, of this machine: Debian's image of Node.js has both.
 b add --quiet "$container" /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt >/dev/null
 b add --quiet "$container" "$(readlink -f /usr/lib/*-linux-gnu/libatomic.so.1)" /usr/lib/libatomic.so.1 >/dev/null
+# npm as it is set up here: what its user's file says of the way to the packages, in this base of the install stage alone, and its cache at a
+# folder that every Debian has, so that the image is left without a trace of either.
+npmrc=$work/npmrc
+printf 'registry=%s\ncache=/mnt\n' "$(npm config get registry)" >"$npmrc"
+[ ! -e "$HOME/.npmrc" ] || grep -v '^cache' "$HOME/.npmrc" >>"$npmrc" || true
+b add --quiet "$container" "$npmrc" /root/.npmrc >/dev/null
 b config --env NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt "$container"
 b run --isolation chroot "$container" ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm
 b commit --quiet "$container" localhost/install >/dev/null
 b rm "$container" >/dev/null
 took 'base images'
 
-# npm as it is set up here: its cache, and what its user's file says of the way to the packages. Neither gets into a layer.
-npmrc=$work/npmrc
-echo "registry=$(npm config get registry)" >"$npmrc"
-[ ! -e "$HOME/.npmrc" ] || cat "$HOME/.npmrc" >>"$npmrc"
 b build --quiet --isolation chroot --format docker --pull-never --ignorefile docker/Dockerfile.dockerignore -f docker/Dockerfile \
   --build-arg BASE_IMAGE=localhost/base --build-arg INSTALL_IMAGE=localhost/install \
   --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
-  --volume "$(npm config get cache):/root/.npm:rw" --volume "$npmrc:/root/.npmrc:ro" \
+  --volume "$(npm config get cache):/mnt:rw" \
   --tag localhost/sallyport . >/dev/null
 took 'the Dockerfile'
 

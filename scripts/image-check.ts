@@ -79,31 +79,45 @@ function checkContent(): void {
   const stray = dev.filter(([place]) => existsSync(path.join(rootDir, config.WorkingDir, place)));
   expect(dev.length > 0 && stray.length === 0, 'no development dependency is in it');
   expect(!existsSync(path.join(rootDir, config.WorkingDir, 'test')), 'no tests are in it');
-  const writable = spawnSync(
-    'find',
-    [
-      rootDir,
-      '-xdev',
-      '-path',
-      path.join(rootDir, 'proc'),
-      '-prune',
-      '-o',
-      '-type',
-      'f',
-      '(',
-      '-perm',
-      '-4000',
-      '-o',
-      '-user',
-      String(uid),
-      ')',
-      '-path',
-      `*${config.WorkingDir}*`,
-      '-print',
-    ],
-    { encoding: 'utf8' },
+  const program = path.join(rootDir, config.WorkingDir);
+  const mine = [
+    '(',
+    '-user',
+    String(uid),
+    '-o',
+    '-perm',
+    '-4000',
+    '-o',
+    '-perm',
+    '-0002',
+    '!',
+    '-type',
+    'l',
+    ')',
+  ];
+  const writable = spawnSync('find', [program, ...mine, '-print'], { encoding: 'utf8' });
+  expect(
+    writable.status === 0 && writable.stdout === '',
+    `its user can change nothing of the program ${writable.stdout}`,
   );
-  expect(writable.stdout === '', 'its user owns nothing of the program');
+  const leftovers = [
+    'root/.npm',
+    'root/.npmrc',
+    'usr/local/bin/npm',
+    `${config.WorkingDir}/.npmrc`,
+    'mnt/_cacache',
+  ];
+  expect(
+    !leftovers.some((name) => existsSync(path.join(rootDir, name))),
+    'nothing of its making is left in it',
+  );
+  const bom = JSON.parse(readFileSync(path.join(program, 'sbom.cdx.json'), 'utf8')) as {
+    components: readonly { purl: string }[];
+  };
+  expect(
+    bom.components.some(({ purl }) => purl.startsWith('pkg:npm/undici@')),
+    `its bill of materials lists ${bom.components.length} packages`,
+  );
   for (const folder of ['opt/sallyport', 'usr', 'data'])
     say(
       `${folder}: ${execFileSync('du', ['-sm', path.join(rootDir, folder)], { encoding: 'utf8' }).split('\t')[0]} MB`,
@@ -170,7 +184,7 @@ async function checkRun(): Promise<void> {
   // ControlFileData.state of PostgreSQL's catalog/pg_control.h: after two 32-bit versions behind the 64-bit system identifier.
   expect(control.readUInt32LE(16) === 1, 'the database was shut down, not broken off');
 
-  const second = await run(env, origin, 'warm start');
+  const second = await run([...env, 'WORKERS=2'], origin, 'warm start with two workers');
   const again = await call();
   expect(
     again.status === 200,
