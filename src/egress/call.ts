@@ -66,6 +66,11 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
     return this.#request.credential;
   }
 
+  get body(): Buffer | null {
+    const { body } = this.#request;
+    return Buffer.isBuffer(body) ? body : null;
+  }
+
   get keyEchoes(): number {
     return this.#search?.found ?? 0;
   }

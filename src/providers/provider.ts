@@ -1,6 +1,7 @@
 import type { Dialect } from '../dialects/dialect.ts';
 import type { UsageReader } from '../dialects/usage-reader.ts';
 import type { ErrorCode } from '../errors.ts';
+import { rememberedByPath } from './by-path.ts';
 import { classifyStatus } from './failure.ts';
 import { isResponseHeader, requestHeaderNames, requestIdOf } from './headers.ts';
 import type { KeyShape } from './key-shape.ts';
@@ -115,7 +116,9 @@ export function defineProvider(spec: ProviderSpec): Provider {
       (status === 401 || status === 403) && (refusesScope?.(body) ?? false),
     classify: (status: number, body: Buffer) =>
       isKeyRefusal(status, body) ? 'UPSTREAM_AUTH' : (statuses?.[status] ?? classifyStatus(status)),
-    isRefusedPath: refusedPathsOf(spec.name),
+    operation: rememberedByPath(spec.operation),
+    isRefusedPath: rememberedByPath(refusedPathsOf(spec.name)),
+    isStatefulPath: rememberedByPath(spec.isStatefulPath),
     upstreamRequestId: requestIdOf,
   });
 }

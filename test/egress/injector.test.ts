@@ -311,6 +311,7 @@ function passageOf(credential: TestCredential | null = credentialOf()): Passage 
   return {
     origin: 'http://x.example.com',
     credential,
+    body: null,
     placeholder: credential === null ? null : newPlaceholder(),
     heads: 0,
     onKey() {},
@@ -366,6 +367,38 @@ t.test('on the wire: one placeholder, in its header, once', async (t) => {
   t.ok(ended.socket.destroyed, 'its call has ended');
   t.equal(await ended.arrived, '');
 });
+
+t.test(
+  'on the wire: a short body leaves in one write with its head, once, and nothing else in its place',
+  async (t) => {
+    const head = ({ placeholder, body }: Passage): string =>
+      `POST / HTTP/1.1\r\nauthorization: Bearer ${placeholder}\r\ncontent-length: ${body?.length}\r\n\r\n`;
+    const told = `POST / HTTP/1.1\r\nauthorization: Bearer ${testKey}\r\ncontent-length: 4\r\n\r\n`;
+    const withBody = (body: Buffer) => ({ ...passageOf(), body });
+
+    const passage = withBody(Buffer.from('body'));
+    const first = await wire(t, passage);
+    first.socket.write(head(passage), 'latin1');
+    t.ok(first.socket.write(passage.body), 'undici’s own write of it is taken as done');
+    passage.placeholder = null;
+    first.socket.end('more');
+    t.equal(await first.arrived, `${told}bodymore`);
+
+    const other = withBody(Buffer.from('body'));
+    const second = await wire(t, other);
+    second.socket.write(head(other), 'latin1');
+    t.notOk(second.socket.write(Buffer.from('body')), 'equal bytes are not the same ones');
+    t.ok(second.socket.destroyed);
+
+    for (const body of [Buffer.alloc(0), Buffer.alloc(8193, 97)]) {
+      const apart = withBody(body);
+      const third = await wire(t, apart);
+      third.socket.write(head(apart), 'latin1');
+      third.socket.end(body);
+      t.ok((await third.arrived).endsWith(`content-length: ${body.length}\r\n\r\n${body.toString()}`));
+    }
+  },
+);
 
 t.test('on the wire: a body’s text is never searched', async (t) => {
   const { socket, arrived } = await wire(t, passageOf(null));
