@@ -43,7 +43,7 @@ export function createJsonCopy(maxBytes: number, names: readonly string[]): Json
       }
     },
     read(): JsonAnswer | null {
-      const bytes = Buffer.concat(kept);
+      const bytes = kept.length === 1 ? (kept[0] as Buffer) : Buffer.concat(kept);
       if (isCut) {
         const text = bytes.subarray(-tailBytes).toString('utf8');
         return lastMembers(text, names) ?? lines(text.slice(text.indexOf('\n') + 1));

@@ -73,8 +73,14 @@ const idHeaders = ['x-request-id', 'request-id', 'x-goog-request-id'];
 /** The provider's id of this call: one word of at most 128 characters, else null. */
 export function requestIdOf(headers: readonly (readonly [string, string])[]): string | null {
   for (const idHeader of idHeaders) {
-    const value = headers.find(([name]) => name.toLowerCase() === idHeader)?.[1];
-    if (value !== undefined && /^[\w.:/+=-]{1,128}$/.test(value)) return value;
+    const value = valueOf(headers, idHeader);
+    if (value !== null && /^[\w.:/+=-]{1,128}$/.test(value)) return value;
   }
+  return null;
+}
+
+function valueOf(headers: readonly (readonly [string, string])[], wanted: string): string | null {
+  for (const [name, value] of headers)
+    if (name.length === wanted.length && name.toLowerCase() === wanted) return value;
   return null;
 }

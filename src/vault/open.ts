@@ -93,6 +93,19 @@ export function createOpener(deps: {
     return context;
   };
 
+  /**
+   * Where what stands in a payload, for rows that were opened before: what opens again is, by its tag, what was read then (6 µs of 20 that an
+   * opening takes). Offsets, origins and a header's name; nothing of the secret.
+   */
+  const payloads = new WeakMap<SealedKey, Payload>();
+  const payloadOf = (row: SealedKey, bytes: Buffer): Payload => {
+    const known = payloads.get(row);
+    if (known !== undefined) return known;
+    const read = readPayload(bytes);
+    payloads.set(row, read);
+    return read;
+  };
+
   function guarded<T>(row: SealedKey, work: () => T): T {
     try {
       return work();
@@ -162,7 +175,7 @@ export function createOpener(deps: {
       let bytes: Buffer | null = null;
       try {
         bytes = openBytes(row, recordKey, pair);
-        return use(readPayload(bytes), bytes);
+        return use(payloadOf(row, bytes), bytes);
       } finally {
         wipe(bytes);
       }

@@ -29,6 +29,8 @@ function spelled(value: unknown, seed: number): string {
 t.test('every field is found where JSON.parse finds it', async () => {
   fc.assert(
     fc.property(fc.dictionary(fc.string(), fc.jsonValue()), fc.nat(), (object, seed) => {
+      // Refused, as another test of this file has it.
+      fc.pre(!JSON.stringify(object).includes('"__proto__":'));
       const text = Buffer.from(spelled(object, seed));
       const names = Object.keys(JSON.parse(text.toString()) as object);
       const { values, isEmpty } = readTopLevel(text, names.slice(0, 8));
