@@ -40,7 +40,6 @@ export async function measureHeld(
   const rss = (): number | null => (pid === null ? null : (stateOf(pid)?.rssBytes ?? null));
   const holder = startNode('beside', 'hold.ts');
   try {
-    await small();
     const before = await small();
     await pause(calmMs);
     const rssBytes = rss();

@@ -38,6 +38,7 @@ export async function startNginx({ upstreamPort, key, folder, nginx }: Stage): P
 
 /** `nginx/1.22.1`; null where it is not installed. */
 export function nginxVersion(nginx: string): string | null {
+  if (!existsSync(nginx)) return null;
   return spawnSync(nginx, ['-v'], { encoding: 'utf8' }).stderr?.match(/nginx\/\S+/)?.[0] ?? null;
 }
 

@@ -9,7 +9,7 @@ import { measure, type Effort, type Sample } from './measure.ts';
 
 export interface Plan extends Effort {
   readonly rounds: number;
-  /** One round before, whose numbers are thrown away. */
+  /** Calls before the first round, whose numbers are thrown away. */
   readonly warmsUp: boolean;
   readonly candidates: readonly CandidateName[];
   /** How many streams are held, in steps, each from the one before. */
@@ -28,11 +28,16 @@ export interface Scene {
   readonly endings: Ending[];
 }
 
-/** Node.js compiles what is hot within two or three seconds at these rates. */
-const warmUpSeconds = 3;
+/** On a busy machine; a quiet one is done with a case's calls within three. */
+const warmUpSeconds = 20;
 
 /** Of the case that needs processes just started. */
 const heldRounds = 3;
+
+/** By calls, and not by time: those that are slow would come to be measured half compiled. */
+function warmUpOf(caseName: CaseName): Effort {
+  return { seconds: warmUpSeconds, maxCalls: cases[caseName].warmUpCalls, warmUpCalls: 100 };
+}
 
 /** All candidates run from the first round to the last, and take turns. */
 export async function interleaved(
@@ -51,12 +56,11 @@ export async function interleaved(
     if (candidate !== null) running.push(candidate);
   }
   // Compiled code is what runs for months; the first thousands of calls are the compiler's.
-  const seconds = Math.max(warmUpSeconds, plan.seconds);
   for (const caseName of plan.warmsUp ? set : []) {
     say(`warming up: ${cases[caseName].title}`);
     for (const candidate of running) {
       if (!takesPart(candidate.name, caseName)) continue;
-      await measure(load, candidate, caseName, -1, { ...plan, seconds });
+      await measure(load, candidate, caseName, -1, warmUpOf(caseName));
     }
   }
   const samples: Sample[] = [];
@@ -98,6 +102,7 @@ export async function freshly(
         hasStopped = true;
       };
       endings.push(end);
+      if (plan.warmsUp) await measure(load, candidate, 'held', -1, warmUpOf('held'));
       samples.push(await measureHeld(load, candidate, round, plan, { counts: plan.heldCounts, release }));
       await end();
     }
