@@ -33,6 +33,8 @@ export interface Effort {
   readonly maxCalls: number;
   /** Unmeasured calls before: at most a quarter of the time. */
   readonly warmUpCalls: number;
+  /** Nobody asks for the latency of a call alone. */
+  readonly skipsLatency?: boolean;
 }
 
 export async function measure(
@@ -40,7 +42,7 @@ export async function measure(
   candidate: Candidate,
   caseName: CaseName,
   round: number,
-  { seconds, maxCalls, warmUpCalls }: Effort,
+  { seconds, maxCalls, warmUpCalls, skipsLatency = false }: Effort,
 ): Promise<Sample> {
   const { port, token, pid } = candidate;
   const ask = async (connections: number, maxSeconds: number, calls: number): Promise<Report> => {
@@ -58,7 +60,7 @@ export async function measure(
   const between = cpu();
   await candidate.settle();
   const after = cpu();
-  const single = hasLatency ? await ask(1, seconds / 2, maxCalls) : null;
+  const single = hasLatency && !skipsLatency ? await ask(1, seconds / 2, maxCalls) : null;
   if (single !== null) await candidate.settle();
 
   const reports = [warm, busy, single].filter((report) => report !== null);

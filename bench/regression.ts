@@ -19,6 +19,7 @@ async function look(): Promise<Spread | null> {
       seconds: 20,
       maxCalls: 4000,
       warmUpCalls: 200,
+      skipsLatency: true,
       rounds: 5,
       warmsUp: true,
       cases: ['small'],

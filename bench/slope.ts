@@ -6,12 +6,14 @@ export interface Slope {
 }
 
 /**
- * The straight line of least squares through (time, value) and how sure it is. Neighbouring samples of a process say nearly the same
- * and would make the error too small, so they go in as the means of `blocks` stretches of equal length. Null: fewer than three
- * stretches have a sample.
+ * The straight line of least squares through what a process comes down to, and how sure it is. A heap grows and is collected all the
+ * time: of each of `blocks` stretches of equal length the lowest sample counts. Neighbouring samples say nearly the same, too, and all
+ * of them would make the error too small. Null: fewer than three stretches have a sample.
+ *
+ * @param samples time and value, in the order of time
  */
-export function slopeOf(samples: readonly (readonly [number, number])[], blocks: number): Slope | null {
-  const points = blockMeans(samples, blocks);
+export function floorSlopeOf(samples: readonly (readonly [number, number])[], blocks: number): Slope | null {
+  const points = floorsOf(samples, blocks);
   if (points.length < 3) return null;
   const [middle, level] = [mean(points.map(([at]) => at)), mean(points.map(([, value]) => value))];
   const width = sum(points.map(([at]) => (at - middle) ** 2));
@@ -20,14 +22,16 @@ export function slopeOf(samples: readonly (readonly [number, number])[], blocks:
   return { rise, error: Math.sqrt(left / (points.length - 2) / width) };
 }
 
-function blockMeans(samples: readonly (readonly [number, number])[], blocks: number): [number, number][] {
+function floorsOf(
+  samples: readonly (readonly [number, number])[],
+  blocks: number,
+): (readonly [number, number])[] {
   const first = samples[0]?.[0] ?? 0;
   const length = ((samples.at(-1)?.[0] ?? 0) - first) / blocks;
   const groups = Object.groupBy(samples, ([at]) => Math.min(blocks - 1, Math.floor((at - first) / length)));
-  return Object.values(groups).map((group = []) => [
-    mean(group.map(([at]) => at)),
-    mean(group.map(([, value]) => value)),
-  ]);
+  return Object.values(groups).map((group = []) =>
+    group.reduce((lowest, sample) => (sample[1] < lowest[1] ? sample : lowest)),
+  );
 }
 
 function sum(values: readonly number[]): number {

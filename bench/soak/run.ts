@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { startGatewayProcess, type GatewayProcess } from '../gateway-process.ts';
 import { stateOf, type ProcessState } from '../process-state.ts';
-import { slopeOf, type Slope } from '../slope.ts';
+import { floorSlopeOf, type Slope } from '../slope.ts';
 import { startTraffic, type Traffic } from './traffic.ts';
 import { startSoakUpstream, type SoakUpstream } from './upstream.ts';
 
@@ -27,8 +27,10 @@ export interface SoakResult {
   readonly before: ProcessState;
   readonly after: ProcessState;
   readonly peakRssBytes: number;
-  /** Of the RSS after the warm-up, MB (1e6 bytes) an hour. */
+  /** Of the lowest RSS of each stretch after the warm-up, MB (1e6 bytes) an hour. */
   readonly slope: Slope | null;
+  /** Hours and MB, each second after the warm-up. */
+  readonly samples: readonly (readonly [number, number])[];
 }
 
 /** Of the time; caches fill, code is compiled and the heap finds its size. */
@@ -114,7 +116,8 @@ async function measure(
     before,
     after,
     peakRssBytes: samples.reduce((most, [, rss]) => Math.max(most, rss * 1e6), 0),
-    slope: slopeOf(samples, blocks),
+    slope: floorSlopeOf(samples, blocks),
+    samples,
   };
 }
 
