@@ -71,15 +71,15 @@ try {
     const before = { done: load.done(), failed: load.failed.length };
     const times: string[] = [];
     for (const node of nodes) {
-      const { origin, signal, ended } = node.serving as Serving;
+      const serving = node.serving as Serving;
       const startedAt = performance.now();
-      signal('SIGTERM');
-      const code = await ended;
+      serving.signal('SIGTERM');
+      const code = await serving.ended;
       if (code !== 0) wrongs.push(`round ${round}: a gateway ended with ${code}`);
       const stopMs = performance.now() - startedAt;
       node.serving = await node.product.serve();
       times.push(`stop ${(stopMs / 1000).toFixed(1)} s, start ${(node.serving.readyMs / 1000).toFixed(1)} s`);
-      await balancer.seen(origin, true);
+      await balancer.seen(serving.origin, true);
       await pause(500);
     }
     const failed = load.failed.slice(before.failed);

@@ -33,7 +33,7 @@ export interface HeldCaller {
 
 export interface CallersDeps {
   readonly read: (token: ParsedToken) => Promise<CallerSnapshot | null>;
-  readonly epoch: Pick<Epoch, 'value' | 'ageMs' | 'isStale'>;
+  readonly epoch: Pick<Epoch, 'value' | 'ageMs' | 'isStale' | 'staysStale'>;
   readonly staleSeconds: number;
   readonly now: () => number;
   readonly maxEntries?: number;
@@ -125,7 +125,7 @@ export function createCallers({ read, epoch, staleSeconds, now, maxEntries = 10_
     if (cached === undefined) {
       misses += 1;
       beforeLookUp();
-      if (epoch.isStale()) throw unavailable();
+      if (epoch.isStale() && (await epoch.staysStale())) throw unavailable();
       return load(key, token);
     }
     checkAge();

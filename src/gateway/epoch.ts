@@ -1,3 +1,5 @@
+import { setTimeout as delay } from 'node:timers/promises';
+
 /**
  * The version row of the database, polled. Whatever changes who may do what moves it in its own transaction, so a node that has
  * seen the newest epoch has nothing out of date, and one that cannot read it knows that it is stale. A hint (db/epoch-hints.ts) makes
@@ -9,6 +11,11 @@ export interface Epoch {
   readonly ageMs: () => number;
   /** No answer for over a second. */
   readonly isStale: () => boolean;
+  /**
+   * Whether it is stale because the database does not answer. A process that was too busy to ask, as just after its start, asks now,
+   * and waits for 5 s at most.
+   */
+  readonly staysStale: () => Promise<boolean>;
   readonly poll: () => Promise<void>;
   /** Reads it after now: a poll that is under way may have asked before. */
   readonly refresh: () => Promise<void>;
@@ -25,12 +32,16 @@ export interface EpochDeps {
 }
 
 const staleAfterMs = 1000;
+/** As long as a connection to the database may take. */
+const patienceMs = 5000;
 
 export async function createEpoch({ read, now, onRead, intervalMs = 250 }: EpochDeps): Promise<Epoch> {
   let value = await read();
   let readAt = now();
   let timer: NodeJS.Timeout | null = null;
   let running: Promise<void> | null = null;
+  /** The last answer was none. */
+  let isAway = false;
 
   const pollOnce = async (): Promise<void> => {
     const startedAt = now();
@@ -39,8 +50,10 @@ export async function createEpoch({ read, now, onRead, intervalMs = 250 }: Epoch
       // The age counts from the question, not from the answer: what changed in between is not in it.
       readAt = startedAt;
       value = next;
+      isAway = false;
       onRead();
     } catch {
+      isAway = true;
       // The database is away: ageMs() says so to whoever depends on it, and the next poll tries again.
     }
   };
@@ -50,16 +63,21 @@ export async function createEpoch({ read, now, onRead, intervalMs = 250 }: Epoch
     });
     return running;
   };
+  const refresh = async (): Promise<void> => {
+    await running;
+    await poll();
+  };
   const ageMs = (): number => now() - readAt;
   return Object.freeze<Epoch>({
     value: () => value,
     ageMs,
     isStale: () => ageMs() > staleAfterMs,
-    poll,
-    refresh: async () => {
-      await running;
-      await poll();
+    async staysStale() {
+      if (!isAway) await Promise.race([refresh(), delay(patienceMs, undefined, { ref: false })]);
+      return ageMs() > staleAfterMs;
     },
+    poll,
+    refresh,
     start: () => {
       timer ??= setInterval(() => void poll(), intervalMs).unref();
     },

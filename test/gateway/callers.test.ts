@@ -15,7 +15,12 @@ function world(options: { staleSeconds?: number; maxEntries?: number } = {}) {
       if (state.isDown) throw new Error('connection refused');
       return rows.get(token.prefix) ?? null;
     },
-    epoch: { value: () => state.epoch, ageMs, isStale: () => ageMs() > 1000 },
+    epoch: {
+      value: () => state.epoch,
+      ageMs,
+      isStale: () => ageMs() > 1000,
+      staysStale: async () => ageMs() > 1000,
+    },
     staleSeconds: options.staleSeconds ?? 300,
     now: () => state.now,
     ...(options.maxEntries === undefined ? {} : { maxEntries: options.maxEntries }),

@@ -23,10 +23,10 @@ export function startLoad(origin: string, token: string): Load {
   const agent = new http.Agent({ keepAlive: true });
   const failed: string[] = [];
   let done = 0;
-  let isOver = false;
+  const over = new AbortController();
 
   async function client(model: string, isStream: boolean, pauseMs: number): Promise<void> {
-    while (!isOver) {
+    while (!over.signal.aborted) {
       try {
         const { status, body, isWhole } = await ask(`${origin}/v1/chat/completions`, {
           agent,
@@ -50,7 +50,7 @@ export function startLoad(origin: string, token: string): Load {
     done: () => done,
     failed,
     async stop() {
-      isOver = true;
+      over.abort();
       await Promise.all(clients);
       agent.destroy();
     },
