@@ -130,12 +130,10 @@ export function hourlyIncrements(rows: Iterable<UsageRow>): HourlyIncrement[] {
   for (const row of rows) {
     const hour = `${row.started_at.slice(0, 13)}:00:00.000Z`;
     const { workspace_id, provider } = row;
-    const [token_id, user_id, key_id, model] = [
-      row.token_id ?? '',
-      row.user_id ?? '',
-      row.key_id ?? '',
-      row.model ?? '',
-    ];
+    const token_id = row.token_id ?? '';
+    const user_id = row.user_id ?? '';
+    const key_id = row.key_id ?? '';
+    const model = row.model ?? '';
     const name = JSON.stringify([workspace_id, hour, token_id, user_id, key_id, provider, model]);
     let sum = sums.get(name);
     if (sum === undefined) {
@@ -143,12 +141,12 @@ export function hourlyIncrements(rows: Iterable<UsageRow>): HourlyIncrement[] {
       sums.set(name, sum);
     }
     sum.attempts += 1n;
-    sum.input_tokens += BigInt(row.input_tokens ?? 0);
-    sum.cached_input_tokens += BigInt(row.cached_input_tokens ?? 0);
-    sum.cache_write_input_tokens += BigInt(row.cache_write_input_tokens ?? 0);
-    sum.output_tokens += BigInt(row.output_tokens ?? 0);
-    sum.reasoning_tokens += BigInt(row.reasoning_tokens ?? 0);
-    sum.cost_nano_usd = atMost(sum.cost_nano_usd + BigInt(row.cost_nano_usd ?? 0));
+    sum.input_tokens += whole(row.input_tokens);
+    sum.cached_input_tokens += whole(row.cached_input_tokens);
+    sum.cache_write_input_tokens += whole(row.cache_write_input_tokens);
+    sum.output_tokens += whole(row.output_tokens);
+    sum.reasoning_tokens += whole(row.reasoning_tokens);
+    sum.cost_nano_usd = atMost(sum.cost_nano_usd + whole(row.cost_nano_usd));
     if (!row.final) continue;
     sum.calls += 1n;
     if (row.outcome !== 'ok') sum.failed += 1n;
@@ -156,6 +154,10 @@ export function hourlyIncrements(rows: Iterable<UsageRow>): HourlyIncrement[] {
     if (row.cost_nano_usd === null) sum.unknown_cost_calls += 1n;
   }
   return [...sums].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, sum]) => sum);
+}
+
+function whole(count: string | null): bigint {
+  return count === null || count === '0' ? 0n : BigInt(count);
 }
 
 /** Counts are bounded each, a cost only by what fits. */
@@ -182,12 +184,17 @@ export function monthOf(time: string): string {
   return `${time.slice(0, 7)}-01`;
 }
 
+/** What every id and name of ours is. */
+// oxlint-disable-next-line no-control-regex -- NUL is the point
+const asItIs = /^[^\0\ud800-\udfff]{0,200}$/;
+
 /**
  * PostgreSQL's text holds every character but NUL, and an index entry at most 2704 bytes: `model` is whatever a client wrote
  * and is a part of the key of `usage_hourly`. The line keeps the whole.
  */
 export function text(value: JsonValue | undefined): string | null {
   if (typeof value !== 'string') return null;
+  if (asItIs.test(value)) return value;
   return value.slice(0, 200).toWellFormed().replaceAll('\0', '\uFFFD');
 }
 
