@@ -85,7 +85,7 @@ t.test('a stop has the time that it may take, in the container and under systemd
   t.end();
 });
 
-t.test('the health check is a command of ours, asked as the image’s user', (t) => {
+t.test('the health check is a command of ours, asked as the image’s user, who can do little', (t) => {
   const [, words = ''] = /HEALTHCHECK .*CMD \[(.*)\]/.exec(dockerfile) ?? [];
   const [program, command] = JSON.parse(`[${words}]`) as string[];
   const [, entry = ''] = /ENTRYPOINT \[(.*)\]/.exec(dockerfile) ?? [];
@@ -95,6 +95,8 @@ t.test('the health check is a command of ours, asked as the image’s user', (t)
     String(command),
   );
   t.match(dockerfile, /^USER 10001:10001$/m);
+  t.match(dockerfile, /npm ci --omit=dev /);
+  t.match(dockerfile, /apt-get install -y --no-install-recommends libatomic1 /);
   t.match(dockerfile, /useradd --uid 10001 --gid 10001 /);
   t.notMatch(dockerfile, /curl|wget/);
   t.ok(seconds(dockerfile, /--timeout=(\d+)s/) > 3, 'longer than the command waits');
