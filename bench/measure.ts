@@ -31,7 +31,7 @@ export interface Effort {
   readonly seconds: number;
   /** Calls at most, of each measurement. */
   readonly maxCalls: number;
-  /** Unmeasured calls before: at most a quarter of the time. */
+  /** Unmeasured calls before: at most an eighth of the time. */
   readonly warmUpCalls: number;
   /** Nobody asks for the latency of a call alone. */
   readonly skipsLatency?: boolean;
@@ -53,7 +53,7 @@ export async function measure(
   const { connections, unit, unitsPerCall, hasLatency } = cases[caseName];
 
   // Paced calls take as long as they take, and wake nothing up that an even pace would not.
-  const warm = unit === 'chunk' ? null : await ask(connections, seconds / 4, warmUpCalls);
+  const warm = unit === 'chunk' ? null : await ask(connections, seconds / 8, warmUpCalls);
   await candidate.settle();
   const before = cpu();
   const busy = await ask(connections, seconds, maxCalls);
