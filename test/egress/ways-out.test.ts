@@ -26,6 +26,8 @@ const waysOut: readonly (readonly [file: string, part: string, why: string])[] =
   ['cli/transport.ts', 'net connect', 'the command line, to the gateway’s own socket'],
   ['cli/transport.ts', 'http request', 'the command line, to the gateway that its user names'],
   ['cli/transport.ts', 'https request', 'the same'],
+  ['cli/healthcheck.ts', 'http request', 'the same machine’s gateway, whether it is ready'],
+  ['cli/healthcheck.ts', 'https request', 'the same'],
   ['cli/demo/demo.ts', 'fetch', 'the demo, to the gateway that it started'],
   ['cli/demo/gateway-process.ts', 'fetch', 'the same'],
   ['cli/demo/gateway-process.ts', 'child_process spawn', 'starts it'],
@@ -33,9 +35,19 @@ const waysOut: readonly (readonly [file: string, part: string, why: string])[] =
   ['db/embedded-binaries.ts', 'createRequire', 'finds the folder of a package'],
   ['db/embedded-initdb.ts', 'child_process spawnSync', 'initdb'],
   ['db/embedded-process.ts', 'child_process spawn', 'the embedded PostgreSQL'],
-  ...['connection', 'embedded-wal', 'gateway-lock', 'migrate', 'scoped-driver', 'store', 'types'].map(
-    (name) => [`db/${name}.ts`, 'pg default', 'the operator’s database'] as const,
-  ),
+  ['program.ts', 'cluster default', 'knows whether it is a worker'],
+  ['workers/pool.ts', 'cluster default', 'starts the workers, and talks with them'],
+  ['telemetry/process-metrics.ts', 'createRequire', 'finds a file of prom-client'],
+  ...[
+    'connection',
+    'embedded-wal',
+    'epoch-hints',
+    'gateway-lock',
+    'migrate',
+    'scoped-driver',
+    'store',
+    'types',
+  ].map((name) => [`db/${name}.ts`, 'pg default', 'the operator’s database'] as const),
 ];
 
 /** What of these modules takes connections, or only describes them. */
@@ -158,7 +170,11 @@ t.test('each way on which users send something out is guarded, at saving and at 
     t.equal(refusal.statusCode, 403, `${name}: WebSocket`);
   }
   t.equal(knocks, 0, 'nobody inside heard anything');
-  t.notMatch(await gateway.metrics(), /^sallyport_key_opens_total\{[^}]*custom/m, 'and no key was opened');
+  t.notMatch(
+    await gateway.metrics(),
+    /^sallyport_key_opens_total\{[^}]*custom[^}]*\} [^0]/m,
+    'and no key was opened',
+  );
 
   await gateway.addKey('openai', key);
   for (const status of [301, 302, 303, 307, 308]) {
