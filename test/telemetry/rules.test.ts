@@ -38,6 +38,8 @@ t.test('each alert fires where it is called for, and none on a gateway that is w
 });
 
 t.test('each alert says what it is, how bad, and where to read what to do', async (t) => {
+  const pages = new Set(page('docs/operations.md').match(/(?<=^### )Sallyport\w+$/gm));
+  t.same(pages, new Set(alerts), 'docs/operations.md has a page for each, and for no other');
   for (const rule of rules.split(/^ +- (?=alert: |record: )/m).filter((text) => text.startsWith('alert: '))) {
     const name = /^alert: (\w+)/.exec(rule)?.[1] ?? '';
     t.match(name, /^Sallyport[A-Z]/);
