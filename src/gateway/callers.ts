@@ -1,4 +1,4 @@
-import { hash } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import { SallyportError, type ErrorCode } from '../errors.ts';
 import type { Credentials } from './credentials.ts';
 import { Roster } from '../roster.ts';
@@ -47,6 +47,8 @@ export interface CallersDeps {
 export function createCallers({ read, epoch, staleSeconds, now, maxEntries = 10_000 }: CallersDeps) {
   const entries = new Map<string, Entry>();
   const unknown = new Map<string, bigint>();
+  /** What stands in memory says nothing of a token to whoever has the database, or another process's memory. */
+  const salt = randomBytes(16).toString('hex');
   let hits = 0;
   let misses = 0;
 
@@ -154,7 +156,7 @@ export function createCallers({ read, epoch, staleSeconds, now, maxEntries = 10_
       credentials: Pick<Credentials, 'text' | 'token'>,
       beforeLookUp: () => void = () => {},
     ): Promise<HeldCaller> {
-      const key = hash('sha256', credentials.text);
+      const key = hash('sha256', salt + credentials.text);
       const entry = await entryOf(key, credentials.token, beforeLookUp);
       const { snapshot } = entry;
       if (isPast(snapshot.expiresAt, now())) {

@@ -37,6 +37,7 @@ export class Relay implements EgressHandler {
   #control: EgressControl | null = null;
   #status = 0;
   #headers: readonly [string, string][] = [];
+  #upstreamRequestId: string | null = null;
   readonly #writer: AnswerWriter;
   readonly #write = (part: Buffer): void => this.#writer.write(part);
   #body: AnswerBody | null = null;
@@ -79,6 +80,7 @@ export class Relay implements EgressHandler {
     this.#headers = headers;
     this.#firstByteAt = this.#options.now();
     const { target } = this.#options;
+    this.#upstreamRequestId = target.provider.upstreamRequestId(headers);
     if (hasForeignCoding(headers))
       return this.#refuseAnswer('it has a transfer-encoding that nobody asked for');
     if (status < 300 && isForeignPage(target.operation, headers))
@@ -267,7 +269,7 @@ export class Relay implements EgressHandler {
     this.#writer.release();
     this.#drain?.stop();
     const whole: RelayResult = {
-      upstreamRequestId: this.#options.target.provider.upstreamRequestId(this.#headers),
+      upstreamRequestId: this.#upstreamRequestId,
       firstByteAt: this.#firstByteAt,
       responseBytes: this.#writer.bytes,
       upstreamStatus: this.#status === 0 ? null : this.#status,
@@ -289,6 +291,6 @@ export class Relay implements EgressHandler {
   }
 
   get upstreamRequestId(): string | null {
-    return this.#options.target.provider.upstreamRequestId(this.#headers);
+    return this.#upstreamRequestId;
   }
 }
