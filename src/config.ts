@@ -54,6 +54,8 @@ export function readConfig(env: Environment): Config {
     Object.fromEntries(entries) as Values;
   const { awsAccessKeyId, awsSecretAccessKey, awsSessionToken, transitToken, ...values } = others;
   checkArrival(values);
+  if (values.workers > 1 && [values.port, values.adminPort, values.metricsPort].includes(0))
+    throw invalid('WORKERS listen on one port: with more than one of them it cannot be 0.');
   if ((values.smtpUrl === null) !== (values.smtpFrom === null))
     throw invalid('SMTP_URL and SMTP_FROM are set together or not at all.');
   return Object.freeze({

@@ -27,7 +27,10 @@ export interface FrontDeps {
 type PortName = 'PORT' | 'ADMIN_PORT' | 'METRICS_PORT';
 
 /** The listeners of this process; `app.close` closes them. */
-export function createOwnFront({ host, ...ports }: FrontConfig, app: App): Front {
+export function createOwnFront({ host, workers, ...ports }: OwnFrontConfig, app: App): Front {
+  // The kernel spreads connections over workers that listen each for itself. Were they handed on by the primary, as node:cluster does it,
+  // those that a dying worker was being handed would hang.
+  const reusePort = workers > 1 && process.platform === 'linux';
   return Object.freeze<Front>({
     async open() {
       const edges = { PORT: app.main, ADMIN_PORT: app.admin, METRICS_PORT: app.metrics };
@@ -37,7 +40,7 @@ export function createOwnFront({ host, ...ports }: FrontConfig, app: App): Front
       // The main one last: whoever reaches it finds the others there.
       for (const [name, port] of portsOf(ports).toReversed()) {
         try {
-          main = (await edges[name]?.listen({ host, port })) ?? main;
+          main = (await edges[name]?.listen({ host, port, reusePort })) ?? main;
         } catch (error) {
           throw portTaken(error, name) ?? error;
         }
@@ -51,6 +54,7 @@ export function createOwnFront({ host, ...ports }: FrontConfig, app: App): Front
 }
 
 type FrontConfig = Pick<Config, 'host' | 'port' | 'adminPort' | 'metricsPort'>;
+type OwnFrontConfig = FrontConfig & Pick<Config, 'workers'>;
 
 /** Before anything is made: could the listeners be opened? @throws {SallyportError} CONFIG_INVALID */
 export async function checkPorts({ host, ...ports }: FrontConfig): Promise<void> {

@@ -51,14 +51,15 @@ export async function serve(config: Config, deps: ServeDeps): Promise<number> {
     const made = isFirst ? await app.initialise() : null;
     const give = (url: string): string | null =>
       made === null ? null : handOver({ ...made, baseUrl: url }, config.dataDir, deps.output);
+    // The tokens are shown but once: whatever keeps the gateway from serving must not lose them, and who finds it ready finds them.
+    const early = config.port === 0 ? null : give(urlOf(config, config.port));
     const [imported, baseUrl] = await begin(config, { app, front, socketPath }, deps, isFirst).catch(
       (error: unknown) => {
-        // The tokens exist, and are shown but once: whatever keeps the gateway from serving must not lose them.
-        give(urlOf(config, config.port));
+        if (config.port === 0) give(urlOf(config, 0));
         throw error;
       },
     );
-    const file = give(baseUrl);
+    const file = config.port === 0 ? give(baseUrl) : early;
     if (file !== null) log.info('first-start', { file });
     deps.output.write(
       bannerText({

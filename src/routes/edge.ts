@@ -34,7 +34,9 @@ export interface Edge {
   readonly app: FastifyInstance;
   /** @returns the port in use. */
   listen(
-    where: { readonly host: string; readonly port: number } | { readonly path: string },
+    where:
+      | { readonly host: string; readonly port: number; readonly reusePort?: boolean }
+      | { readonly path: string },
   ): Promise<number>;
   /** One request without a listener. `body` is JSON and stays the caller's to wipe. */
   inject(
