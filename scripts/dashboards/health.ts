@@ -75,6 +75,15 @@ export const health: Board = {
         },
       }),
       graph({
+        title: 'Processes',
+        description: 'Workers that serve calls, and those that ended unasked within ten minutes.',
+        unit: 'short',
+        queries: {
+          '{{instance}}': `sallyport_workers{${of}}`,
+          'lost, {{instance}}': `increase(sallyport_workers_lost_total{${of}}[10m])`,
+        },
+      }),
+      graph({
         title: 'Event loop',
         description: 'How late timers are: median, p99 and the worst since the last scrape.',
         unit: 's',
@@ -82,6 +91,7 @@ export const health: Board = {
       }),
       graph({
         title: 'Descriptors',
+        span: 24,
         description: 'Open sockets and files, of those that may be.',
         unit: 'percentunit',
         max: 1,

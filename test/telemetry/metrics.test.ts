@@ -193,6 +193,8 @@ t.test('every metric of the contract is there from the start', async (t) => {
     ['sallyport_targets_cooling', 'gauge'],
     ['sallyport_streams_held', 'gauge'],
     ['sallyport_requests_refused_total', 'counter'],
+    ['sallyport_workers', 'gauge'],
+    ['sallyport_workers_lost_total', 'counter'],
     ['sallyport_faults_total', 'counter'],
     ['sallyport_upstream_seconds', 'histogram'],
     ['sallyport_upstream_first_byte_seconds', 'histogram'],
