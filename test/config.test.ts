@@ -162,6 +162,13 @@ t.test('settings of TLS that contradict each other, or would refuse every call, 
   t.equal(refusal({ REQUIRE_TLS, TRUSTED_PROXIES: '::1' }), 'accepted');
 });
 
+t.test('several workers need one port that all of them know', async (t) => {
+  t.match(refusal({ WORKERS: '2', PORT: '0' }), /cannot be 0/);
+  t.match(refusal({ WORKERS: '2', METRICS_PORT: '0' }), /cannot be 0/);
+  t.equal(refusal({ WORKERS: '2' }), 'accepted');
+  t.equal(refusal({ PORT: '0' }), 'accepted');
+});
+
 t.test('docs/configuration.md lists the settings as they are', async (t) => {
   const page = readFileSync(join(import.meta.dirname, '..', 'docs', 'configuration.md'), 'utf8');
   const rows = page.split('\n').filter((line) => /^\| `[A-Z]/.test(line));

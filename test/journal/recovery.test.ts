@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { appendFile, readFile, writeFile } from 'node:fs/promises';
+import { appendFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { openJournal } from '../../src/journal/journal.ts';
@@ -129,6 +129,25 @@ t.test('a crash in the middle of recovery settles nothing twice', async (t) => {
   t.equal(ends.length, 20);
   t.equal(new Set(ends).size, 20);
 });
+
+t.test(
+  'what a living process settled of a younger stream, and then died itself, is settled once',
+  async (t) => {
+    const dir = await folder(t);
+    const settler = await crashedJournal(dir);
+    const worker = await crashedJournal(dir);
+    await worker.journal.append('use.begin', begin(newCall()));
+    await worker.die();
+    t.match(await settleCrashed({ journal: settler.journal, lookup: never }), { calls: 1 });
+    // As it would be had the settler died before the mark.
+    for (const name of await readdir(dir)) if (name.endsWith('.settled')) await rm(`${dir}/${name}`);
+    await settler.die();
+    const journal = await openTestJournal(t, dir);
+    t.match(await settleCrashed({ journal, lookup: never }), { calls: 0, faults: [] });
+    t.equal((await parsed(dir)).filter(({ event }) => event === 'use.end').length, 1);
+    t.match(await verifyJournal({ dir, store: null }), { ok: true, openCalls: 0 });
+  },
+);
 
 t.test('an intent without outcome is asked about, and stays open while nobody can say', async (t) => {
   const dir = await folder(t);
