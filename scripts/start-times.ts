@@ -1,30 +1,31 @@
 import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import { cpuTimeOf } from '../bench/cpu-time.ts';
 import { installProduct, type Product, type Serving } from '../test/support/product.ts';
 
-// How long `bin/sallyport serve` takes from its start to a 200 of /readyz, with the embedded database on an idle machine.
+// How long `bin/sallyport serve` takes from its start to a 200 of /readyz, with the embedded database, and the CPU time of its process.
 const { values } = parseArgs({ options: { runs: { type: 'string', default: '7' } } });
 const runs = Number(values.runs);
 const cache = path.join(import.meta.dirname, '../node_modules/.cache/sallyport');
 const ends: (() => unknown)[] = [];
 const run = { teardown: (end: () => unknown) => void ends.push(end) };
-const times = new Map<string, number[]>();
+const times = new Map<string, { ms: number; cpuSeconds: number }[]>();
 
-function note(kind: string, ms: number): void {
-  times.set(kind, [...(times.get(kind) ?? []), ms]);
+function note(kind: string, ms: number, cpuSeconds: number): void {
+  times.set(kind, [...(times.get(kind) ?? []), { ms, cpuSeconds }]);
 }
 
 async function stopped(serving: Serving): Promise<void> {
   const startedAt = performance.now();
   serving.signal('SIGTERM');
   await serving.ended;
-  note('stop', performance.now() - startedAt);
+  note('stop', performance.now() - startedAt, 0);
 }
 
 async function started(kind: string, product: Product): Promise<Serving> {
   const serving = await product.serve();
-  note(kind, serving.readyMs);
+  note(kind, serving.readyMs, cpuTimeOf(serving.pid)?.own ?? 0);
   return serving;
 }
 
@@ -41,10 +42,15 @@ try {
     for (const end of ends.splice(0).toReversed()) await end();
   }
   for (const [kind, all] of times) {
-    const sorted = all.toSorted((a, b) => a - b).map((ms) => (ms / 1000).toFixed(2));
-    const median = sorted[Math.floor(sorted.length / 2)];
-    process.stdout.write(`${kind}: ${median} s (${sorted[0]} to ${sorted.at(-1)}, ${all.length} runs)\n`);
+    const [ms, cpu] = [median(all.map((each) => each.ms / 1000)), median(all.map((each) => each.cpuSeconds))];
+    process.stdout.write(`${kind}: ${ms} s, ${cpu} s of CPU time\n`);
   }
 } finally {
   for (const end of ends.toReversed()) await end();
+}
+
+/** `0.81 (0.79 to 1.02)` */
+function median(all: readonly number[]): string {
+  const sorted = all.toSorted((a, b) => a - b).map((each) => each.toFixed(2));
+  return `${sorted[Math.floor(sorted.length / 2)]} (${sorted[0]} to ${sorted.at(-1)})`;
 }

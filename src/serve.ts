@@ -91,12 +91,12 @@ export async function serve(config: Config, deps: ServeDeps): Promise<number> {
     const delayMs = config.shutdownDelaySeconds * 1000;
     const graceMs = config.drainSeconds * 1000;
     // Whatever hangs, a stop ends: what is left undone the next start recovers, as after a crash.
-    const giveUp = (): never => {
-      log.error('stop.timeout');
+    const giveUp = (why: string): never => {
+      log.error(why);
       process.exit(1);
     };
-    const backstop = setTimeout(giveUp, delayMs + graceMs + backstopMs).unref();
-    void signal.third.then(giveUp);
+    const backstop = setTimeout(giveUp, delayMs + graceMs + backstopMs, 'stop.timeout').unref();
+    void signal.third.then(() => giveUp('stop.forced'));
     void signal.second.then(() => front?.cut());
     void signal.second.then(() => app?.cut());
     if (app !== null) {
