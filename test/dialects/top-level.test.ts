@@ -5,13 +5,23 @@ import { readTopLevel, splice } from '../../src/dialects/top-level.ts';
 const read = (
   text: string | Buffer,
   wanted: readonly string[] = ['model', 'stream'],
-): ReturnType<typeof readTopLevel> => readTopLevel(Buffer.from(text as string), wanted);
+): ReturnType<typeof readTopLevel> =>
+  readTopLevel(typeof text === 'string' ? Buffer.from(text) : text, wanted);
 const accepts = (text: string | Buffer): boolean => {
   try {
     read(text, []);
     return true;
   } catch (error) {
     if ((error as { code?: string }).code !== 'REQUEST_INVALID') throw error;
+    return false;
+  }
+};
+
+const isJson = (text: string): boolean => {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
     return false;
   }
 };
@@ -121,6 +131,45 @@ t.test('what JSON.parse refuses is refused, and nothing else', async (t) => {
   }
   t.notOk(accepts(Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d])), 'bytes that are no UTF-8');
 });
+
+t.test(
+  'a string ends where it does for JSON.parse, wherever it lies in memory and whatever stands where in it',
+  (t) => {
+    const pieces = [
+      '"',
+      '\\',
+      '\u0000',
+      '\u001f',
+      ' ',
+      '\u007f',
+      'é',
+      '—',
+      '😀',
+      '\\n',
+      '\\"',
+      '\\u0041',
+      '\\x',
+      'a',
+    ];
+    const wrong: string[] = [];
+    const judge = (text: string, offset: number): void => {
+      const body = Buffer.from(
+        new ArrayBuffer(Buffer.byteLength(text) + offset + 3),
+        offset,
+        Buffer.byteLength(text),
+      );
+      body.write(text);
+      if (accepts(body) !== isJson(text)) wrong.push(`${offset} ${text}`);
+    };
+    for (let offset = 0; offset < 4; offset += 1)
+      for (const piece of pieces)
+        for (let before = 0; before < 9; before += 1)
+          for (let after = 0; after < 9; after += 1)
+            judge(`{"k":"${'a'.repeat(before)}${piece}${'b'.repeat(after)}"}`, offset);
+    t.same(wrong, []);
+    t.end();
+  },
+);
 
 t.test('a field that stands twice is refused, however it is written', async (t) => {
   for (const text of [
