@@ -2,7 +2,7 @@ import { Registry } from 'prom-client';
 import { errorTable } from '../errors.ts';
 import { createCallMetrics, knownProviders, providerLabel } from './call-metrics.ts';
 import type { MetricsSnapshot } from './merged-metrics.ts';
-import { createProcessMetrics } from './process-metrics.ts';
+import { createProcessMetrics, eventLoopDelay } from './process-metrics.ts';
 import { createResourceMetrics } from './resource-metrics.ts';
 import { type Tally, createHistogram, createTally } from './tally.ts';
 
@@ -229,6 +229,17 @@ export function createMetrics({ version, node }: { readonly version: string; rea
     text: (): Promise<string> => registry.metrics(),
     /** The same for `mergeMetrics`, in another process. */
     snapshot: async (): Promise<MetricsSnapshot> => (await registry.getMetricsAsJSON()) as never,
+    /** What `keepCounts` needs of it. */
+    counts: async (): Promise<MetricsSnapshot> => {
+      const metrics = registry.getMetricsAsArray() as unknown as {
+        readonly name: string;
+        get(): Promise<MetricsSnapshot[number]>;
+      }[];
+      const all = await Promise.all(
+        metrics.filter(({ name }) => name !== eventLoopDelay).map((metric) => metric.get()),
+      );
+      return all.filter(({ type }) => type === 'counter' || type === 'histogram');
+    },
     contentType: registry.contentType,
   });
 }

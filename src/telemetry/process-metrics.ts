@@ -24,6 +24,9 @@ const resolutionMs = 10;
 const minWindowMs = 10_000;
 const nsPerSecond = 1e9;
 
+/** Of the time since it was read last: whoever reads it ends that time for the others. */
+export const eventLoopDelay = 'sallyport_event_loop_delay_seconds';
+
 export function createProcessMetrics(registry: Registry): void {
   for (const name of chosen)
     (load(`prom-client/lib/metrics/${name}.js`) as (registry: Registry) => void)(registry);
@@ -31,7 +34,7 @@ export function createProcessMetrics(registry: Registry): void {
   delays.enable();
   const total = { sum: 0, count: 0 };
   let beganAt = performance.now();
-  const name = 'sallyport_event_loop_delay_seconds';
+  const name = eventLoopDelay;
   register(
     registry,
     { name, help: 'How late timers are, since the last scrape', aggregator: 'max' },

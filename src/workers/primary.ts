@@ -67,15 +67,18 @@ export function createWorkersFront(config: Config, { app, installation, log, met
 
   async function scrape(): Promise<string> {
     const own = await app.count();
-    await Promise.all(
-      serving().map(async (member) => {
-        const asked = member.channel.ask('count', null).catch(() => null);
-        const snapshot = await Promise.race([asked, delay(countMs, null, { ref: false })]);
-        if (snapshot !== null && member.isServing()) counts.set(member.id, snapshot);
+    const asked = await Promise.all(
+      serving().map(async ({ id, channel, isServing }) => {
+        const answer = channel.ask('count', null).catch(() => null);
+        const snapshot = await Promise.race([answer, delay(countMs, null, { ref: false })]);
+        if (snapshot !== null && isServing()) counts.set(id, snapshot);
+        return { isServing, snapshot: snapshot ?? counts.get(id) ?? [] };
       }),
     );
     await keeping;
-    return mergeMetrics([own, ...counts.values(), kept]);
+    // One that has ended meanwhile is among those that are kept.
+    const living = asked.filter(({ isServing }) => isServing());
+    return mergeMetrics([own, ...living.map(({ snapshot }) => snapshot), kept]);
   }
 
   return Object.freeze<Front>({

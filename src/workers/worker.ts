@@ -67,7 +67,7 @@ export async function serveAsWorker(config: Config, { log, metrics, version }: W
       const port = await createOwnFront(config, app).open();
       app.rootKeys.beat.start();
       every(flushMs, () => limits.flush());
-      every(countMs, () => void metrics.snapshot().then((counts) => primary.tell('counted', counts)));
+      every(countMs, () => void metrics.counts().then((counts) => primary.tell('counted', counts)));
       every(measureMs, () => void installation.journal.measure().catch(() => {}));
       primary.tell('serving', { port });
       graceMs = await stop.promise;
