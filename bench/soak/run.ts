@@ -34,11 +34,13 @@ export interface SoakResult {
 }
 
 /** Of the time; caches fill, code is compiled and the heap finds its size. */
-const warmUpShare = 1 / 6;
+const warmUpShare = 1 / 3;
+/** Of what follows: at rest the heap gave back what it takes again now. */
+const againShare = 1 / 10;
 const sampleMs = 1000;
 const reportMs = 60_000;
 /** Each about a minute of the long form. */
-const blocks = 25;
+const blocks = 18;
 const restMs = 90_000;
 /** Nothing is closed for so long: longer than the database's pool keeps an idle connection. */
 const calmMs = 15_000;
@@ -116,7 +118,10 @@ async function measure(
     before,
     after,
     peakRssBytes: samples.reduce((most, [, rss]) => Math.max(most, rss * 1e6), 0),
-    slope: floorSlopeOf(samples, blocks),
+    slope: floorSlopeOf(
+      samples.filter(([at]) => at > (minutes / 60) * (1 - warmUpShare) * againShare),
+      blocks,
+    ),
     samples,
   };
 }
