@@ -3,9 +3,12 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import { AnswerSearch } from './answer-search.ts';
-import { EgressError, explain } from './egress-error.ts';
+import { AnswerWait, type Waiter } from './answer-wait.ts';
+import { dispatchOptions } from './dispatch-options.ts';
+import { type EgressCode, EgressError, explain } from './egress-error.ts';
 import { headerPairs } from './header-pairs.ts';
 import type { Passage } from './injector.ts';
+import type { Patience } from './patience.ts';
 import { newPlaceholder } from './placeholder.ts';
 import type { EgressControl, EgressHandler, EgressRequest } from './request.ts';
 import { SearchedAnswer } from './searched-answer.ts';
@@ -24,12 +27,13 @@ export interface Carrier {
 }
 
 /** One request on its way: undici's handler, the caller's control and the injector's passage in one object. */
-export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage {
+export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage, Waiter {
   readonly #request: EgressRequest;
   readonly #handler: EgressHandler;
   #carrier: Carrier | null = null;
   #controller: Dispatcher.DispatchController | null = null;
   #connectTimer: NodeJS.Timeout | undefined;
+  readonly #wait: AnswerWait;
   #socket: Socket | null = null;
   #bytesReadBefore = 0;
   #wasUsedBefore = false;
@@ -48,9 +52,10 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
 
   placeholder: string | null;
 
-  constructor(request: EgressRequest, handler: EgressHandler) {
+  constructor(request: EgressRequest, handler: EgressHandler, patience: Patience) {
     this.#request = request;
     this.#handler = handler;
+    this.#wait = new AnswerWait(patience, request.timeouts, this);
     this.placeholder = request.credential === null ? null : newPlaceholder();
     if (request.body !== null && !Buffer.isBuffer(request.body))
       request.body.on('error', (error) => {
@@ -67,8 +72,7 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
   }
 
   get body(): Buffer | null {
-    const { body } = this.#request;
-    return Buffer.isBuffer(body) ? body : null;
+    return Buffer.isBuffer(this.#request.body) ? this.#request.body : null;
   }
 
   get keyEchoes(): number {
@@ -88,32 +92,16 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
     this.#carrier = carrier;
   }
 
-  /** What undici is asked for. */
   options(hop: string): Dispatcher.DispatchOptions {
-    const { method, path, headers, body, credential, timeouts, upgrade, hops } = this.#request;
-    const all = [...headers, 'x-sallyport-hop', hops == null ? hop : `${hops}, ${hop}`];
-    if (credential !== null && this.placeholder !== null)
-      all.push(credential.header, credential.prefix + this.placeholder);
-    return {
-      method,
-      path,
-      headers: all,
-      body,
-      headersTimeout: timeouts.headersMs,
-      bodyTimeout: timeouts.bodyMs,
-      ...(upgrade === undefined ? {} : { upgrade }),
-    };
+    return dispatchOptions(this.#request, hop, this.placeholder);
   }
 
   /** A connection is being made for this call. */
   onConnecting(): void {
     const { connectMs } = this.#request.timeouts;
     if (connectMs === 0 || this.#connectTimer !== undefined || this.#isOver) return;
-    this.#connectTimer = setTimeout(() => {
-      this.fail(
-        new EgressError('UPSTREAM_CONNECT_TIMEOUT', `No connection to the provider within ${connectMs} ms.`),
-      );
-    }, connectMs);
+    const message = `No connection to the provider within ${connectMs} ms.`;
+    this.#connectTimer = setTimeout(() => this.onLate('UPSTREAM_CONNECT_TIMEOUT', message), connectMs);
   }
 
   abort(reason?: Error): void {
@@ -128,6 +116,7 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
 
   resume(): void {
     this.#isPaused = false;
+    this.#wait.move();
     if (!this.#isOver) (this.#upgraded ?? this.#controller)?.resume();
   }
 
@@ -153,6 +142,7 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
   onRequestStart(controller: Dispatcher.DispatchController): void {
     clearTimeout(this.#connectTimer);
     this.#controller = controller;
+    this.#wait.begin();
     if (this.#isPaused) controller.pause();
   }
 
@@ -162,11 +152,22 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
 
   onRequestSent(): void {
     this.#isBodySent = true;
+    this.#wait.move();
+  }
+
+  isHeldUp(isHeadRead: boolean): boolean {
+    const isTaking = !this.#isBodySent && this.#socket?.writableNeedDrain === false;
+    return this.#upgraded !== null || (isHeadRead ? this.#isPaused : isTaking);
+  }
+
+  onLate(code: EgressCode, message: string): void {
+    this.fail(new EgressError(code, message, this.#reached()));
   }
 
   onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
     if (this.#isOver) return;
     if (status < 200) return this.#passOver();
+    this.#wait.moveToBody();
     const raw = controller.rawHeaders as readonly Buffer[];
     this.#answer = this.#answerOf(status);
     const headers = this.#answer === null ? headerPairs(raw) : this.#answer.headers(raw);
@@ -219,6 +220,7 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
 
   onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
     if (this.#isOver) return;
+    this.#wait.move();
     const rest = this.#answer === null ? chunk : this.#answer.push(chunk);
     if (rest.length > 0) this.#handler.onData(rest);
   }
@@ -255,6 +257,7 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
 
   /** Each one begins the time for the head anew. */
   #passOver(): void {
+    this.#wait.move();
     this.#informational += 1;
     if (this.#informational > maxInformational)
       this.fail(
@@ -279,6 +282,7 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage 
 
   #end(isClean: boolean): void {
     this.#isOver = true;
+    this.#wait.end();
     this.placeholder = null;
     this.#search?.wipe();
     clearTimeout(this.#connectTimer);

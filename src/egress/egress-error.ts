@@ -41,11 +41,6 @@ export class EgressError extends Error {
 
 /** Of undici and of the socket: the connection went away (GATEWAY.md, "Stale keep-alive sockets"). */
 const lostConnection = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE']);
-const timeouts: Readonly<Record<string, readonly [code: EgressCode, message: string]>> = {
-  UND_ERR_CONNECT_TIMEOUT: ['UPSTREAM_CONNECT_TIMEOUT', 'No connection to the provider in time'],
-  UND_ERR_HEADERS_TIMEOUT: ['UPSTREAM_FIRST_BYTE_TIMEOUT', 'The provider did not begin to answer in time'],
-  UND_ERR_BODY_TIMEOUT: ['UPSTREAM_IDLE_TIMEOUT', 'The provider stopped in the middle of its answer'],
-};
 /** undici would not send it as it is: a bad path, method, header name, header value or length. */
 const unsendable = new Set([
   'UND_ERR_INVALID_ARG',
@@ -103,8 +98,13 @@ export function explain(error: unknown, call: CallState): EgressError {
       lostConnection.has(code),
   };
   const name = code === '' ? '' : ` (${code})`;
-  const timeout = Object.hasOwn(timeouts, code) ? timeouts[code] : undefined;
-  if (timeout !== undefined) return new EgressError(timeout[0], `${timeout[1]}${name}.`, reached, error);
+  if (code === 'UND_ERR_CONNECT_TIMEOUT')
+    return new EgressError(
+      'UPSTREAM_CONNECT_TIMEOUT',
+      `No connection to the provider in time${name}.`,
+      reached,
+      error,
+    );
   if (code === 'UND_ERR_ABORTED') return new EgressError('ABORTED', 'The call was given up.', reached, error);
   if (!call.headWritten && unsendable.has(code))
     return new EgressError('EGRESS_REFUSED', `The request cannot be sent as it is${name}.`, reached, error);

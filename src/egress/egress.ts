@@ -5,6 +5,7 @@ import { EgressError } from './egress-error.ts';
 import { type Connector, guardedConnector } from './guard.ts';
 import { createLane, type Lane } from './lane.ts';
 import { checkOrigin, isPublicOrigin } from './origin-check.ts';
+import { Patience } from './patience.ts';
 import { createTunnel } from './proxy.ts';
 import { refusalOf } from './request-check.ts';
 import type { EgressControl, EgressHandler, EgressRequest, Reach } from './request.ts';
@@ -61,6 +62,7 @@ export function createEgress(options: EgressOptions = {}): Egress {
     operator: guardedConnector({ reach: 'operator', ca, lookup, tunnel: null }),
   };
   const tunnelled = tunnel === null ? null : guardedConnector({ reach: 'public', ca, lookup, tunnel });
+  const patience = new Patience();
   let isClosed = false;
   let opened = 0;
 
@@ -108,7 +110,7 @@ export function createEgress(options: EgressOptions = {}): Egress {
   return Object.freeze({
     hop,
     dispatch(request: EgressRequest, handler: EgressHandler): EgressControl {
-      const call = new Call(request, handler);
+      const call = new Call(request, handler, patience);
       handler.onStart(call);
       if (!call.isOver) {
         const failure = start(request, call);

@@ -7,6 +7,7 @@ import { recordedProviders, recordingsOf } from '../golden/recordings.ts';
 
 /** Files of src/providers that are parts of providers, not providers. */
 const parts = new Set([
+  'by-path.ts',
   'canonical-path.ts',
   'catalogue.ts',
   'charge.ts',
