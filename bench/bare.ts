@@ -1,6 +1,8 @@
 /**
- * The least that a person would write: node:http, undici.request, pipeline, and a key in the header. It checks nothing and records
- * nothing. A child process; argv: the upstream's origin, the key. Tells its port over the parent's channel, and ends with it.
+ * The least that a person would write: node:http, undici.request, pipeline, a key in the header, and the provider's call given up when
+ * its client leaves, or he would pay for answers that nobody reads. It checks nothing and records nothing.
+ *
+ * A child process; argv: the upstream's origin, the key. Tells its port over the parent's channel, and ends with it.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -12,6 +14,10 @@ const dispatcher = new Agent({ pipelining: 1, keepAliveTimeout: 60_000 });
 
 async function relay(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const { 'content-type': type = '', 'content-length': length } = request.headers;
+  const leaving = new AbortController();
+  response.on('close', () => {
+    if (!response.writableFinished) leaving.abort();
+  });
   const answer = await send(`${origin}${request.url}`, {
     method: 'POST',
     headers: {
@@ -21,6 +27,7 @@ async function relay(request: IncomingMessage, response: ServerResponse): Promis
     },
     body: request,
     dispatcher,
+    signal: leaving.signal,
   });
   response.writeHead(answer.statusCode, pick(answer.headers));
   await pipeline(answer.body, response);
