@@ -1,7 +1,7 @@
 /**
- * A map of at most `max` entries. A new one pushes out the oldest that was not set since it was looked at last and that `mayGo` lets go; if
- * none of the first few may, the map grows by one: what may not go is bounded elsewhere (a lease by the open calls). Setting one anew
- * marks it and moves nothing: roster.ts says what a map costs that is rebuilt all the time.
+ * A map of at most `max` entries. A new one pushes out the oldest of the first few that was not set since it was looked at last and that
+ * `mayGo` lets go, or the oldest that it lets go if all were set; if none may, the map grows by one: what may not go is bounded elsewhere
+ * (a lease by the open calls). Setting one anew marks it and moves nothing: roster.ts says what a map costs that is rebuilt all the time.
  */
 export interface BoundedMap<V> {
   get(key: string): V | undefined;
@@ -19,14 +19,20 @@ export function createBoundedMap<V>(max: number, mayGo: (value: V) => boolean): 
 
   const makeRoom = (): void => {
     let looked = 0;
+    let spare: string | null = null;
     for (const [key, entry] of entries) {
-      if (entries.size < max || looked === looks) return;
+      if (entries.size < max) return;
+      if (looked === looks) break;
       looked += 1;
+      const isFree = mayGo(entry.value);
+      if (isFree) spare ??= key;
       entries.delete(key);
       // One that has to stay goes to the young end, so that the next search starts behind it.
-      if (entry.isYoung || !mayGo(entry.value)) entries.set(key, entry);
+      if (entry.isYoung || !isFree) entries.set(key, entry);
       entry.isYoung = false;
     }
+    // All were young: whoever sets all anew again and again does not make the map grow.
+    if (spare !== null) entries.delete(spare);
   };
 
   return Object.freeze({

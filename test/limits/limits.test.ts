@@ -61,6 +61,15 @@ t.test('the bounded map stays within its bound, and grows only by what may not g
   t.equal(map.size, 40);
   map.delete('kept0');
   t.equal(map.size, 39);
+
+  const busy = createBoundedMap<number>(100, () => true);
+  for (let i = 0; i < 300; i += 1) {
+    for (let known = 0; known < i; known += 1)
+      if (busy.get(`${known}`) !== undefined) busy.set(`${known}`, i);
+    busy.set(`${i}`, i);
+    t.equal(busy.get(`${i}`), i);
+  }
+  t.equal(busy.size, 100, 'also where every entry is set anew before each new one');
   t.end();
 });
 
