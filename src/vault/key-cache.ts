@@ -56,8 +56,9 @@ export function createKeyCache<T>(options: {
     },
     set(id: string, value: T): void {
       entries.delete(id);
+      // Before it comes in: where all others are marked, it would be the first without.
+      if (entries.size >= limit) makeRoom();
       entries.set(id, { value, madeAt: clock(), isUsed: false });
-      if (entries.size > limit) makeRoom();
     },
     deleteWhere(isGone: (id: string) => boolean): void {
       for (const id of entries.keys()) if (isGone(id)) entries.delete(id);

@@ -17,6 +17,15 @@ t.test('the least recently used goes first', async (t) => {
   t.equal(cache.size, 2);
 });
 
+t.test('a new one stays also where every other was used', async (t) => {
+  const { cache } = cacheAt();
+  for (const id of ['a', 'b']) cache.set(id, id);
+  for (const id of ['a', 'b']) cache.get(id);
+  cache.set('c', 'c');
+  t.equal(cache.get('c'), 'c');
+  t.equal(cache.size, 2);
+});
+
 t.test('a hard age: use does not prolong a life', async (t) => {
   const { cache, time } = cacheAt();
   cache.set('a', 'A');
