@@ -45,7 +45,10 @@ export function recordable(usage: JsonObject | null): JsonObject | null {
     const text = JSON.stringify(usage);
     if (text.length > maxProviderBytes) return null;
     // Nothing to leave out, which is nearly always: a copy would cost 5 µs. Without escapes every quote begins or ends a string.
-    if (!text.includes('\\') && !longText.test(text)) return usage;
+    if (!text.includes('\\') && !longText.test(text)) {
+      // A number beyond all bounds (1e400) is written as null too, and no record takes it.
+      return text.includes('null') ? (JSON.parse(text) as JsonObject) : usage;
+    }
     return JSON.parse(text, (_name, value: JsonValue) => {
       if (typeof value === 'string') return value.length > maxWord ? null : value;
       if (!isObject(value)) return value;

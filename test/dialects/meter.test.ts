@@ -245,3 +245,9 @@ t.test('a key that an origin echoes into its counts or error goes into no record
     providerUsage: null,
   });
 });
+
+t.test('a count beyond all numbers takes no other from the record', async (t) => {
+  const answer = '{"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3,"x":1e400}}';
+  const reading = meter(openaiReader, [Buffer.from(answer)], true);
+  t.same(reading.providerUsage, { prompt_tokens: 1, completion_tokens: 2, total_tokens: 3, x: null });
+});
