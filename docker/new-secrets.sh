@@ -7,7 +7,8 @@ umask 077
 mkdir -p "$folder"
 chmod 700 "$folder"
 put() { # put NAME VALUE
-  [ -e "$folder/$1" ] || printf '%s' "$2" >"$folder/$1"
+  [ -n "$2" ] || { echo "new-secrets: no randomness for $1" >&2; exit 1; }
+  [ -s "$folder/$1" ] || printf '%s' "$2" >"$folder/$1"
   chmod 444 "$folder/$1"
 }
 random() { od -An -v -tx1 -N 24 /dev/urandom | tr -d ' \n'; }
