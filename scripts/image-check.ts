@@ -14,9 +14,9 @@ import {
   rmSync,
   statSync,
 } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { freePort } from '../bench/free-port.ts';
 import { ask, type Answered } from '../test/support/http-client.ts';
 import { scriptUpstream } from '../test/support/upstream.ts';
 
@@ -80,21 +80,7 @@ function checkContent(): void {
   expect(dev.length > 0 && stray.length === 0, 'no development dependency is in it');
   expect(!existsSync(path.join(rootDir, config.WorkingDir, 'test')), 'no tests are in it');
   const program = path.join(rootDir, config.WorkingDir);
-  const mine = [
-    '(',
-    '-user',
-    String(uid),
-    '-o',
-    '-perm',
-    '-4000',
-    '-o',
-    '-perm',
-    '-0002',
-    '!',
-    '-type',
-    'l',
-    ')',
-  ];
+  const mine = `( -user ${uid} -o -perm -4000 -o -perm -0002 ! -type l )`.split(' ');
   const writable = spawnSync('find', [program, ...mine, '-print'], { encoding: 'utf8' });
   expect(
     writable.status === 0 && writable.stdout === '',
@@ -285,15 +271,6 @@ async function stopped({ child, pid, ended }: Running): Promise<void> {
     `SIGTERM ends it with ${child.exitCode} after ${Math.round(performance.now() - startedAt)} ms`,
   );
   expect(!existsSync(path.join(data, 'postgres', 'postmaster.pid')), 'and the database with it');
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 function say(text: string): void {

@@ -2,9 +2,9 @@
 // Usage: node scripts/newcomer.ts CHECKOUT   (npm ci has run there; PATH leads to the system's own Node and npm)
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { createServer } from 'node:net';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { freePort } from '../bench/free-port.ts';
 
 let npm: ChildProcess | undefined;
 const checkout = path.resolve(process.argv[2] ?? '.');
@@ -111,14 +111,6 @@ function ancestors(): Set<string> {
 function gatewayPid(): number {
   const line = processesOf(checkout).find((text) => text.includes('src/main.ts'));
   return Number.parseInt(line ?? fail('no gateway process was found'), 10);
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 function fail(message: string): never {

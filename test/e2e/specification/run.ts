@@ -9,25 +9,17 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import OpenAI from 'openai';
 import t, { type Test } from 'tap';
+import { freePort } from '../../../bench/free-port.ts';
 import { startGateway } from '../../support/gateway.ts';
 import { inTurns, outcomeOf, surfaceOf } from '../sdk-surface.ts';
 import { argumentsFor, operationFor, type Specification } from './arguments.ts';
 
 const key = 'sk-specification-0123456789';
 const body = { model: 'gpt-4o-mini' };
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 /** The stand-in, with `/v1` before every path as the gateway sends it, and the same answer to the same request. */
 async function startSteady(t: Test, program: string, spec: Specification): Promise<string> {
