@@ -6,7 +6,7 @@ import { type PermitAnswer, type PermitAsk, type PermitReport, recalledMs } from
 export interface PermitDesk {
   ask(workerId: number, ask: PermitAsk): Promise<PermitAnswer>;
   report(workerId: number, report: PermitReport): void;
-  /** The worker is gone, and its calls with it. What it had not used counts as used. */
+  /** The worker is gone, and its calls with it. What it had not used counts as used, and what it still asks for it does not get. */
   forget(workerId: number): void;
 }
 
@@ -16,6 +16,8 @@ export interface PermitDeskOptions {
   /** Asks a worker for what it does not need of a token; it reports that, and gives back at once for a while. */
   readonly recall: (workerId: number, tokenId: string) => Promise<PermitReport | null>;
   readonly maxTokens?: number;
+  /** How long a worker has for its answer to a recall. One that hangs keeps what it holds, and nobody waits for it. */
+  readonly recallWithinMs?: number;
 }
 
 interface Holding {
@@ -43,7 +45,9 @@ const mostAhead = 64;
  * worker holds what he needs: it is recalled first.
  */
 export function createPermitDesk(options: PermitDeskOptions): PermitDesk {
-  const { clock, workers, recall, maxTokens = 100_000 } = options;
+  const { clock, workers, recall, maxTokens = 100_000, recallWithinMs = 1000 } = options;
+  /** A question of theirs may have waited for a recall meanwhile: a slot that it got would be free never again. */
+  const gone = new Set<number>();
   const tokens = createBoundedMap<TokenState>(maxTokens, ({ holdings }) => holdings.size === 0);
 
   function stateOf(tokenId: string): TokenState {
@@ -113,8 +117,15 @@ export function createPermitDesk(options: PermitDeskOptions): PermitDesk {
   async function recallEach(tokenId: string, state: TokenState): Promise<void> {
     await Promise.all(
       [...state.holdings.keys()].map(async (workerId) => {
-        const report = await recall(workerId, tokenId).catch(() => null);
-        if (report !== null) take(workerId, report);
+        const taken = recall(workerId, tokenId).then(
+          // One that comes late is taken late.
+          (report) => report !== null && take(workerId, report),
+          () => {},
+        );
+        const late = Promise.withResolvers<void>();
+        const timer = setTimeout(late.resolve, recallWithinMs);
+        await Promise.race([taken, late.promise]);
+        clearTimeout(timer);
       }),
     );
     state.recalledUntil = clock() + recalledMs;
@@ -138,10 +149,12 @@ export function createPermitDesk(options: PermitDeskOptions): PermitDesk {
         refusal = refusalOf(state, ask, clock());
       }
       if (refusal !== null) return refusal;
+      if (gone.has(workerId)) throw new Error('the worker is gone');
       return { granted: true, more: grant(state, workerId, ask, clock()) };
     },
     report: take,
     forget(workerId) {
+      gone.add(workerId);
       for (const state of tokens.values()) {
         const holding = state.holdings.get(workerId);
         if (holding === undefined) continue;

@@ -6,7 +6,7 @@ import { createSharedLimits, type SharedLimits } from '../../src/limits/shared-l
 import { limitsContract } from './contract.ts';
 
 /** Workers and their primary in one process; what they say to each other takes a turn of the loop and is copied, as over a pipe. */
-function crew(count: number, authFailuresPerMinute = 30) {
+function crew(count: number, authFailuresPerMinute = 30, hung?: ReadonlySet<number>) {
   let now = 1_800_000_000_000;
   let asked = 0;
   const clock = (): number => now;
@@ -15,8 +15,10 @@ function crew(count: number, authFailuresPerMinute = 30) {
   const desk = createPermitDesk({
     clock,
     workers: () => count,
+    ...(hung === undefined ? {} : { recallWithinMs: 20 }),
     async recall(workerId, tokenId) {
       await turn();
+      if (hung?.has(workerId) === true) await new Promise(() => {});
       const report = structuredClone(workers[workerId]?.recall(tokenId) ?? null);
       await turn();
       return report;
@@ -114,14 +116,42 @@ t.test('slots are counted over all workers, and one that falls free serves the o
 });
 
 t.test('a worker that dies gives its slots back, and none of its requests', async (t) => {
-  const { workers, desk } = crew(2);
+  const { workers, desk } = crew(3);
   const [one, two] = workers;
+  const three = workers.at(2) as SharedLimits;
   t.equal((await admitted(calls([one], 300, scope(600, 10)))).length, 10);
   desk.forget(0);
   t.equal((await admitted(calls([two], 300, scope(600, 10)))).length, 10);
   desk.forget(1);
-  const { length } = await admitted(calls([two], 700, scope(600)));
+  const { length } = await admitted(calls([three], 700, scope(600)));
   t.ok(length <= 580 && length >= 440, `${length}: what it held ahead counts as used`);
+});
+
+t.test('a worker that dies while it waits for a slot of another one keeps none', async (t) => {
+  const { workers, desk, turn } = crew(2);
+  const [one, two] = workers;
+  const lease = await two.admit(scope(null, 1));
+  const late = t.rejects(async () => one.admit(scope(null, 1)), 'nobody waits for it');
+  lease.release();
+  await turn();
+  // The slot is being called back for it.
+  desk.forget(0);
+  await late;
+  t.equal((await admitted(calls([two], 1, scope(null, 1)))).length, 1, 'nor does the slot go with it');
+});
+
+t.test('nobody waits for a worker that hangs, and what it holds stays held', async (t) => {
+  const hung = new Set<number>();
+  const { workers, advance } = crew(2, 30, hung);
+  const [one, two] = workers;
+  const lease = await one.admit(scope(null, 2));
+  await one.admit(scope(null, 2));
+  lease.release();
+  hung.add(0);
+  t.equal((await admitted(calls([two], 3, scope(null, 2)))).length, 0, 'refused, not kept waiting');
+  hung.clear();
+  advance(5000);
+  t.equal((await admitted(calls([two], 3, scope(null, 2)))).length, 1, 'back when it is');
 });
 
 t.test('a limit that is lowered holds at once for what was handed out under the old one', async (t) => {
