@@ -89,8 +89,8 @@ export function createSharedLimits(options: SharedLimitsOptions): SharedLimits {
     if (state.permits + state.idle + state.used > 0) report(settle(tokenId, state));
   }
 
-  function leaseOf(tokenId: string, state: TokenState): Lease {
-    const { concurrentCalls } = state;
+  /** @param concurrentCalls under which the slot was taken; there may be another limit since. */
+  function leaseOf({ tokenId, concurrentCalls }: Scope, state: TokenState): Lease {
     if (concurrentCalls === null) return unlimited;
     state.running += 1;
     let isReleased = false;
@@ -120,7 +120,7 @@ export function createSharedLimits(options: SharedLimitsOptions): SharedLimits {
       state.permits += answer.more;
       if (takesPermit) countUse(state);
       touch(tokenId, state);
-      return leaseOf(tokenId, state);
+      return leaseOf(scope, state);
     }
     if (takesPermit) state.permits += 1;
     if (takesSlot) state.idle += 1;
@@ -162,7 +162,7 @@ export function createSharedLimits(options: SharedLimitsOptions): SharedLimits {
       }
       if (concurrentCalls !== null) state.idle -= 1;
       touch(tokenId, state);
-      return leaseOf(tokenId, state);
+      return leaseOf(scope, state);
     },
     recall(tokenId) {
       const state = tokens.get(tokenId);

@@ -154,6 +154,15 @@ t.test('nobody waits for a worker that hangs, and what it holds stays held', asy
   t.equal((await admitted(calls([two], 3, scope(null, 2)))).length, 1, 'back when it is');
 });
 
+t.test('a limit that is lifted while a slot is asked for costs no slot', async (t) => {
+  const { workers } = crew(2);
+  const [one, two] = workers;
+  const asked = one.admit(scope(null, 1));
+  await one.admit(scope(5));
+  (await asked).release();
+  t.equal((await admitted(calls([two], 2, scope(null, 1)))).length, 1);
+});
+
 t.test('a limit that is lowered holds at once for what was handed out under the old one', async (t) => {
   const { workers } = crew(2);
   const leases = await admitted(calls(workers, 40, scope(10_000, 100)));
