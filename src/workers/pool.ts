@@ -1,4 +1,5 @@
 import cluster, { type Worker } from 'node:cluster';
+import process from 'node:process';
 import { SallyportError } from '../errors.ts';
 import type { Log } from '../telemetry/log.ts';
 import { type Channel, createChannel } from './channel.ts';
@@ -9,6 +10,8 @@ export interface Member {
   readonly id: number;
   readonly channel: Pick<Channel<OfWorker>, 'ask' | 'tell'>;
   readonly pid: number;
+  /** At once, whatever it is at. */
+  readonly kill: () => void;
   /** It takes calls. */
   readonly isServing: () => boolean;
 }
@@ -18,7 +21,7 @@ export interface Pool {
   /** Resolves when all take calls. @returns their main port. @throws when one of them ends instead. */
   start(): Promise<number>;
   members(): readonly Member[];
-  /** Resolves when the last of them has ended. */
+  /** Resolves when the last of them has ended. One that hangs is killed. */
   stop(graceMs: number): Promise<void>;
 }
 
@@ -31,13 +34,18 @@ export interface PoolDeps {
   /** It ended, asked or not. */
   readonly onEnd: (member: Member, wasAsked: boolean) => void;
   readonly now: () => number;
+  /** For what a worker does at its stop besides waiting; longer, and it hangs. */
+  readonly hungMs?: number;
 }
 
 /** One that lived shorter than this is replaced after a pause, doubled with each. */
 const shortLifeMs = 10_000;
 const [firstPauseMs, longestPauseMs] = [250, 10_000];
+/** The primary's own patience (serve.ts) must not be at its end yet. */
+const usualHungMs = 12_000;
 
-export function createPool({ count, log, handlersOf, onServing, onEnd, now }: PoolDeps): Pool {
+export function createPool(deps: PoolDeps): Pool {
+  const { count, log, handlersOf, onServing, onEnd, now, hungMs = usualHungMs } = deps;
   const members = new Map<number, Member>();
   const ready = Promise.withResolvers<number>();
   const ended = Promise.withResolvers<void>();
@@ -104,6 +112,7 @@ export function createPool({ count, log, handlersOf, onServing, onEnd, now }: Po
     const member: Member = Object.freeze({
       id: worker.id,
       pid: worker.process.pid ?? 0,
+      kill: () => void worker.process.kill('SIGKILL'),
       isServing: () => serving.has(worker.id),
       channel,
     });
@@ -112,8 +121,14 @@ export function createPool({ count, log, handlersOf, onServing, onEnd, now }: Po
     return member;
   }
 
+  function killAll(): void {
+    for (const { kill } of members.values()) kill();
+  }
+
   return Object.freeze<Pool>({
     start() {
+      // Whoever lives ends by himself when we are gone. One that hangs would not, and would keep the port from the next start.
+      process.once('exit', killAll);
       for (let i = 0; i < count; i += 1) fork();
       return ready.promise;
     },
@@ -123,7 +138,12 @@ export function createPool({ count, log, handlersOf, onServing, onEnd, now }: Po
       for (const pause of pauses) clearTimeout(pause);
       if (members.size === 0) return;
       for (const member of members.values()) member.channel.tell('stop', { graceMs });
+      const hung = setTimeout(() => {
+        for (const { pid } of members.values()) log.error('worker.hung', { pid });
+        killAll();
+      }, graceMs + hungMs);
       await ended.promise;
+      clearTimeout(hung);
     },
   });
 }
