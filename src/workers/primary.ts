@@ -33,12 +33,16 @@ export function createWorkersFront(config: Config, { app, installation, log, met
     recall: async (id, tokenId) => (await memberOf(id)?.channel.ask('recall', { tokenId })) ?? null,
   });
   let maxConnections = mostConnections;
+  let isRetired = false;
   const pool: Pool = createPool({
     count: config.workers,
     log,
     now: () => performance.now(),
     handlersOf: (member) => ({
-      welcome: () => ({ maxConnections }),
+      welcome() {
+        if (isRetired) member.channel.tell('retire', null);
+        return { maxConnections };
+      },
       scrape,
       counted: (snapshot) => void counts.set(member.id, snapshot),
       permits: (ask) => desk.ask(member.id, ask),
@@ -90,6 +94,7 @@ export function createWorkersFront(config: Config, { app, installation, log, met
       return pool.start();
     },
     retire() {
+      isRetired = true;
       for (const member of pool.members()) member.channel.tell('retire', null);
     },
     cut() {
