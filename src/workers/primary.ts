@@ -101,8 +101,8 @@ export function createWorkersFront(config: Config, { app, installation, log, met
       for (const member of pool.members()) member.channel.tell('cut', null);
     },
     async close(graceMs) {
-      await settling.stop();
-      await pool.stop(graceMs);
+      // A database that hangs may keep the settling waiting; calls under way have their time meanwhile.
+      await Promise.all([settling.stop(), pool.stop(graceMs)]);
     },
   });
 }
