@@ -12,6 +12,8 @@ export interface Member {
   readonly pid: number;
   /** At once, whatever it is at. */
   readonly kill: () => void;
+  /** Since this was asked last: has it said anything? */
+  readonly hasSpoken: () => boolean;
   /** It takes calls. */
   readonly isServing: () => boolean;
 }
@@ -36,6 +38,8 @@ export interface PoolDeps {
   readonly now: () => number;
   /** For what a worker does at its stop besides waiting; longer, and it hangs. */
   readonly hungMs?: number;
+  /** One that serves and says nothing for so long hangs; it tells what it has counted every second. */
+  readonly silentMs?: number;
 }
 
 /** One that lived shorter than this is replaced after a pause, doubled with each. */
@@ -43,9 +47,11 @@ const shortLifeMs = 10_000;
 const [firstPauseMs, longestPauseMs] = [250, 10_000];
 /** The primary's own patience (serve.ts) must not be at its end yet. */
 const usualHungMs = 12_000;
+/** In so many looks: were it one, a primary that stood still itself would find all of them silent when it goes on. */
+const looks = 12;
 
 export function createPool(deps: PoolDeps): Pool {
-  const { count, log, handlersOf, onServing, onEnd, now, hungMs = usualHungMs } = deps;
+  const { count, log, handlersOf, onServing, onEnd, now, hungMs = usualHungMs, silentMs = 60_000 } = deps;
   const members = new Map<number, Member>();
   const ready = Promise.withResolvers<number>();
   const ended = Promise.withResolvers<void>();
@@ -54,6 +60,9 @@ export function createPool(deps: PoolDeps): Pool {
   let isStopping = false;
   let shortLives = 0;
   const pauses = new Set<NodeJS.Timeout>();
+  /** Looks in a row that found it silent. */
+  const silences = new Map<Member, number>();
+  let watch: NodeJS.Timeout | undefined;
 
   function fork(): void {
     const bornAt = now();
@@ -64,6 +73,7 @@ export function createPool(deps: PoolDeps): Pool {
     worker.on('error', (error) => log.error('worker.failed', { pid: member.pid, error }));
     worker.once('exit', (code, signal) => {
       members.delete(worker.id);
+      silences.delete(member);
       serving.delete(worker.id);
       onEnd(member, isStopping);
       if (isStopping) {
@@ -108,11 +118,18 @@ export function createPool(deps: PoolDeps): Pool {
         ready.resolve(port);
       },
     };
+    let hasSpoken = false;
+    worker.on('message', () => (hasSpoken = true));
     const channel = createChannel<OfWorker>(pipe, handlers);
     const member: Member = Object.freeze({
       id: worker.id,
       pid: worker.process.pid ?? 0,
       kill: () => void worker.process.kill('SIGKILL'),
+      hasSpoken() {
+        const had = hasSpoken;
+        hasSpoken = false;
+        return had;
+      },
       isServing: () => serving.has(worker.id),
       channel,
     });
@@ -125,16 +142,30 @@ export function createPool(deps: PoolDeps): Pool {
     for (const { kill } of members.values()) kill();
   }
 
+  /** The kernel goes on giving it connections, and nobody answers them: who asks `/readyz` seldom meets the one that hangs. */
+  function look(): void {
+    for (const member of members.values()) {
+      const silence = member.hasSpoken() || !member.isServing() ? 0 : (silences.get(member) ?? 0) + 1;
+      silences.set(member, silence);
+      if (silence < looks) continue;
+      log.error('worker.hung', { pid: member.pid });
+      member.kill();
+    }
+  }
+
   return Object.freeze<Pool>({
-    start() {
+    async start() {
       // Whoever lives ends by himself when we are gone. One that hangs would not, and would keep the port from the next start.
       process.once('exit', killAll);
       for (let i = 0; i < count; i += 1) fork();
-      return ready.promise;
+      const port = await ready.promise;
+      watch = setInterval(look, silentMs / looks).unref();
+      return port;
     },
     members: () => [...members.values()],
     async stop(graceMs) {
       isStopping = true;
+      clearInterval(watch);
       for (const pause of pauses) clearTimeout(pause);
       if (members.size === 0) return;
       for (const member of members.values()) member.channel.tell('stop', { graceMs });

@@ -2,7 +2,7 @@ import cluster from 'node:cluster';
 import process from 'node:process';
 import { createLog } from '../../src/telemetry/log.ts';
 import { createChannel } from '../../src/workers/channel.ts';
-import { createPool } from '../../src/workers/pool.ts';
+import { createPool, type Pool, type PoolDeps } from '../../src/workers/pool.ts';
 import type { OfPrimary } from '../../src/workers/protocol.ts';
 
 /* This file is the worker, too: one that takes calls and hears of no stop. */
@@ -14,21 +14,36 @@ if (cluster.isWorker) {
   createChannel<OfPrimary>(pipe, {}).tell('serving', { port: 1 });
 } else {
   const { default: t } = await import('tap');
-  t.test('a stop ends with a worker that hangs', async (t) => {
-    const pids: number[] = [];
-    const pool = createPool({
+  const poolOf = (deps: Pick<PoolDeps, 'hungMs' | 'silentMs'>, onEnd: PoolDeps['onEnd']) =>
+    createPool({
       count: 2,
       log: createLog({ level: 'silent', write() {} }),
-      handlersOf: () => ({}) as Omit<OfPrimary, 'serving'>,
+      handlersOf: () => ({}) as ReturnType<PoolDeps['handlersOf']>,
       onServing() {},
-      onEnd: ({ pid }, wasAsked) => void (wasAsked && pids.push(pid)),
+      onEnd,
       now: () => performance.now(),
-      hungMs: 50,
+      ...deps,
     });
+  const pidsOf = (pool: Pool) => new Set(pool.members().map(({ pid }) => pid));
+
+  t.test('a stop ends with a worker that hangs', async (t) => {
+    const asked = new Set<number>();
+    const pool = poolOf({ hungMs: 50 }, ({ pid }, wasAsked) => void (wasAsked && asked.add(pid)));
     t.equal(await pool.start(), 1);
-    const all = pool.members().map(({ pid }) => pid);
+    const all = pidsOf(pool);
     await pool.stop(50);
-    t.same(new Set(pids), new Set(all));
+    t.same(asked, all);
     t.same(pool.members(), []);
+  });
+
+  t.test('a worker that says nothing for long is killed', async (t) => {
+    const ended = Promise.withResolvers<number>();
+    const pool = poolOf({ hungMs: 0, silentMs: 120 }, ({ pid }, wasAsked) => {
+      if (!wasAsked) ended.resolve(pid);
+    });
+    await pool.start();
+    const all = pidsOf(pool);
+    t.ok(all.has(await ended.promise));
+    await pool.stop(0);
   });
 }
