@@ -70,8 +70,10 @@ export function createPool(deps: PoolDeps): Pool {
     cluster.setupPrimary({ args: ['serve'] });
     const worker = cluster.fork();
     const member = enlist(worker);
-    worker.on('error', (error) => log.error('worker.failed', { pid: member.pid, error }));
-    worker.once('exit', (code, signal) => {
+    let isOver = false;
+    const end = (code: number | null, signal: string | null): void => {
+      if (isOver) return;
+      isOver = true;
       members.delete(worker.id);
       silences.delete(member);
       serving.delete(worker.id);
@@ -93,6 +95,12 @@ export function createPool(deps: PoolDeps): Pool {
         fork();
       }, pauseMs);
       pauses.add(pause);
+    };
+    worker.once('exit', end);
+    worker.on('error', (error) => {
+      log.error('worker.failed', { pid: member.pid, error });
+      // The system has no room for another process: this one was never there, and no exit will come.
+      if (worker.process.pid === undefined) end(null, null);
     });
   }
 

@@ -46,4 +46,18 @@ if (cluster.isWorker) {
     t.ok(all.has(await ended.promise));
     await pool.stop(0);
   });
+
+  t.test('a worker that the system has no room for counts as one that has ended', async (t) => {
+    const { execPath } = process;
+    const ended: number[] = [];
+    const pool = poolOf({}, ({ pid }) => void ended.push(pid));
+    process.execPath = '/nonexistent';
+    try {
+      await t.rejects(pool.start(), { code: 'INTERNAL' });
+    } finally {
+      process.execPath = execPath;
+    }
+    await pool.stop(0);
+    t.same(ended, [0, 0]);
+  });
 }
