@@ -1,4 +1,5 @@
 import t from 'tap';
+import { rememberedByPath } from '../../src/providers/by-path.ts';
 import { canonicalSegments } from '../../src/providers/canonical-path.ts';
 import { providers } from '../../src/providers/catalogue.ts';
 import type { Provider } from '../../src/providers/provider.ts';
@@ -250,4 +251,24 @@ t.test('objects that stay in the account are told from calls that leave nothing'
     t.ok(provider(name).isStatefulPath(method, path), `${name} ${path}`);
   for (const [name, method, path] of stateless)
     t.notOk(provider(name).isStatefulPath(method, path), `${name} ${path}`);
+});
+
+t.test('what is decided once is told of that method and path alone, however many come between', async (t) => {
+  let decided = 0;
+  const decide = rememberedByPath((method, path) => {
+    decided += 1;
+    return `${method} ${path}`;
+  });
+  const methods = ['GET', 'POST', 'get', 'TRACE', '__proto__'];
+  const paths = ['/v1/a', '/v1/A', '/v1/a/', '__proto__', `/v1/${'a'.repeat(200)}`];
+  const many = Array.from({ length: 700 }, (_, n) => `/v1/${n}`);
+  const wrong: string[] = [];
+  for (const list of [paths, paths, many, paths, many])
+    for (const path of list)
+      for (const method of methods)
+        if (decide(method, path) !== `${method} ${path}`) wrong.push(`${method} ${path}`);
+  t.same(wrong, []);
+  decided = 0;
+  for (let i = 0; i < 9; i += 1) decide('GET', '/v1/again');
+  t.equal(decided, 1);
 });

@@ -45,6 +45,22 @@ t.test('preparing opens no payload, and a warm open derives nothing', async (t) 
   );
 });
 
+t.test('where the secret stands is remembered of one row alone, not of the key', async (t) => {
+  const { opener, row, changed } = openerFor(good);
+  const other = { ...good, secret: 'sk-another-of-other-length', origins: ['https://api.other.example'] };
+  const opened = async (of: typeof row, origin: string): Promise<string> => {
+    const into = Buffer.alloc(200);
+    const length = (await opener.prepare(of)).openInto(into, 0, { ...place, origin });
+    return into.toString('latin1', 0, length);
+  };
+  const anew = changed(other);
+  for (let i = 0; i < 2; i += 1) {
+    t.equal(await opened(row, place.origin), good.secret);
+    t.equal(await opened(anew, 'https://api.other.example'), other.secret);
+    await t.rejects(opened(anew, place.origin), { code: 'KEY_ORIGIN' });
+  }
+});
+
 t.test('only bytes that a header may carry go out, whoever made the payload', async (t) => {
   for (const secret of [
     '',

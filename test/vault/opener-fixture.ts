@@ -72,7 +72,12 @@ export function openerFor(
     wrap: sealRecord(key, kinds.dataKey, dataKeyContext(at), dataKey),
     payload: sealRecord(dataKey, kinds.payload, payloadContext(at), inner),
   };
-  return { opener, row, handedOut, alarms, time };
+  /** The row of the same version of the same key as it is read later, with another payload in it. */
+  const changed = (other: unknown): SealedKey => ({
+    ...row,
+    payload: sealRecord(dataKey, kinds.payload, payloadContext(at), padded(other)),
+  });
+  return { opener, row, changed, handedOut, alarms, time };
 }
 
 export function isWiped(buffers: readonly Buffer[]): boolean {
