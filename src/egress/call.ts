@@ -22,7 +22,7 @@ export interface Carrier {
   readonly socket: Socket | null;
   /** Whole answers that came on the present socket. */
   readonly served: number;
-  /** The call is over. `isClean`: nothing of it is left on the connection. */
+  /** The call is over. `isClean`: nothing of it is left on the connection, but for what its socket is sending. */
   release(isClean: boolean): void;
 }
 
@@ -236,8 +236,7 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage,
     const held = this.#answer?.end();
     if (held !== undefined && held.length > 0) this.#handler.onData(held);
     if (this.#isOver) return;
-    // An answer may come before a large body is read: what is left of it would stand before the next call's head.
-    this.#end(this.#isBodySent && socket !== null && !socket.destroyed && socket.writableLength === 0);
+    this.#end(this.#isBodySent && socket !== null && !socket.destroyed);
     this.#handler.onEnd();
   }
 

@@ -1,3 +1,4 @@
+import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
@@ -37,3 +38,31 @@ t.test('a server that wants to negotiate anew is refused, and the call says that
   t.match(outcome.error, { code: 'UPSTREAM_ERROR', stale: false });
   t.match(await asked.promise, { message: /renegotiation/i });
 });
+
+t.test(
+  'an answer that comes before TLS has told that its request left does not cost the connection',
+  async (t) => {
+    const provider = fork(new URL('../support/quick-tls.ts', import.meta.url));
+    const egress = createEgress({ ca: testCa });
+    t.teardown(async () => {
+      provider.disconnect();
+      await egress.close();
+    });
+    const [port] = (await once(provider, 'message')) as [number];
+    const origin = `https://127.0.0.1:${port}`;
+    const calls = Array.from({ length: 8 }, async () => {
+      for (let i = 0; i < 50; i += 1) {
+        const { status } = await call(egress, {
+          origin,
+          body: Buffer.from('{}'),
+          credential: credentialOf(),
+        });
+        if (status !== 200) throw new Error(`status ${status}`);
+      }
+    });
+    await Promise.all(calls);
+    provider.send('how many?');
+    const [connections] = (await once(provider, 'message')) as [number];
+    t.ok(connections <= 40, `${connections} handshakes for 400 calls`);
+  },
+);
