@@ -8,8 +8,8 @@ import { figuresOf } from './summary.ts';
  * proxy's in the same rounds, is beyond `most` twice in a row, or cannot be told. A multiple and no time: machines differ, and this one may be busy. The
  * journal is relaxed, for how many calls share a sync is the disk's affair, and its own bench's (journal.ts).
  */
-/** About 1.6 times what was seen when this was written. Lower it with what is won. */
-const most = 2.5;
+/** About 1.6 times what was seen on a machine with little else to do. Lower it with what is won. */
+const most = 4;
 const attempts = 2;
 
 async function look(): Promise<Spread | null> {
