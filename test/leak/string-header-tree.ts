@@ -7,14 +7,16 @@ import type { Test } from 'tap';
 const checkout = fileURLToPath(new URL('../../', import.meta.url));
 
 const patched = path.join('src', 'egress', 'call.ts');
-const injected = 'all.push(credential.header, credential.prefix + this.placeholder);';
-const asString = `{
-  const room = Buffer.from(new ArrayBuffer(credential.maxBytes));
-  const used = credential.openInto(room, 0, { origin: this.#request.origin, header: credential.header });
-  all.push(credential.header, \`\${credential.prefix}\${room.latin1Slice(0, used)}\`);
-  room.fill(0);
-  this.placeholder = null;
-}`;
+const injected = 'return dispatchOptions(this.#request, hop, this.placeholder);';
+const asString = `const { credential, origin } = this.#request;
+    const options = dispatchOptions(this.#request, hop, null);
+    if (credential === null) return options;
+    const room = Buffer.from(new ArrayBuffer(credential.maxBytes));
+    const used = credential.openInto(room, 0, { origin, header: credential.header });
+    (options.headers as string[]).push(credential.header, \`\${credential.prefix}\${room.latin1Slice(0, used)}\`);
+    room.fill(0);
+    this.placeholder = null;
+    return options;`;
 
 /**
  * A copy of this program that differs in one place: the opened key goes out as everybody sends it, as a header's string. Even its
