@@ -7,7 +7,7 @@ export interface Seat {
 /**
  * What is under way, for things that come and go by the thousand a second. A `Set` or `Map` would do the same and keep them all: each time
  * it is rebuilt, the old table stays linked to the new one, so one table that has grown old keeps every later one and what was in it until
- * the next full collection (V8 14; with calls in it, a third of the gateway's time went into moving dead ones about). A plain array
+ * the next full collection (every scavenge moved 2.6 MB of calls that were over, and took 7 to 10 ms instead of 1 to 4). A plain array
  * with the last one put into a gap has no past.
  */
 export class Roster<T> {

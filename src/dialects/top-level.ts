@@ -159,8 +159,8 @@ function wordsOf({ buffer, byteOffset, length }: Buffer): Int32Array {
 
 /**
  * The first word, from `from` on, in which a quote, a backslash or a control character stands; sometimes one earlier. The tests are those of
- * "Bit Twiddling Hacks" (Anderson, "Determine if a word has a byte less than n"). Most of a request is plain text: 100 KB are read in
- * a third of the time that bytes one by one would take, 230 µs.
+ * "Bit Twiddling Hacks" (Anderson, "Determine if a word has a byte less than n"). Most of a request is plain text: 100 KB of a
+ * conversation are read in 155 µs, and byte by byte in 235.
  */
 function skipPlainWords(words: Int32Array, from: number): number {
   const { length } = words;

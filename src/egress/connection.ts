@@ -79,7 +79,7 @@ export class Connection implements Carrier {
     if (this.#isGone) return;
     if (!isClean) void this.destroy();
     else if (this.#socket?.writableLength === 0) this.#free();
-    // The TLS layer tells a turn later that bytes have left, and an answer may come at once: handshakes would be four fifths of such calls.
+    // The TLS layer tells a turn later that bytes have left, and an answer may come at once: half of such calls would begin with a handshake.
     // What still waits then is a body that nobody has read, and would stand before the next call's head.
     else setImmediate(() => (this.#socket?.writableLength === 0 ? this.#free() : void this.destroy()));
   }

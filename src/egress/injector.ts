@@ -21,8 +21,8 @@ export interface Passage {
 /** Longest secret; a provider's are 40 to 200 bytes, cloud tokens some thousand. */
 const maxSecretBytes = 8192;
 /**
- * Bodies up to this long leave in one write with their head, and one TLS record: a write to a socket costs 10 µs, a copy of these bytes less
- * than one.
+ * Bodies up to this long leave in one write with their head, and one TLS record: another write is a system call and a turn of the other
+ * side, a copy of these bytes next to nothing.
  */
 const maxJoinedBytes = 8192;
 

@@ -12,8 +12,8 @@ export interface Waiting {
 }
 
 /**
- * One clock for the waits of all calls: a timer for each head and each silence would cost 5 µs a call, and nobody cares whether two
- * minutes are two minutes and a half second.
+ * One clock for the waits of all calls: timers of each call's own, for its head and for each silence, would be made and removed twice
+ * a call, and nobody cares whether two minutes are two minutes and a half second.
  */
 export class Patience {
   readonly #waiting = new Roster<Waiting>();
