@@ -1,12 +1,8 @@
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import t, { type Test } from 'tap';
+import { collectGarbage } from '../support/garbage.ts';
 import { allFaults } from './all-faults.ts';
 import type { Fault } from './fault.ts';
 import { setStage, type Stage } from './stage.ts';
-
-setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc') as () => void;
 
 const atOnce = 24;
 /** Once in so many rounds. */
@@ -47,7 +43,7 @@ async function stateOf({ gateway, idle }: Pick<Stage, 'gateway' | 'idle'>): Prom
   await idle();
   // What waits for a later turn to be let go has several.
   for (let n = 0; n < 5; n += 1) {
-    collect();
+    collectGarbage();
     await new Promise((resolve) => setImmediate(resolve));
   }
   const handles: Record<string, number> = {};
