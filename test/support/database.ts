@@ -23,6 +23,9 @@ interface Teardown {
 /** The role that owns test databases on the embedded server, as in production no superuser. */
 const embeddedOwner = 'sallyport';
 
+/** SQLSTATE (PostgreSQL documentation, Appendix A). */
+const deadlockDetected = '40P01';
+
 export function inDatabase(server: ConnectionOptions, database: string): ConnectionOptions {
   if (!('url' in server)) return { host: server.host, user: embeddedOwner, database };
   const url = new URL(server.url);
@@ -84,8 +87,15 @@ export async function testDatabase(t: Teardown): Promise<TestDatabase> {
     store,
     connection,
     owner: async <Row extends pg.QueryResultRow>(text: string, values: unknown[] = []) => {
-      const { rows } = await withClient(connection, (client) => client.query<Row>(text, values));
-      return rows;
+      for (;;) {
+        try {
+          const { rows } = await withClient(connection, (client) => client.query<Row>(text, values));
+          return rows;
+        } catch (error) {
+          // `alter table` may meet the gateway's own statements crosswise. Whoever is chosen to give way has done nothing yet.
+          if ((error as { code?: unknown }).code !== deadlockDetected) throw error;
+        }
+      }
     },
   });
 }
