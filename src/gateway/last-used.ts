@@ -31,11 +31,14 @@ export function createLastUsed({
           ['tokens', movedTokens],
           ['provider_keys', movedKeys],
         ] as const) {
+          const ids = [...moved.keys()];
           const times = [...moved.values()].map((at) => new Date(at));
-          await sql`update ${sql.table(table)} t set last_used_at = greatest(t.last_used_at, u.at)
-            from unnest(${[...moved.keys()]}::text[], ${times}::timestamptz[]) as u(id, at) where t.id = u.id`.execute(
-            tx,
-          );
+          // Locked in one order: two processes that noted the same ones in another would wait for each other, and a change of such a token for both.
+          await sql`with locked as materialized (
+              select id from ${sql.table(table)} where id = any(${ids}::text[]) order by id for no key update)
+            update ${sql.table(table)} t set last_used_at = greatest(t.last_used_at, u.at)
+            from locked join unnest(${ids}::text[], ${times}::timestamptz[]) as u(id, at) on u.id = locked.id
+            where t.id = locked.id`.execute(tx);
         }
       });
     } catch {
