@@ -2,7 +2,7 @@ import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises';
 import { loadavg, tmpdir } from 'node:os';
 import path from 'node:path';
-import { spreadOf } from './spread.ts';
+import { spreadOf, spreadText } from './spread.ts';
 
 /**
  * `node bench/durable-write.ts [bytes] [rounds] [writes]`: what this disk takes for one durable write behind the end of a file, with nothing
@@ -77,15 +77,11 @@ try {
       found[i]?.wall.push(wall);
     }
   }
-  const text = (values: readonly number[]): string => {
-    const spread = spreadOf(values);
-    return `${spread?.median.toFixed(0)} (${spread?.lowest.toFixed(0)} to ${spread?.highest.toFixed(0)})`;
-  };
   for (const [i, name] of Object.keys(kinds).entries()) {
     const one = found[i];
     if (one !== undefined)
       process.stdout.write(
-        `${name.padEnd(28)} ${text(one.cpu)} µs of CPU, ${text(one.wall)} µs of the clock\n`,
+        `${name.padEnd(28)} ${spreadText(spreadOf(one.cpu), 0)} µs of CPU, ${spreadText(spreadOf(one.wall), 0)} µs of the clock\n`,
       );
   }
   process.stdout.write(`${bytes} bytes, ${rounds} rounds of ${writes}, load ${loadavg()[0]?.toFixed(1)}\n`);

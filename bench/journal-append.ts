@@ -7,7 +7,7 @@ import type { Target } from '../src/gateway/target.ts';
 import { newId } from '../src/ids.ts';
 import { type Fields, openJournal, type Receipt } from '../src/journal/journal.ts';
 import { createMetrics } from '../src/telemetry/metrics.ts';
-import { spreadOf } from './spread.ts';
+import { spreadOf, spreadText } from './spread.ts';
 
 /**
  * `node bench/journal-append.ts [rounds] [ms] [concurrency]`: CPU time of a call's two records, of all threads, in a loop that does nothing
@@ -116,12 +116,8 @@ try {
     if (round >= 0) found.push(one);
   }
   await journal.close();
-  const text = (values: readonly number[]): string => {
-    const spread = spreadOf(values);
-    return `${spread?.median.toFixed(1)} (${spread?.lowest.toFixed(1)} to ${spread?.highest.toFixed(1)})`;
-  };
   process.stdout.write(
-    `${text(found.map((one) => one.strict - one.off))} µs of CPU a call, beside ${text(found.map((one) => one.off))} for its fields; ${concurrency} calls at once, ${rounds} rounds of ${ms} ms, load ${loadavg()[0]?.toFixed(1)}\n`,
+    `${spreadText(spreadOf(found.map((one) => one.strict - one.off)), 1)} µs of CPU a call, beside ${spreadText(spreadOf(found.map((one) => one.off)), 1)} for its fields; ${concurrency} calls at once, ${rounds} rounds of ${ms} ms, load ${loadavg()[0]?.toFixed(1)}\n`,
   );
 } finally {
   await rm(folder, { recursive: true, force: true });

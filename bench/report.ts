@@ -1,7 +1,7 @@
 import type { Result } from './bench.ts';
 import type { CandidateName } from './candidate.ts';
 import { cases, type CaseName } from './cases.ts';
-import { ratioOf, spreadOf, type Series, type Spread } from './spread.ts';
+import { ratioOf, spreadOf, type Series, spreadText } from './spread.ts';
 import { addedMsOf, figuresOf, heldFigures, type Figure } from './summary.ts';
 import { markdownOf, textOf, type Table } from './table.ts';
 
@@ -75,7 +75,7 @@ function caseTable(result: Result, caseName: CaseName): Table {
       middle('cpuAfterUs', 1),
       middle('postgresUs', 1),
       ...(hasLatency ? [middle('p50Ms', 3), median(addedMsOf(result, caseName, name), 3)] : []),
-      ...bases.map((base) => range(ratioOf(cpu, figuresOf(result, 'cpuUs', caseName, base)))),
+      ...bases.map((base) => spreadText(ratioOf(cpu, figuresOf(result, 'cpuUs', caseName, base)))),
     ];
   });
   return [head, ...rows];
@@ -116,13 +116,13 @@ function heldTable(result: Result): Table {
           1,
         ),
         ...heldCounts.map((_, i) =>
-          range(spreadOf([...of(({ bytesAStream }) => scaled(bytesAStream[i], 1000)).values()]), 1),
+          spreadText(spreadOf([...of(({ bytesAStream }) => scaled(bytesAStream[i], 1000)).values()]), 1),
         ),
         median(alone, 1),
         median(beside, 1),
-        range(ratioOf(beside, alone)),
-        range(ratioOf(last(name), last('bare'))),
-        range(ratioOf(last(name), last('nginx'))),
+        spreadText(ratioOf(beside, alone)),
+        spreadText(ratioOf(last(name), last('bare'))),
+        spreadText(ratioOf(last(name), last('nginx'))),
       ];
     });
   return [head, ...rows];
@@ -134,7 +134,7 @@ function targetTable({ targets }: Result): Table {
     title,
     must.toFixed(2),
     excellent.toFixed(2),
-    range(seen),
+    spreadText(seen),
     verdict,
   ]);
   return [head, ...rows];
@@ -156,12 +156,4 @@ function flawsOf({ samples, held, cases: measured, unheldCounts }: Result): stri
 
 function median(figures: Series, digits: number): string {
   return spreadOf([...figures.values()])?.median.toFixed(digits) ?? '–';
-}
-
-function range(spread: Spread | null, digits = 2): string {
-  if (spread === null) return '–';
-  const [middle, lowest, highest] = [spread.median, spread.lowest, spread.highest].map((one) =>
-    one.toFixed(digits),
-  );
-  return `${middle} (${lowest}–${highest})`;
 }

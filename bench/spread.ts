@@ -16,6 +16,15 @@ export function spreadOf(values: readonly (number | null)[]): Spread | null {
   return { median, lowest, highest };
 }
 
+/** `median (lowest–highest)`. */
+export function spreadText(spread: Spread | null, digits = 2): string {
+  if (spread === null) return '–';
+  const [median, lowest, highest] = [spread.median, spread.lowest, spread.highest].map((one) =>
+    one.toFixed(digits),
+  );
+  return `${median} (${lowest}–${highest})`;
+}
+
 /** A figure by round; null: not measured in it. */
 export type Series = ReadonlyMap<number, number | null>;
 
