@@ -3,24 +3,26 @@ import { createLastUsed } from '../../src/gateway/last-used.ts';
 import { startGateway } from '../support/gateway.ts';
 
 t.test(
-  'processes that note the same tokens in another order wait for each other, and none gives way',
+  'processes that note the same tokens and keys in another order wait for each other, and none gives way',
   async (t) => {
     const gateway = await startGateway(t);
     const { store } = gateway.installation;
     const ids: string[] = [];
     for (let i = 0; i < 30; i += 1) ids.push((await gateway.api('POST', '/tokens', { name: 'app' })).body.id);
+    const keyId = await gateway.addKey('openai', 'sk-test-last-used-0123456789abcdef');
     const [one, two] = [createLastUsed({ store }), createLastUsed({ store })];
     const from = Date.parse('2030-01-01T00:00:00Z');
     const rounds = 12;
     for (let round = 0; round < rounds; round += 1) {
-      for (const id of ids) one.note(id, null, from + round);
-      for (const id of ids.toReversed()) two.note(id, null, from + round);
+      for (const id of ids) one.note(id, keyId, from + round);
+      for (const id of ids.toReversed()) two.note(id, keyId, from + round);
       await Promise.all([one.flush(), two.flush()]);
     }
-    const used = await gateway.database.store.asSystem((tx) =>
-      tx.selectFrom('tokens').select('last_used_at').where('id', 'in', ids).execute(),
-    );
-    t.equal(used.length, ids.length);
+    const used = await gateway.database.store.asSystem(async (tx) => [
+      ...(await tx.selectFrom('tokens').select('last_used_at').where('id', 'in', ids).execute()),
+      ...(await tx.selectFrom('provider_keys').select('last_used_at').where('id', '=', keyId).execute()),
+    ]);
+    t.equal(used.length, ids.length + 1);
     t.ok(used.every((row) => row.last_used_at?.getTime() === from + rounds - 1));
     const [{ deadlocks } = { deadlocks: -1 }] = await gateway.database.owner<{ deadlocks: number }>(
       `select deadlocks::int from pg_stat_database where datname = current_database()`,
