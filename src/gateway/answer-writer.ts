@@ -31,13 +31,16 @@ export class AnswerWriter {
     return this.#bytes;
   }
 
+  /** Leaves with what is written next, or by `sendHead`. */
   writeHead(status: number, headers: string[]): void {
+    this.#options.response.writeHead(status, headers);
+  }
+
+  /** A head that came alone goes on alone. */
+  sendHead(): void {
     const { response } = this.#options;
-    response.writeHead(status, headers);
-    // Most answers come whole in one read: their head and body are one write then. A head that comes alone goes on alone.
-    process.nextTick(() => {
-      if (this.#bytes === 0 && !response.writableEnded && !response.destroyed) response.flushHeaders();
-    });
+    if (this.#bytes === 0 && response.headersSent && !response.writableEnded && !response.destroyed)
+      response.flushHeaders();
   }
 
   write(chunk: Buffer): void {

@@ -8,6 +8,7 @@ import { hasForeignCoding, isForeignPage } from './answer-form.ts';
 import { AnswerWriter } from './answer-writer.ts';
 import { startDrain, type Drain, type DrainBounds } from './drain.ts';
 import { answerHeaders, headerOf } from './forwarded-headers.ts';
+import { Gathering } from './gathering.ts';
 import type { RelayOptions } from './relay-options.ts';
 import type { RelayResult } from './relay-result.ts';
 import { uploadUrlHeader } from './upload-url.ts';
@@ -40,6 +41,13 @@ export class Relay implements EgressHandler {
   #upstreamRequestId: string | null = null;
   readonly #writer: AnswerWriter;
   readonly #write = (part: Buffer): void => this.#writer.write(part);
+  readonly #endTurn = (): void => {
+    this.#isTurnEndDue = false;
+    this.#gathering.flush();
+    this.#writer.sendHead();
+  };
+  readonly #gathering = new Gathering((whole) => this.#pass(whole));
+  #isTurnEndDue = false;
   #body: AnswerBody | null = null;
   /** Error answers are read before anything is said, up to a bound: a 401 never reaches the client. */
   #errorBody: Buffer[] | null = null;
@@ -96,7 +104,11 @@ export class Relay implements EgressHandler {
       this.#drain.take(chunk.length);
       return;
     }
-    if (this.#errorBody === null) return this.#pass(chunk);
+    if (this.#errorBody === null) {
+      this.#gathering.push(chunk);
+      this.#awaitTurnEnd();
+      return;
+    }
     this.#errorBody.push(chunk);
     this.#errorBytes += chunk.length;
     if (this.#errorBytes > maxErrorBytes) this.#answerError(false);
@@ -106,6 +118,8 @@ export class Relay implements EgressHandler {
     if (this.#isEnded) return;
     if (this.#drain !== null) return this.#leave(true);
     if (this.#errorBody !== null) return this.#answerError(true);
+    this.#gathering.flush();
+    if (this.#isEnded) return;
     const reading = this.#body?.finish(true) ?? null;
     if (this.#body?.isCutOff(reading) === true)
       return this.#break(reading, broken, 'The provider ended the stream before it was whole.');
@@ -122,6 +136,8 @@ export class Relay implements EgressHandler {
   onError(error: EgressError): void {
     if (this.#isEnded) return;
     if (this.#drain !== null) return this.#leave(false);
+    this.#gathering.flush();
+    if (this.#isEnded) return;
     const isTimeout = error.code.endsWith('_TIMEOUT');
     const reason: EndReason = isTimeout ? 'timeout' : 'upstream_broken';
     if (this.#options.response.headersSent) {
@@ -167,6 +183,8 @@ export class Relay implements EgressHandler {
   /** The client is gone, and the answer is read on within bounds. @returns false: there is nothing to read */
   drain(bounds: DrainBounds): boolean {
     if (this.#isEnded || this.#control === null || this.#drain !== null) return false;
+    this.#gathering.flush();
+    if (this.#isEnded) return false;
     this.#drain = startDrain(bounds, () => this.cut('CLIENT_CLOSED', 'client_closed', clientGone));
     this.#writer.release();
     this.#control.resume();
@@ -186,6 +204,14 @@ export class Relay implements EgressHandler {
     if (this.#drain !== null) return;
     const headers = answerHeaders(target.provider, this.#headers, !this.#body.isHeldBack);
     this.#writer.writeHead(this.#status, [...headers, ...ownHeaders()]);
+    this.#awaitTurnEnd();
+  }
+
+  /** What comes in one turn leaves together: the head with a short answer's body, and events that arrived in one read. */
+  #awaitTurnEnd(): void {
+    if (this.#isTurnEndDue) return;
+    this.#isTurnEndDue = true;
+    process.nextTick(this.#endTurn);
   }
 
   #pass(chunk: Buffer): void {
@@ -266,6 +292,7 @@ export class Relay implements EgressHandler {
 
   #settle(result: Pick<RelayResult, 'outcome' | 'endReason'> & Partial<RelayResult>): RelayResult {
     this.#isEnded = true;
+    this.#gathering.drop();
     this.#writer.release();
     this.#drain?.stop();
     const whole: RelayResult = {
