@@ -5,21 +5,25 @@ export interface Slope {
   readonly error: number;
 }
 
-/**
- * The straight line of least squares through what a process comes down to, and how sure it is. A heap grows and is collected all the
- * time: of each of `blocks` stretches of equal length the lowest sample counts. Neighbouring samples say nearly the same, too, and all
- * of them would make the error too small. Null: fewer than three stretches have a sample.
- *
- * @param samples time and value, in the order of time
- */
-export function floorSlopeOf(samples: readonly (readonly [number, number])[], blocks: number): Slope | null {
-  const points = floorsOf(samples, blocks);
+/** The straight line of least squares. Null: fewer than three points. */
+export function slopeOf(points: readonly (readonly [number, number])[]): Slope | null {
   if (points.length < 3) return null;
   const [middle, level] = [mean(points.map(([at]) => at)), mean(points.map(([, value]) => value))];
   const width = sum(points.map(([at]) => (at - middle) ** 2));
   const rise = sum(points.map(([at, value]) => (at - middle) * (value - level))) / width;
   const left = sum(points.map(([at, value]) => (value - level - rise * (at - middle)) ** 2));
   return { rise, error: Math.sqrt(left / (points.length - 2) / width) };
+}
+
+/**
+ * The straight line through what a process comes down to, and how sure it is. A heap grows and is collected all the
+ * time: of each of `blocks` stretches of equal length the lowest sample counts. Neighbouring samples say nearly the same, too, and all
+ * of them would make the error too small. Null: fewer than three stretches have a sample.
+ *
+ * @param samples time and value, in the order of time
+ */
+export function floorSlopeOf(samples: readonly (readonly [number, number])[], blocks: number): Slope | null {
+  return slopeOf(floorsOf(samples, blocks));
 }
 
 function floorsOf(

@@ -51,7 +51,8 @@ try {
   if (slope === null) flaws.push('too few samples for a slope');
   else {
     // Twice the error: one in twenty runs of a process that does not grow at all would say so otherwise.
-    say(`RSS slope ${slope.rise.toFixed(2)} MB/h ± ${(2 * slope.error).toFixed(2)}, bar ${most}`);
+    const of = result.isOfRests ? `at rest, ${result.rests.length} times` : 'under traffic';
+    say(`RSS slope ${of}: ${slope.rise.toFixed(2)} MB/h ± ${(2 * slope.error).toFixed(2)}, bar ${most}`);
     if (slope.rise - 2 * slope.error > most) flaws.push('the resident memory grows');
     else if (2 * slope.error > most)
       say('The error is larger than the bar: a slow growth would not have shown in this run.');

@@ -1,7 +1,9 @@
+import { pathToFileURL } from 'node:url';
+import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { startGatewayProcess, type GatewayProcess } from '../gateway-process.ts';
 import { stateOf, type ProcessState } from '../process-state.ts';
-import { floorSlopeOf, type Slope } from '../slope.ts';
+import { floorSlopeOf, slopeOf, type Slope } from '../slope.ts';
 import { startTraffic, type Traffic } from './traffic.ts';
 import { startSoakUpstream, type SoakUpstream } from './upstream.ts';
 
@@ -27,24 +29,35 @@ export interface SoakResult {
   readonly before: ProcessState;
   readonly after: ProcessState;
   readonly peakRssBytes: number;
-  /** Of the lowest RSS of each stretch after the warm-up, MB (1e6 bytes) an hour. */
+  /** Of the RSS after the warm-up, MB (1e6 bytes) an hour: of `rests` where there are enough, else of the lowest of each stretch of `samples`. */
   readonly slope: Slope | null;
+  readonly isOfRests: boolean;
   /** Hours and MB, each second after the warm-up. */
-  readonly samples: readonly (readonly [number, number])[];
+  readonly samples: readonly Sample[];
+  /** The same once a minute, with no call under way, all shipped and all garbage collected. */
+  readonly rests: readonly Sample[];
 }
+
+type Sample = readonly [number, number];
 
 /** Of the time; caches fill, code is compiled and the heap finds its size. */
 const warmUpShare = 1 / 3;
 /** Of what follows: at rest the heap gave back what it takes again now. */
 const againShare = 1 / 10;
 const sampleMs = 1000;
-const reportMs = 60_000;
+const restEveryMs = 60_000;
+/** For a straight line; shorter soaks have none. */
+const fewestRests = 8;
+/** After garbage was collected: what is freed is given back a moment later. */
+const givenBackMs = 2000;
 /** Each about a minute of the long form. */
 const blocks = 18;
 const restMs = 90_000;
 /** Nothing is closed for so long: longer than the database's pool keeps an idle connection. */
 const calmMs = 15_000;
 const pauseMs = 150;
+
+const collector = pathToFileURL(path.join(import.meta.dirname, 'collector.ts')).href;
 
 export async function soak(options: SoakOptions): Promise<SoakResult> {
   const { folder, key, nodeOptions, say } = options;
@@ -53,7 +66,7 @@ export async function soak(options: SoakOptions): Promise<SoakResult> {
     SALLYPORT_OPENAI_ORIGIN: upstream.origin,
     // Calls that stall are ended while the soak goes on.
     UPSTREAM_TIMEOUTS: 'openai.firstByte=3s',
-    ...(nodeOptions === '' ? {} : { NODE_OPTIONS: nodeOptions }),
+    NODE_OPTIONS: `--import=${collector} ${nodeOptions}`,
   };
   try {
     const gateway = await startGatewayProcess({ place: 'anywhere', name: 'soak', folder, key, settings });
@@ -68,6 +81,11 @@ export async function soak(options: SoakOptions): Promise<SoakResult> {
   }
 }
 
+interface Look {
+  onSample(sample: Sample): void;
+  onRest(sample: Sample): void;
+}
+
 async function measure(
   gateway: GatewayProcess,
   upstream: SoakUpstream,
@@ -78,19 +96,26 @@ async function measure(
     if (seen === null) throw new Error('the gateway ended, or there is no /proc');
     return seen;
   };
-  const drive = async (seconds: number, look: (at: number) => void): Promise<Traffic> => {
+  const drive = async (seconds: number, look: Look): Promise<Traffic> => {
     const traffic = startTraffic(gateway, { clients, pauseMs, random });
     const start = performance.now();
-    let said = start;
+    const hours = (): number => (performance.now() - start) / 3_600_000;
+    let rested = start;
     for (let now = start; now < start + seconds * 1000; now = performance.now()) {
       await pause(Math.min(sampleMs, start + seconds * 1000 - now));
-      look((performance.now() - start) / 1000);
-      if (performance.now() - said < reportMs) continue;
-      said = performance.now();
+      look.onSample([hours(), state().rssBytes / 1e6]);
+      if (performance.now() - rested < restEveryMs) continue;
+      rested = performance.now();
+      await traffic.hold();
+      await gateway.settled();
+      process.kill(gateway.pid, 'SIGUSR2');
+      await pause(givenBackMs);
       const { rssBytes, handles } = state();
+      look.onRest([hours(), rssBytes / 1e6]);
+      traffic.goOn();
       const calls = Object.values(traffic.calls).reduce((sum, count) => sum + count, 0);
       say(
-        `${Math.round((said - start) / 60_000)} min: ${calls} calls, ${mega(rssBytes)}, ${handles} handles`,
+        `${Math.round((rested - start) / 60_000)} min: ${calls} calls, ${mega(rssBytes)} at rest, ${handles} handles`,
       );
     }
     await traffic.stop();
@@ -101,15 +126,17 @@ async function measure(
 
   const idle = state();
   const seconds = minutes * 60;
-  await drive(seconds * warmUpShare, () => {});
+  await drive(seconds * warmUpShare, { onSample() {}, onRest() {} });
   const before = await resting(state, Math.min(calmMs, (seconds * 1000) / 5), null);
   say(`warm: ${mega(before.rssBytes)}, ${before.handles} handles at rest`);
-  const samples: [number, number][] = [];
-  const { calls, wrong } = await drive(
-    seconds * (1 - warmUpShare),
-    (at) => void samples.push([at / 3600, state().rssBytes / 1e6]),
-  );
+  const samples: Sample[] = [];
+  const rests: Sample[] = [];
+  const { calls, wrong } = await drive(seconds * (1 - warmUpShare), {
+    onSample: (sample) => void samples.push(sample),
+    onRest: (sample) => void rests.push(sample),
+  });
   const after = await resting(state, calmMs, before.handles);
+  const isOfRests = rests.length >= fewestRests;
   return {
     minutes,
     calls,
@@ -118,11 +145,15 @@ async function measure(
     before,
     after,
     peakRssBytes: samples.reduce((most, [, rss]) => Math.max(most, rss * 1e6), 0),
-    slope: floorSlopeOf(
-      samples.filter(([at]) => at > (minutes / 60) * (1 - warmUpShare) * againShare),
-      blocks,
-    ),
+    isOfRests,
+    slope: isOfRests
+      ? slopeOf(rests)
+      : floorSlopeOf(
+          samples.filter(([at]) => at > (minutes / 60) * (1 - warmUpShare) * againShare),
+          blocks,
+        ),
     samples,
+    rests,
   };
 }
 

@@ -22,6 +22,9 @@ export interface Traffic {
   readonly calls: Readonly<Record<string, number>>;
   /** Those that saw what they should not: `kind: what`, and how often. */
   readonly wrong: Readonly<Record<string, number>>;
+  /** Resolves when each client's call is over; none begins until `goOn`. */
+  hold(): Promise<void>;
+  goOn(): void;
   /** Resolves when each client's call is over, and its connection closed. */
   stop(): Promise<void>;
 }
@@ -77,15 +80,23 @@ export function startTraffic(
   const wrong: Record<string, number> = {};
   const agent = new Agent({ keepAlive: true, maxSockets: clients });
   const end = { has: false };
+  let rest: PromiseWithResolvers<void> | null = null;
+  let busy = 0;
+  let onIdle = (): void => {};
   const all = kinds.reduce((sum, { share }) => sum + share, 0);
   const draw = (): Kind => {
     let left = random() * all;
     return kinds.find(({ share }) => (left -= share) < 0) ?? (kinds[0] as Kind);
   };
   const client = async (): Promise<void> => {
-    while (!end.has) {
+    for (;;) {
+      await rest?.promise;
+      if (end.has) return;
       const drawn = draw();
+      busy += 1;
       const seen = await play(gateway, agent, drawn);
+      busy -= 1;
+      if (busy === 0) onIdle();
       calls[drawn.name] = (calls[drawn.name] ?? 0) + 1;
       if (!drawn.sees.some((one) => one === seen)) {
         const what = `${drawn.name}: ${seen}`;
@@ -98,6 +109,17 @@ export function startTraffic(
   return Object.freeze({
     calls,
     wrong,
+    hold() {
+      rest ??= Promise.withResolvers<void>();
+      return new Promise<void>((resolve) => {
+        onIdle = resolve;
+        if (busy === 0) resolve();
+      });
+    },
+    goOn() {
+      rest?.resolve();
+      rest = null;
+    },
     async stop() {
       end.has = true;
       await ended;
