@@ -7,11 +7,15 @@ const maxJoinedBytes = 16_384;
  */
 export class Gathering {
   readonly #handOn: (whole: Buffer) => void;
+  readonly #onTurnEnd: () => void;
   #pieces: Buffer[] = [];
   #bytes = 0;
+  #isTurnEndDue = false;
 
-  constructor(handOn: (whole: Buffer) => void) {
+  /** @param onTurnEnd  after what came in a turn was handed on, or `awaitTurnEnd` was called in it. */
+  constructor(handOn: (whole: Buffer) => void, onTurnEnd: () => void) {
     this.#handOn = handOn;
+    this.#onTurnEnd = onTurnEnd;
   }
 
   /** @param piece  must not be written to afterwards. */
@@ -20,9 +24,16 @@ export class Gathering {
     if (piece.length > maxJoinedBytes) return this.#handOn(piece);
     this.#pieces.push(piece);
     this.#bytes += piece.length;
+    this.awaitTurnEnd();
   }
 
-  /** To be called at the turn's end, and before anything that has to come behind the pieces. */
+  awaitTurnEnd(): void {
+    if (this.#isTurnEndDue) return;
+    this.#isTurnEndDue = true;
+    process.nextTick(this.#endTurn);
+  }
+
+  /** Before anything that has to come behind the pieces. */
   flush(): void {
     const [pieces, bytes] = [this.#pieces, this.#bytes];
     if (pieces.length === 0) return;
@@ -34,4 +45,10 @@ export class Gathering {
     this.#pieces = [];
     this.#bytes = 0;
   }
+
+  readonly #endTurn = (): void => {
+    this.#isTurnEndDue = false;
+    this.flush();
+    this.#onTurnEnd();
+  };
 }

@@ -25,3 +25,10 @@ export interface RelayResult {
   /** Where nothing has been answered yet: what to tell the client. */
   readonly refusal: SallyportError | null;
 }
+
+/** The provider's own error, whole, of which the client has heard nothing yet. */
+export interface HeldAnswer {
+  readonly code: ErrorCode;
+  readonly body: Buffer;
+  readonly result: RelayResult;
+}

@@ -7,24 +7,17 @@ import { createAnswerBody, type AnswerBody } from './answer-body.ts';
 import { hasForeignCoding, isForeignPage } from './answer-form.ts';
 import { AnswerWriter } from './answer-writer.ts';
 import { startDrain, type Drain, type DrainBounds } from './drain.ts';
+import { ErrorBody } from './error-body.ts';
 import { answerHeaders, headerOf } from './forwarded-headers.ts';
 import { Gathering } from './gathering.ts';
 import type { RelayOptions } from './relay-options.ts';
-import type { RelayResult } from './relay-result.ts';
+import type { HeldAnswer, RelayResult } from './relay-result.ts';
 import { uploadUrlHeader } from './upload-url.ts';
 import { foreignAnswer, refusedKey, sentence } from './upstream-words.ts';
 import type { EndReason } from './use-record.ts';
 
-const maxErrorBytes = 64 * 1024;
 const clientGone = 'The client went away.';
 const broken = { outcome: 'UPSTREAM_STREAM_BROKEN', endReason: 'upstream_broken' } as const;
-
-/** The provider's own error, whole, of which the client has heard nothing yet. */
-interface HeldAnswer {
-  readonly code: ErrorCode;
-  readonly body: Buffer;
-  readonly result: RelayResult;
-}
 
 /**
  * One attempt's answer on its way to the client. Bytes go on as they come, with back-pressure; a copy feeds the meter. After the
@@ -41,17 +34,14 @@ export class Relay implements EgressHandler {
   #upstreamRequestId: string | null = null;
   readonly #writer: AnswerWriter;
   readonly #write = (part: Buffer): void => this.#writer.write(part);
-  readonly #endTurn = (): void => {
-    this.#isTurnEndDue = false;
-    this.#gathering.flush();
-    this.#writer.sendHead();
-  };
-  readonly #gathering = new Gathering((whole) => this.#pass(whole));
-  #isTurnEndDue = false;
+  /** What comes in one turn leaves together: the head with a short answer's body, and events that arrived in one read. */
+  readonly #gathering = new Gathering(
+    (whole) => this.#pass(whole),
+    () => this.#writer.sendHead(),
+  );
   #body: AnswerBody | null = null;
   /** Error answers are read before anything is said, up to a bound: a 401 never reaches the client. */
-  #errorBody: Buffer[] | null = null;
-  #errorBytes = 0;
+  #errorBody: ErrorBody | null = null;
   #held: HeldAnswer | null = null;
   #firstByteAt: number | null = null;
   /** The client has left, and the answer is read on: nothing is written any more. */
@@ -93,7 +83,7 @@ export class Relay implements EgressHandler {
       return this.#refuseAnswer('it has a transfer-encoding that nobody asked for');
     if (status < 300 && isForeignPage(target.operation, headers))
       return this.#refuseAnswer('it is a web page');
-    if (status >= 400) this.#errorBody = [];
+    if (status >= 400) this.#errorBody = new ErrorBody();
     else this.#begin();
   }
 
@@ -104,22 +94,16 @@ export class Relay implements EgressHandler {
       this.#drain.take(chunk.length);
       return;
     }
-    if (this.#errorBody === null) {
-      this.#gathering.push(chunk);
-      this.#awaitTurnEnd();
-      return;
-    }
+    if (this.#errorBody === null) return this.#gathering.push(chunk);
     this.#errorBody.push(chunk);
-    this.#errorBytes += chunk.length;
-    if (this.#errorBytes > maxErrorBytes) this.#answerError(false);
+    if (this.#errorBody.isTooLong) this.#answerError(false);
   }
 
   onEnd(): void {
+    this.#gathering.flush();
     if (this.#isEnded) return;
     if (this.#drain !== null) return this.#leave(true);
     if (this.#errorBody !== null) return this.#answerError(true);
-    this.#gathering.flush();
-    if (this.#isEnded) return;
     const reading = this.#body?.finish(true) ?? null;
     if (this.#body?.isCutOff(reading) === true)
       return this.#break(reading, broken, 'The provider ended the stream before it was whole.');
@@ -134,10 +118,9 @@ export class Relay implements EgressHandler {
   }
 
   onError(error: EgressError): void {
-    if (this.#isEnded) return;
-    if (this.#drain !== null) return this.#leave(false);
     this.#gathering.flush();
     if (this.#isEnded) return;
+    if (this.#drain !== null) return this.#leave(false);
     const isTimeout = error.code.endsWith('_TIMEOUT');
     const reason: EndReason = isTimeout ? 'timeout' : 'upstream_broken';
     if (this.#options.response.headersSent) {
@@ -182,9 +165,8 @@ export class Relay implements EgressHandler {
 
   /** The client is gone, and the answer is read on within bounds. @returns false: there is nothing to read */
   drain(bounds: DrainBounds): boolean {
-    if (this.#isEnded || this.#control === null || this.#drain !== null) return false;
     this.#gathering.flush();
-    if (this.#isEnded) return false;
+    if (this.#isEnded || this.#control === null || this.#drain !== null) return false;
     this.#drain = startDrain(bounds, () => this.cut('CLIENT_CLOSED', 'client_closed', clientGone));
     this.#writer.release();
     this.#control.resume();
@@ -204,14 +186,7 @@ export class Relay implements EgressHandler {
     if (this.#drain !== null) return;
     const headers = answerHeaders(target.provider, this.#headers, !this.#body.isHeldBack);
     this.#writer.writeHead(this.#status, [...headers, ...ownHeaders()]);
-    this.#awaitTurnEnd();
-  }
-
-  /** What comes in one turn leaves together: the head with a short answer's body, and events that arrived in one read. */
-  #awaitTurnEnd(): void {
-    if (this.#isTurnEndDue) return;
-    this.#isTurnEndDue = true;
-    process.nextTick(this.#endTurn);
+    this.#gathering.awaitTurnEnd();
   }
 
   #pass(chunk: Buffer): void {
@@ -235,7 +210,7 @@ export class Relay implements EgressHandler {
    */
   #answerError(isWhole: boolean): void {
     const { target, now } = this.#options;
-    const body = Buffer.concat(this.#errorBody ?? [], this.#errorBytes);
+    const body = this.#errorBody?.joined() ?? Buffer.alloc(0);
     this.#errorBody = null;
     const given = target.provider.classify(this.#status, body) ?? 'UPSTREAM_REJECTED';
     const code = this.#status === 401 || this.#status === 403 ? 'UPSTREAM_AUTH' : given;
