@@ -9,5 +9,5 @@ setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as NodeJS.GCFunction;
 // Twice: what finalizers let go of goes with the second.
 process.on('SIGUSR2', () => {
-  for (let i = 0; i < 2; i += 1) void collect({ type: 'major', execution: 'sync', flavor: 'last-resort' });
+  for (let i = 0; i < 2; i += 1) collect({ type: 'major', execution: 'sync', flavor: 'last-resort' });
 });

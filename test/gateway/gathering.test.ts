@@ -66,11 +66,11 @@ t.test('an event that comes alone waits for nothing, nor does a head', async (t)
   const client = Promise.withResolvers<ReturnType<typeof stream>>();
   play = async (socket) => {
     socket.write(head);
-    const { until } = await client.promise;
-    await until('\r\n\r\n');
+    const asking = await client.promise;
+    await asking.until('\r\n\r\n');
     for (const one of numbered(5)) {
       socket.write(framed(one));
-      await until(one);
+      await asking.until(one);
     }
     socket.write(framed(event('[DONE]')) + end);
   };
