@@ -155,6 +155,7 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
   const writer = createWriter({
     first,
     gate,
+    clock,
     retryMs: options.retryMs ?? 500,
     async replace(old, head) {
       // One after another, or a disk that hangs would gather a probe every few seconds.

@@ -1,6 +1,7 @@
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { diskFiles, type FileSeam, type JournalFile } from '../../src/journal/file-seam.ts';
 import { newId } from '../../src/ids.ts';
 import {
   type Fields,
@@ -129,4 +130,27 @@ export async function segmentsOf(dir: string): Promise<string[]> {
     .filter((name) => name.endsWith('.jsonl'))
     .toSorted()
     .map((name) => join(dir, name));
+}
+
+/** The real disk, with something said before an operation. */
+export function watched(before: { write?: () => void | Promise<void>; create?: () => void }): FileSeam {
+  return {
+    async create(path, sync) {
+      before.create?.();
+      const file = await diskFiles.create(path, sync);
+      const seen: JournalFile = {
+        async write(bytes, offset, length, position) {
+          await before.write?.();
+          return file.write(bytes, offset, length, position);
+        },
+        datasync: () => file.datasync(),
+        close: () => file.close(),
+      };
+      return seen;
+    },
+    async put(path, text) {
+      before.create?.();
+      await diskFiles.put(path, text);
+    },
+  };
 }

@@ -5,9 +5,19 @@ import t from 'tap';
 import { canonicalize } from '../../src/journal/canonical.ts';
 import { genesisHash } from '../../src/journal/chain.ts';
 import { createCursor } from '../../src/journal/cursor.ts';
-import { diskFiles, type FileSeam, type JournalFile } from '../../src/journal/file-seam.ts';
+import { diskFiles } from '../../src/journal/file-seam.ts';
 import type { Fields, Receipt } from '../../src/journal/journal.ts';
-import { begin, end, folder, linesOf, newCall, openTestJournal, relay, segmentsOf } from './fixture.ts';
+import {
+  begin,
+  end,
+  folder,
+  linesOf,
+  newCall,
+  openTestJournal,
+  relay,
+  segmentsOf,
+  watched,
+} from './fixture.ts';
 
 t.test('a stream begins with where it came from, and a graceful stop is its last word', async (t) => {
   const dir = await folder(t);
@@ -301,26 +311,3 @@ t.test('after close nothing is taken', async (t) => {
     code: 'JOURNAL_UNAVAILABLE',
   });
 });
-
-/** The real disk, with something said before an operation. */
-function watched(before: { write?: () => void | Promise<void>; create?: () => void }): FileSeam {
-  return {
-    async create(path, sync) {
-      before.create?.();
-      const file = await diskFiles.create(path, sync);
-      const seen: JournalFile = {
-        async write(bytes, offset, length, position) {
-          await before.write?.();
-          return file.write(bytes, offset, length, position);
-        },
-        datasync: () => file.datasync(),
-        close: () => file.close(),
-      };
-      return seen;
-    },
-    async put(path, text) {
-      before.create?.();
-      await diskFiles.put(path, text);
-    },
-  };
-}
