@@ -149,6 +149,7 @@ export class Relay implements EgressHandler {
 
   /** The client is gone, or the call was revoked: the upstream is aborted at once, whatever its state. */
   cut(outcome: ErrorCode, endReason: EndReason, message: string): void {
+    this.#gathering.flush();
     if (this.#isEnded) return;
     if (this.#drain !== null) {
       this.#leave(false);
