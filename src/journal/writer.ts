@@ -105,10 +105,13 @@ export function createWriter(deps: WriterDeps): Writer {
    */
   async function gathered(): Promise<void> {
     await new Promise(setImmediate);
-    if (lastAwaited < 2) return;
     const until = clock() + gatherMs;
-    for (let turn = 1; turn < gatherTurns && awaited <= lastAwaited && clock() < until; turn += 1)
+    for (let turn = 1; areMoreComing() && turn < gatherTurns && clock() < until; turn += 1)
       await new Promise(setImmediate);
+  }
+
+  function areMoreComing(): boolean {
+    return lastAwaited > 1 && awaited <= lastAwaited;
   }
 
   async function run(): Promise<void> {
