@@ -13,10 +13,9 @@ import { Gathering } from './gathering.ts';
 import type { RelayOptions } from './relay-options.ts';
 import type { HeldAnswer, RelayResult } from './relay-result.ts';
 import { uploadUrlHeader } from './upload-url.ts';
-import { foreignAnswer, refusedKey, sentence } from './upstream-words.ts';
+import { clientGone, foreignAnswer, refusedKey, sentence } from './upstream-words.ts';
 import type { EndReason } from './use-record.ts';
 
-const clientGone = 'The client went away.';
 const broken = { outcome: 'UPSTREAM_STREAM_BROKEN', endReason: 'upstream_broken' } as const;
 
 /**
@@ -34,11 +33,11 @@ export class Relay implements EgressHandler {
   #upstreamRequestId: string | null = null;
   readonly #writer: AnswerWriter;
   readonly #write = (part: Buffer): void => this.#writer.write(part);
-  /** What comes in one turn leaves together: the head with a short answer's body, and events that arrived in one read. */
-  readonly #gathering = new Gathering(
-    (whole) => this.#pass(whole),
-    () => this.#writer.sendHead(),
-  );
+  readonly #gathering = new Gathering({
+    handOn: (whole) => this.#pass(whole),
+    onTurnEnd: () => this.#writer.sendHead(),
+    onFault: (fault) => this.#control?.abort(fault),
+  });
   #body: AnswerBody | null = null;
   /** Error answers are read before anything is said, up to a bound: a 401 never reaches the client. */
   #errorBody: ErrorBody | null = null;
@@ -191,6 +190,7 @@ export class Relay implements EgressHandler {
   }
 
   #pass(chunk: Buffer): void {
+    if (this.#isEnded) return;
     // What follows an error too long to be held has no body of its own.
     if (this.#body === null) return this.#writer.write(chunk);
     if (this.#body.push(chunk, this.#write)) return;

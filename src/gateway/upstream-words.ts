@@ -1,6 +1,8 @@
 import { SallyportError, type ErrorCode } from '../errors.ts';
 import type { Target } from './target.ts';
 
+export const clientGone = 'The client went away.';
+
 /** A provider's refusal of the key, told without a word of its own: providers echo parts of keys. */
 export function refusedKey({ provider, key }: Target, status: number): SallyportError {
   if (key.source === 'pass-through') {

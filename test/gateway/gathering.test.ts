@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import t from 'tap';
+import { Gathering } from '../../src/gateway/gathering.ts';
 import { startGateway } from '../support/gateway.ts';
 import { rawUpstream, type Play } from '../support/raw-upstream.ts';
 
@@ -109,4 +110,28 @@ t.test('what is no stream of events, in pieces longer than are joined, comes as 
   const client = stream();
   await once(client.socket, 'close');
   t.equal(framesOf(client.text()).join(''), whole);
+});
+
+t.test('an answer that breaks within a read breaks once, whatever else the read had', async (t) => {
+  const pieces = [`data: \0\n\n`, event('a'.repeat(20_000)), event('b')];
+  play = (socket) => void socket.write(head + pieces.map(framed).join('') + end);
+  const client = stream();
+  await once(client.socket, 'close');
+  const answer = client.text();
+  t.equal(answer.match(/UPSTREAM_STREAM_BROKEN/g)?.length, 1, 'one error event');
+  t.notMatch(answer, /aaaa|data: b/, 'and nothing behind what was no event');
+});
+
+t.test('a fault at the end of a turn is told, and ends no process', async (t) => {
+  const told = Promise.withResolvers<Error>();
+  const fault = new Error('a fault');
+  const gathering = new Gathering({
+    handOn() {
+      throw fault;
+    },
+    onTurnEnd() {},
+    onFault: told.resolve,
+  });
+  gathering.push(Buffer.from('a piece'));
+  t.equal(await told.promise, fault);
 });
