@@ -31,6 +31,7 @@ const bottom = new Set([
   'ids.ts',
   'roster.ts',
   'ip-words.ts',
+  'memory.ts',
   'secret.ts',
   'seal-text.ts',
   'token-policy.ts',
