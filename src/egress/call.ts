@@ -2,8 +2,10 @@ import { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
+import { giveBack } from '../memory.ts';
 import { AnswerSearch } from './answer-search.ts';
 import { AnswerWait, type Waiter } from './answer-wait.ts';
+import type { Carrier } from './carrier.ts';
 import { dispatchOptions } from './dispatch-options.ts';
 import { type EgressCode, EgressError, explain } from './egress-error.ts';
 import { headerPairs } from './header-pairs.ts';
@@ -16,15 +18,6 @@ import { UpgradedStream } from './upgraded-stream.ts';
 
 /** Informational answers before the final one: some servers say that they are at work. */
 const maxInformational = 64;
-
-/** The connection under a call, as far as the call needs it. */
-export interface Carrier {
-  readonly socket: Socket | null;
-  /** Whole answers that came on the present socket. */
-  readonly served: number;
-  /** The call is over. `isClean`: nothing of it is left on the connection, but for what its socket is sending. */
-  release(isClean: boolean): void;
-}
 
 /** One request on its way: undici's handler, the caller's control and the injector's passage in one object. */
 export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage, Waiter {
@@ -118,6 +111,12 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage,
     this.#isPaused = false;
     this.#wait.move();
     if (!this.#isOver) (this.#upgraded ?? this.#controller)?.resume();
+  }
+
+  forgetBody(): boolean {
+    const { body } = this.#request;
+    const isTaken = this.#isBodySent && this.#socket?.writableLength === 0;
+    return isTaken && Buffer.isBuffer(body) && giveBack(body);
   }
 
   /** Ends the call from our side; the caller hears of it after the present turn, never inside his own call to abort or dispatch. */
@@ -272,6 +271,8 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage,
     if (this.#search !== null && status >= (this.#request.searchFrom ?? 0))
       return new SearchedAnswer(this.#search, status, this.#request.method);
     this.#search?.wipe();
+    // Streams are held for long, and each would keep half a KB of this.
+    this.#search = null;
     return null;
   }
 

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { Client } from 'undici';
-import type { Call, Carrier } from './call.ts';
+import type { Call } from './call.ts';
+import type { Carrier } from './carrier.ts';
 import { EgressError } from './egress-error.ts';
 import type { Connector } from './guard.ts';
 import { injectInto } from './injector.ts';

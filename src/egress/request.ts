@@ -64,6 +64,12 @@ export interface EgressControl {
   /** No `onData` after the current one until `resume`; the provider feels it by TCP's own back-pressure. */
   pause(): void;
   resume(): void;
+  /**
+   * The request will not be sent again. Gives the memory of its body back, if that is a Buffer of all its memory, and the system has taken
+   * all of it.
+   * @returns whether it did; the Buffer is empty then.
+   */
+  forgetBody(): boolean;
   /** How many times the key was found in the answer so far, and replaced. */
   readonly keyEchoes: number;
 }

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Dialect } from '../dialects/dialect.ts';
 import { SallyportError, type ErrorCode } from '../errors.ts';
+import { giveBack } from '../memory.ts';
 import type { Receipt } from '../journal/journal.ts';
 import { sendAttempt } from './attempt.ts';
 import type { Asked, Dispatch, Undecided } from './decision.ts';
@@ -32,6 +33,8 @@ interface Way {
   readonly hops: string | null;
   /** Our own time before the first attempt went out. */
   readonly gatewayMs: () => number;
+  /** The memory of the body has been given back, before the end of the call. */
+  readonly onForgotten: () => void;
 }
 
 type Next = NextAttempt & { readonly begin: Receipt; readonly startedAtMs: number };
@@ -94,7 +97,7 @@ export class Attempts {
   }
 
   /** @param first its key is wiped at the end, whatever way. @throws {SallyportError} before the first attempt is on record */
-  async run(undecided: Undecided, asked: Asked, first: Dispatch, { hops, gatewayMs }: Way): Promise<void> {
+  async run(undecided: Undecided, asked: Asked, first: Dispatch, way: Way): Promise<void> {
     const { health, metrics, now } = this.#deps;
     const callStartedAtMs = this.#options.startedAtMs;
     let dispatch = first;
@@ -110,12 +113,14 @@ export class Attempts {
       for (;;) {
         this.begin = begin;
         this.count += 1;
-        const { identity, pricing, prepared, target, body } = dispatch;
-        const result = await this.#attempt(dispatch, hops);
+        const { identity, pricing, prepared, target } = dispatch;
+        const body = Buffer.isBuffer(dispatch.body) ? { bytesSeen: dispatch.body.length } : dispatch.body;
+        const result = await this.#attempt(dispatch, asked, way);
         const endedAtMs = now();
         learn(this.#deps, undecided.held.current(), target, startedAtMs, result);
         let next: Next | null = null;
-        if (result.failure !== null) {
+        // Told is told: the body may be gone.
+        if (result.failure !== null && !this.#options.response.headersSent) {
           onward ??= new Onward(this.#deps, undecided, asked);
           next = await this.#follow(undecided, onward, { dispatch, failure: result.failure, wasIll });
         }
@@ -133,7 +138,7 @@ export class Attempts {
           startedAtMs,
           endedAtMs: isFinal ? now() : endedAtMs,
           callStartedAtMs,
-          overheadMs: gatewayMs(),
+          overheadMs: way.gatewayMs(),
         });
         this.trace?.attemptEnded(told, isFinal ? now() : endedAtMs);
         if (next === null) return;
@@ -217,7 +222,7 @@ export class Attempts {
     return this.#deps.journal.append('use.begin', fields);
   }
 
-  #attempt(dispatch: Dispatch, hops: string | null): Promise<RelayResult> {
+  #attempt(dispatch: Dispatch, asked: Asked, { hops, onForgotten }: Way): Promise<RelayResult> {
     const { id, request, response, dialect, ownHeaders } = this.#options;
     const { target, limits, body, holdsUsage } = dispatch;
     const method = this.#method;
@@ -231,6 +236,13 @@ export class Attempts {
       holdsUsage,
       requestBytes: Buffer.isBuffer(body) ? body.length : 0,
       stalledMs: limits.writeIdleMs,
+      // A stream may last for hours, and its prompt is of no more use.
+      onStream: (isForgotten) => {
+        // A form keeps what it was made from.
+        if (!isForgotten || asked.form !== null) return;
+        if (Buffer.isBuffer(asked.body) && asked.body !== body && !giveBack(asked.body)) return;
+        onForgotten();
+      },
       now: this.#deps.now,
     });
     this.#relay = relay;

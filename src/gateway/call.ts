@@ -114,7 +114,11 @@ export class Call {
       const { refusedKeys } = caller;
       if (refusedKeys.length > 0) keyWatch.retest(refusedKeys, caller);
       const first = await decideOn(this.#deps, undecided, asked);
-      await this.#attempts.run(undecided, asked, first, { hops, gatewayMs: () => this.#overheadMs ?? 0 });
+      await this.#attempts.run(undecided, asked, first, {
+        hops,
+        gatewayMs: () => this.#overheadMs ?? 0,
+        onForgotten: () => share.release(),
+      });
     } catch (error) {
       this.#refuse(error);
     } finally {

@@ -25,7 +25,7 @@ const broken = { outcome: 'UPSTREAM_STREAM_BROKEN', endReason: 'upstream_broken'
  */
 export class Relay implements EgressHandler {
   readonly done: Promise<RelayResult>;
-  #finish!: (result: RelayResult) => void;
+  readonly #finish: (result: RelayResult) => void;
   readonly #options: RelayOptions;
   #control: EgressControl | null = null;
   #status = 0;
@@ -56,9 +56,7 @@ export class Relay implements EgressHandler {
       onTaken: () => this.#control?.resume(),
       onStalled: () => this.cut('CLIENT_TOO_SLOW', 'client_closed', 'The client took nothing for too long.'),
     });
-    this.done = new Promise((resolve) => {
-      this.#finish = resolve;
-    });
+    ({ promise: this.done, resolve: this.#finish } = Promise.withResolvers<RelayResult>());
   }
 
   /** It has events, and has not ended. */
@@ -181,11 +179,12 @@ export class Relay implements EgressHandler {
   }
 
   #begin(): void {
-    const { target, ownHeaders } = this.#options;
+    const { target, ownHeaders, onStream } = this.#options;
     this.#body = createAnswerBody(this.#status, this.#headers, this.#options);
     if (this.#drain !== null) return;
     const headers = answerHeaders(target.provider, this.#headers, !this.#body.isHeldBack);
     this.#writer.writeHead(this.#status, [...headers, ...ownHeaders()]);
+    if (this.#body.isEvents) onStream?.(this.#control?.forgetBody() === true);
     this.#gathering.awaitTurnEnd();
   }
 

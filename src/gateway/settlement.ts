@@ -1,7 +1,6 @@
 import type { Receipt } from '../journal/journal.ts';
 import { attemptCost, billedOf, listedModel, type Pricing } from './attempt-cost.ts';
 import type { GatewayDeps } from './gateway.ts';
-import type { Body } from './incoming.ts';
 import type { RelayResult } from './relay-result.ts';
 import { endFields, type UseIdentity } from './use-record.ts';
 
@@ -12,7 +11,7 @@ export interface Settled {
   readonly attempt: number;
   readonly isFinal: boolean;
   readonly result: RelayResult;
-  readonly body: Body | { readonly bytesSeen: number };
+  readonly body: { readonly bytesSeen: number } | null;
   /** What the client was told, or null where it was told nothing. */
   readonly status: number | null;
   /** ms since the epoch: of the attempt, and of the call. */
@@ -48,7 +47,7 @@ export function settle(
       startedAtMs,
       endedAtMs,
       firstByteMs,
-      requestBytes: body === null ? 0 : Buffer.isBuffer(body) ? body.length : body.bytesSeen,
+      requestBytes: body?.bytesSeen ?? 0,
       responseBytes: result.responseBytes,
       reading: result.reading,
       isKeyEchoed: result.keyEchoes > 0,

@@ -49,6 +49,7 @@ async function stall(
         flow.isPaused = false;
         more();
       },
+      forgetBody: () => false,
       keyEchoes: 0,
     });
     relay.onHeaders(200, [['content-type', 'audio/mpeg']]);

@@ -1,0 +1,70 @@
+import t from 'tap';
+import { collectGarbage } from '../support/garbage.ts';
+import { startGateway } from '../support/gateway.ts';
+import { rawConnection } from '../support/http-client.ts';
+import { scriptUpstream } from '../support/upstream.ts';
+
+t.setTimeout(60_000);
+
+const key = 'sk-test-forgotten-0123456789abcdef';
+const upstream = await scriptUpstream(t, { key });
+const gateway = await startGateway(t, { upstreams: { openai: upstream.origin } });
+await gateway.addKey('openai', key);
+
+/** Of buffers, with what nobody holds any more taken away. */
+function bytesHeld(): number {
+  collectGarbage();
+  return process.memoryUsage().arrayBuffers;
+}
+
+t.test('a stream holds neither the body that came nor the one that was sent', async (t) => {
+  const rest = Promise.withResolvers<void>();
+  upstream.respond([{ events: ['{"choices":[]}', rest.promise, '[DONE]'] }]);
+  const body = JSON.stringify({
+    model: 'gpt-4o',
+    stream: true,
+    messages: [{ role: 'user', content: 'x'.repeat(4e6) }],
+  });
+  const connection = await rawConnection(gateway.origin);
+  const before = bytesHeld();
+  connection.socket.write(
+    `POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${gateway.token}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+  );
+  await connection.seen(/choices/);
+  const sent = upstream.requests[0]?.body ?? Buffer.alloc(0);
+  t.ok(sent.length > body.length, 'usage was asked for in its place');
+  const held = bytesHeld() - before;
+  // The upstream of this test keeps what it got, in pieces and whole: 8 MB. The gateway would keep as much.
+  t.ok(held < 10e6, `${held} bytes are held`);
+  rest.resolve();
+  await connection.seen(/DONE/);
+  connection.socket.end();
+  await gateway.shipped();
+  const rows = await gateway.database.store.asSystem((tx) =>
+    tx.selectFrom('usage_events').select(['request_bytes', 'outcome']).execute(),
+  );
+  t.same(rows, [{ request_bytes: BigInt(sent.length), outcome: 'ok' }]);
+});
+
+t.test('what may be sent once more is kept: a stream that was refused goes out again, whole', async (t) => {
+  const before = upstream.requests.length;
+  upstream.respond((request) =>
+    upstream.requests.length === before + 1
+      ? { status: 503, headers: { 'retry-after': '0' }, body: { error: { message: 'later' } } }
+      : { events: [`{"choices":[],"bytes":${request.body.length}}`, '[DONE]'] },
+  );
+  const body = JSON.stringify({
+    model: 'gpt-4o',
+    stream: true,
+    messages: [{ role: 'user', content: 'y'.repeat(1e5) }],
+  });
+  const response = await fetch(`${gateway.origin}/v1/chat/completions`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${gateway.token}`, 'content-type': 'application/json' },
+    body,
+  });
+  t.equal(response.status, 200);
+  t.match(await response.text(), /DONE/);
+  const [first, second] = upstream.requests.slice(before);
+  t.ok(first !== undefined && second !== undefined && first.body.equals(second.body));
+});
