@@ -1,4 +1,7 @@
-/** The bytes of one group commit: lines, one behind another. Grows as needed. */
+/**
+ * Bytes one behind another: the lines of a group commit, what is shipped together. Grows as needed, and keeps its memory: what the collector
+ * has to find out of its heap makes it begin a full collection, and text that is made piece by piece it copies until it is whole.
+ */
 export interface Batch {
   /** The buffer, with room for so many bytes more behind `length()`; another one after each growth. */
   room(bytes: number): Buffer;
@@ -9,11 +12,11 @@ export interface Batch {
   clear(): void;
 }
 
-const smallest = 262_144;
 /** What a burst has made larger than this is let go. */
 const largestKept = 4 * 1024 * 1024;
 
-export function createBatch(): Batch {
+/** @param smallest bytes that it begins with */
+export function createBatch(smallest = 262_144): Batch {
   let buffer = Buffer.allocUnsafeSlow(smallest);
   let length = 0;
   return Object.freeze({

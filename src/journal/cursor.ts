@@ -4,7 +4,7 @@ import { isErrno } from './file-seam.ts';
 import { readLines } from './lines.ts';
 import { listStreams, type Segment } from './stream-files.ts';
 
-/** A record with the bytes that it was read from, without the newline. */
+/** A record with the bytes that it was read from, without the newline: until the cursor reads on. */
 export interface StoredRecord {
   readonly record: JournalRecord;
   readonly line: Buffer;
@@ -76,6 +76,7 @@ export function createCursor(
   let file: FileHandle | null = null;
   let path = '';
   let offset = 0;
+  let buffer: Buffer | null = null;
   let fault: Fault | null = null;
   let isSeeking = true;
 
@@ -162,7 +163,8 @@ export function createCursor(
         const first = isSeeking ? await start() : null;
         if (first !== null) return first;
         for (;;) {
-          const { lines, next, unfinished } = await readLines(file as FileHandle, offset, stretchBytes);
+          buffer ??= Buffer.allocUnsafeSlow(stretchBytes);
+          const { lines, next, unfinished } = await readLines(file as FileHandle, offset, buffer);
           if (lines.length === 0 && unfinished === 0) {
             const following =
               seq < until
@@ -199,6 +201,7 @@ export function createCursor(
     async close() {
       await file?.close();
       file = null;
+      buffer = null;
       isSeeking = true;
     },
   });

@@ -1,6 +1,6 @@
 import type { FileHandle } from 'node:fs/promises';
 
-/** Whole lines of a file, read in one go. The slices share one buffer. */
+/** Whole lines of a file, read in one go: slices of the buffer that was read into. */
 export interface Lines {
   readonly lines: readonly Buffer[];
   /** Where the next read begins: after the last whole line. */
@@ -16,10 +16,15 @@ const newline = 0x0a;
 /**
  * Half a MiB by default: about 500 records, checked in 5 ms, for which the event loop stands still.
  *
+ * @param buffer is filled at the most; a longer line gets a new one.
  * @returns no lines and `unfinished` 0 at the end of the file.
  */
-export async function readLines(file: FileHandle, offset: number, bytes = 512 * 1024): Promise<Lines> {
-  const buffer = Buffer.allocUnsafeSlow(bytes);
+export async function readLines(
+  file: FileHandle,
+  offset: number,
+  buffer: Buffer = Buffer.allocUnsafeSlow(512 * 1024),
+): Promise<Lines> {
+  const bytes = buffer.length;
   const length = await fill(file, buffer, offset);
   const lines: Buffer[] = [];
   let start = 0;
@@ -27,7 +32,8 @@ export async function readLines(file: FileHandle, offset: number, bytes = 512 * 
     lines.push(buffer.subarray(start, end));
     start = end + 1;
   }
-  if (start === 0 && length === bytes && bytes < maxLineBytes) return readLines(file, offset, bytes * 2);
+  if (start === 0 && length === bytes && bytes < maxLineBytes)
+    return readLines(file, offset, Buffer.allocUnsafeSlow(bytes * 2));
   return { lines, next: offset + start, unfinished: length < bytes || start === 0 ? length - start : 0 };
 }
 

@@ -124,36 +124,44 @@ export interface HourlyIncrement {
   unknown_cost_calls: bigint;
 }
 
-/** Sums by hour, in the order of the key, so that two shippers lock rows in one order. */
-export function hourlyIncrements(rows: Iterable<UsageRow>): HourlyIncrement[] {
+/** Sums by hour. */
+export interface HourlySums {
+  add(row: UsageRow): void;
+  /** In the order of the key, so that two shippers lock rows in one order. */
+  increments(): HourlyIncrement[];
+}
+
+export function createHourlySums(): HourlySums {
   const sums = new Map<string, HourlyIncrement>();
-  for (const row of rows) {
-    const hour = `${row.started_at.slice(0, 13)}:00:00.000Z`;
-    const { workspace_id, provider } = row;
-    const token_id = row.token_id ?? '';
-    const user_id = row.user_id ?? '';
-    const key_id = row.key_id ?? '';
-    const model = row.model ?? '';
-    const name = JSON.stringify([workspace_id, hour, token_id, user_id, key_id, provider, model]);
-    let sum = sums.get(name);
-    if (sum === undefined) {
-      sum = { workspace_id, hour, token_id, user_id, key_id, provider, model, ...zero };
-      sums.set(name, sum);
-    }
-    sum.attempts += 1n;
-    sum.input_tokens += whole(row.input_tokens);
-    sum.cached_input_tokens += whole(row.cached_input_tokens);
-    sum.cache_write_input_tokens += whole(row.cache_write_input_tokens);
-    sum.output_tokens += whole(row.output_tokens);
-    sum.reasoning_tokens += whole(row.reasoning_tokens);
-    sum.cost_nano_usd = atMost(sum.cost_nano_usd + whole(row.cost_nano_usd));
-    if (!row.final) continue;
-    sum.calls += 1n;
-    if (row.outcome !== 'ok') sum.failed += 1n;
-    if (row.usage_source === 'unknown') sum.unknown_usage_calls += 1n;
-    if (row.cost_nano_usd === null) sum.unknown_cost_calls += 1n;
-  }
-  return [...sums].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, sum]) => sum);
+  return Object.freeze({
+    add(row: UsageRow) {
+      const hour = `${row.started_at.slice(0, 13)}:00:00.000Z`;
+      const { workspace_id, provider } = row;
+      const token_id = row.token_id ?? '';
+      const user_id = row.user_id ?? '';
+      const key_id = row.key_id ?? '';
+      const model = row.model ?? '';
+      const name = JSON.stringify([workspace_id, hour, token_id, user_id, key_id, provider, model]);
+      let sum = sums.get(name);
+      if (sum === undefined) {
+        sum = { workspace_id, hour, token_id, user_id, key_id, provider, model, ...zero };
+        sums.set(name, sum);
+      }
+      sum.attempts += 1n;
+      sum.input_tokens += whole(row.input_tokens);
+      sum.cached_input_tokens += whole(row.cached_input_tokens);
+      sum.cache_write_input_tokens += whole(row.cache_write_input_tokens);
+      sum.output_tokens += whole(row.output_tokens);
+      sum.reasoning_tokens += whole(row.reasoning_tokens);
+      sum.cost_nano_usd = atMost(sum.cost_nano_usd + whole(row.cost_nano_usd));
+      if (!row.final) return;
+      sum.calls += 1n;
+      if (row.outcome !== 'ok') sum.failed += 1n;
+      if (row.usage_source === 'unknown') sum.unknown_usage_calls += 1n;
+      if (row.cost_nano_usd === null) sum.unknown_cost_calls += 1n;
+    },
+    increments: () => [...sums].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, sum]) => sum),
+  });
 }
 
 function whole(count: string | null): bigint {

@@ -45,7 +45,7 @@ async function unequal(tx: Tx, rows: readonly UsageRow[]): Promise<Map<string, '
   const side = (name: string) => sql.join(all.map((column) => sql.ref(`${name}.${column}`)));
   const { rows: found } = await sql<{ month: string; call_id: string; attempt: number; is_missing: boolean }>`
     select e.month, e.call_id, e.attempt, u.call_id is null as is_missing
-    from ${unnest(usageTypes, columns.texts())} as e (${names(usageTypes)})
+    from ${unnest(usageTypes, columns.bytes())} as e (${names(usageTypes)})
     left join usage_events as u on u.month = e.month and u.call_id = e.call_id and u.attempt = e.attempt
     where (${side('e')}) is distinct from (${side('u')})`.execute(tx);
   return new Map(found.map((row) => [keyOf(row), row.is_missing ? 'missing' : 'changed']));
@@ -94,11 +94,11 @@ export async function mendRows(
 async function replace(tx: Tx, rows: readonly UsageRow[]): Promise<void> {
   const columns = createColumns(usageTypes);
   for (const row of rows) columns.add(row);
-  const texts = columns.texts();
+  const bytes = columns.bytes();
   const keys = { month: usageTypes.month, call_id: usageTypes.call_id, attempt: usageTypes.attempt };
-  await sql`delete from usage_events as u using ${unnest(keys, texts)} as e (month, call_id, attempt)
+  await sql`delete from usage_events as u using ${unnest(keys, bytes)} as e (month, call_id, attempt)
     where u.month = e.month and u.call_id = e.call_id and u.attempt = e.attempt`.execute(tx);
-  await sql`insert into usage_events (${names(usageTypes)}) select * from ${unnest(usageTypes, texts)}`.execute(
+  await sql`insert into usage_events (${names(usageTypes)}) select * from ${unnest(usageTypes, bytes)}`.execute(
     tx,
   );
 }

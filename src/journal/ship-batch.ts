@@ -1,9 +1,9 @@
 import { sql } from 'kysely';
 import type { Tx } from '../db/store.ts';
 import { genesisHash } from './chain.ts';
-import { monthOf } from './projection.ts';
 import { sumLimit } from './hourly-rows.ts';
-import type { ShippedUsage, Shipment } from './shipment.ts';
+import { createHourlySums, monthOf } from './projection.ts';
+import { type ShippedUsage, type Shipment, usageRowsOf } from './shipment.ts';
 import { hourlyColumns, hourlyTypes, names, summed, unnest, usageTypes } from './usage-columns.ts';
 
 /** How far a stream is in the database: the next record wanted and the hash of the one before it. */
@@ -40,7 +40,7 @@ export async function shipBatch(tx: Tx, from: Position, shipment: Shipment, now:
   const found = await lockPosition(tx, stream);
   if (found.nextSeq !== from.nextSeq || found.headHash !== from.headHash) return found;
   await insertLines(tx, shipment, now);
-  if (shipment.usage !== null) await insertUsage(tx, shipment.usage);
+  if (shipment.usage !== null) await insertUsage(tx, shipment, shipment.usage);
   await tx
     .updateTable('journal_streams')
     .set({
@@ -82,32 +82,44 @@ async function insertLines(
     select ${monthOf(now)}::date, ${stream}, ${firstSeq - 1}::bigint + number, workspace_id, coalesce(at, ${now}::timestamptz), event, call_id,
       key_id, token_id, user_id, decode(hash, 'hex'), line
     from unnest(
-      ${columns.workspaceId}::text[], ${columns.at}::timestamptz[], ${columns.event}::text[], ${columns.callId}::text[], ${columns.keyId}::text[],
-      ${columns.tokenId}::text[], ${columns.userId}::text[], ${columns.hash}::text[], string_to_array(${lines}::text, chr(10))
+      ${columns.workspaceId}::text::text[], ${columns.at}::text::timestamptz[], ${columns.event}::text::text[], ${columns.callId}::text::text[],
+      ${columns.keyId}::text::text[], ${columns.tokenId}::text::text[], ${columns.userId}::text::text[], ${columns.hash}::text::text[],
+      string_to_array(${lines}::text, chr(10))
     ) with ordinality as shipped (workspace_id, at, event, call_id, key_id, token_id, user_id, hash, line, number)`.execute(
     tx,
   );
 }
 
 /** An attempt has one row: a second end of it (`verify` names it) changes neither row nor sums. */
-async function insertUsage(tx: Tx, { hourly, rows, columns }: ShippedUsage): Promise<void> {
+async function insertUsage(
+  tx: Tx,
+  shipment: Shipment,
+  { hourly, count, columns }: ShippedUsage,
+): Promise<void> {
   const inserted = await sql<{ added: bigint; attempts: string[] | null }>`
     with added as (
       insert into usage_events (${names(usageTypes)}) select * from ${unnest(usageTypes, columns)}
       on conflict do nothing returning call_id, attempt)
     select count(*) as added,
-      case when count(*) < ${rows.size} then array_agg(call_id || '#' || attempt) end as attempts from added`.execute(
+      case when count(*) < ${count} then array_agg(call_id || '#' || attempt) end as attempts from added`.execute(
     tx,
   );
   const { added = 0n, attempts = null } = inserted.rows[0] ?? {};
   if (added === 0n) return;
-  const sums =
-    attempts === null
-      ? hourly
-      : hourlyColumns(attempts.map((key) => rows.get(key)).filter((row) => row !== undefined));
+  const sums = attempts === null ? hourly : sumsOf(shipment, attempts);
   await sql`insert into usage_hourly as sums (${names(hourlyTypes)}) select * from ${unnest(hourlyTypes, sums)}
     on conflict (workspace_id, hour, token_id, user_id, key_id, provider, model)
     do update set ${sql.join(summed.map((name) => sql`${sql.ref(name)} = least(sums.${sql.ref(name)}::numeric + excluded.${sql.ref(name)}, ${sumLimit})::bigint`))}`.execute(
     tx,
   );
+}
+
+function sumsOf(shipment: Shipment, attempts: readonly string[]): ShippedUsage['hourly'] {
+  const rows = usageRowsOf(shipment);
+  const sums = createHourlySums();
+  for (const attempt of attempts) {
+    const row = rows.get(attempt);
+    if (row !== undefined) sums.add(row);
+  }
+  return hourlyColumns(sums.increments());
 }

@@ -1,13 +1,14 @@
 import { isUtf8 } from 'node:buffer';
 import { setImmediate } from 'node:timers/promises';
-import type { JournalRecord } from './chain.ts';
+import { createBatch } from './batch.ts';
+import { type JournalRecord, parseRecordText } from './chain.ts';
 import { createColumnText } from './column-text.ts';
 import type { Cursor, Place, StoredRecord, Stretch } from './cursor.ts';
-import { type HourlyIncrement, text, time, type UsageRow, usageRow } from './projection.ts';
+import { createHourlySums, type HourlyIncrement, text, time, type UsageRow, usageRow } from './projection.ts';
 import type { Position } from './ship-batch.ts';
 import { type Columns, createColumns, hourlyColumns, usageTypes } from './usage-columns.ts';
 
-/** Records of one stream on their way into the database, one behind another, as parameters of statements. */
+/** Records of one stream on their way into the database, one behind another, as parameters of statements: until its packing begins anew. */
 export interface Shipment {
   readonly stream: string;
   readonly firstSeq: number;
@@ -19,14 +20,14 @@ export interface Shipment {
   readonly isClosed: boolean;
   /** In UTF-8, newlines between them. */
   readonly lines: Buffer;
-  readonly columns: Readonly<Record<keyof typeof columnsOfLine, string>>;
+  readonly columns: Readonly<Record<keyof typeof columnsOfLine, Buffer>>;
   /** Null: none of them ends an attempt. */
   readonly usage: ShippedUsage | null;
 }
 
 export interface ShippedUsage {
-  /** By call and attempt, as `<call id>#<attempt>`. */
-  readonly rows: ReadonlyMap<string, UsageRow>;
+  /** Rows; more than attempts, where one has two ends. */
+  readonly count: number;
   readonly columns: Columns<UsageRow>;
   /** Sums of all of them. */
   readonly hourly: Columns<HourlyIncrement>;
@@ -39,9 +40,10 @@ export interface Load extends Pick<Stretch, 'fault' | 'isAtEnd'> {
   readonly end: Place | null;
 }
 
-/** A shipment that is being made, a stretch at a time. */
-interface Packing {
-  /** The lines are copied by `close`: their buffer must not change until then. */
+/** A shipment that is being made, a stretch at a time, in memory that is kept for another one. */
+export interface Packing {
+  /** In place of what it held. */
+  begin(stream: string): void;
   add(records: readonly StoredRecord[]): void;
   isFull(): boolean;
   /** Null: nothing was added. */
@@ -62,9 +64,9 @@ const columnsOfLine = {
   hash: (record: JournalRecord) => record.hash,
 } as const;
 
-/** Reads until a shipment is full, and lets calls have their turn after each stretch. */
-export async function loadShipment(cursor: Cursor, until: number): Promise<Load> {
-  const packing = createPacking(cursor.stream);
+/** Reads into the packing until it is full, and lets calls have their turn after each stretch. */
+export async function loadShipment(cursor: Cursor, until: number, packing: Packing): Promise<Load> {
+  packing.begin(cursor.stream);
   for (;;) {
     const { records, fault, isAtEnd } = await cursor.read(until);
     await setImmediate();
@@ -75,62 +77,90 @@ export async function loadShipment(cursor: Cursor, until: number): Promise<Load>
   }
 }
 
-function createPacking(stream: string): Packing {
+/** The first row of each attempt that these lines end, by call and attempt: `<call id>#<attempt>`. */
+export function usageRowsOf({ lines }: Pick<Shipment, 'lines'>): ReadonlyMap<string, UsageRow> {
+  const rows = new Map<string, UsageRow>();
+  for (const line of lines.toString('utf8').split('\n')) {
+    const record = parseRecordText(line);
+    const row = record === null ? null : usageRow(record);
+    if (row !== null) rows.getOrInsert(`${row.call_id}#${row.attempt}`, row);
+  }
+  return rows;
+}
+
+export function createPacking(): Packing {
   const columns = Object.entries(columnsOfLine).map(
     ([name, read]) => [name, read, createColumnText()] as const,
   );
+  const lines = createBatch();
   const usage = createColumns(usageTypes);
-  const rows = new Map<string, UsageRow>();
-  const lines: Buffer[] = [];
-  let bytes = 0;
+  let stream = '';
+  let records = 0;
+  let ends = 0;
+  let sums = createHourlySums();
   let first: JournalRecord | null = null;
   let last: JournalRecord | null = null;
+
+  function addLine(line: Buffer): void {
+    const room = lines.room(line.length + 1);
+    room[lines.length() + line.copy(room, lines.length())] = 0x0a;
+    lines.add(line.length + 1);
+  }
 
   function addUsage(record: JournalRecord): void {
     const row = usageRow(record);
     if (row === null) return;
-    const attempt = `${row.call_id}#${row.attempt}`;
-    if (rows.has(attempt)) return;
-    rows.set(attempt, row);
+    ends += 1;
     usage.add(row);
+    sums.add(row);
   }
 
   return Object.freeze({
-    add(records: readonly StoredRecord[]) {
-      for (const { line, record } of records) {
+    begin(next: string) {
+      stream = next;
+      records = 0;
+      ends = 0;
+      sums = createHourlySums();
+      first = null;
+      last = null;
+      lines.clear();
+      usage.clear();
+      for (const [, , column] of columns) column.clear();
+    },
+    add(stretch: readonly StoredRecord[]) {
+      for (const { line, record } of stretch) {
         first ??= record;
         last = record;
-        bytes += line.length + 1;
-        lines.push(line);
+        records += 1;
+        addLine(line);
         for (const [, read, column] of columns) column.add(read(record));
         addUsage(record);
       }
     },
-    isFull: () => bytes >= fullBytes || lines.length >= fullRecords,
+    isFull: () => lines.length() >= fullBytes || records >= fullRecords,
     close() {
       if (first === null || last === null) return null;
       return {
         stream,
         firstSeq: first.seq,
         firstAt: first.at,
-        bytes,
+        bytes: lines.length(),
         next: { nextSeq: last.seq + 1, headHash: last.hash },
         isClosed: last.event === 'stream.close',
-        lines: joined(lines, bytes - 1),
+        lines: wellFormed(lines.bytes().subarray(0, -1)),
         columns: Object.fromEntries(
-          columns.map(([name, , column]) => [name, column.text()]),
+          columns.map(([name, , column]) => [name, column.bytes()]),
         ) as Shipment['columns'],
         usage:
-          rows.size === 0 ? null : { rows, columns: usage.texts(), hourly: hourlyColumns(rows.values()) },
+          ends === 0
+            ? null
+            : { count: ends, columns: usage.bytes(), hourly: hourlyColumns(sums.increments()) },
       };
     },
   });
 }
 
 /** A line that is no UTF-8 was changed together with its hash: `verify` tells, and shipping goes on. */
-function joined(lines: readonly Buffer[], length: number): Buffer {
-  const all = Buffer.alloc(length, 0x0a);
-  let at = 0;
-  for (const line of lines) at += line.copy(all, at) + 1;
-  return isUtf8(all) ? all : Buffer.from(all.toString('utf8'));
+function wellFormed(lines: Buffer): Buffer {
+  return isUtf8(lines) ? lines : Buffer.from(lines.toString('utf8'));
 }

@@ -1,11 +1,11 @@
 import { isDatabaseGone } from '../db/connection.ts';
 import { ensureMonths } from '../db/months.ts';
 import type { Store } from '../db/store.ts';
-import { createCursor, type Fault } from './cursor.ts';
+import { createCursor, type Cursor, type Fault } from './cursor.ts';
 import type { Journal } from './journal.ts';
 import { removeOrphans, removeShipped } from './removal.ts';
 import { readPosition, shipBatch } from './ship-batch.ts';
-import { type Load, loadShipment } from './shipment.ts';
+import { createPacking, type Load, loadShipment } from './shipment.ts';
 import { listStreams } from './stream-files.ts';
 import { lagOf, placeOf, track, type Tracked } from './tracked.ts';
 
@@ -50,6 +50,9 @@ const rescanEvery = 20;
 export function createShipper(options: ShipperOptions): Shipper {
   const { clock, journal, store, intervalMs = 250, isOwnOnly = false } = options;
   const tracked = new Map<string, Tracked>();
+  /** One shipment is being made while the other is on its way. */
+  const packings = [createPacking(), createPacking()] as const;
+  let made = 0;
   let timer: NodeJS.Timeout | null = null;
   let running: Promise<void> = Promise.resolve();
   let isStarted = false;
@@ -98,6 +101,11 @@ export function createShipper(options: ShipperOptions): Shipper {
     if (lagOf(journal.own(), tracked).records === 0) waitingSince = null;
   }
 
+  function load(cursor: Cursor, until: number): Promise<Load> {
+    made += 1;
+    return loadShipment(cursor, until, packings[made % 2 === 0 ? 0 : 1]);
+  }
+
   async function shipStream(one: Tracked, until: number): Promise<void> {
     let ahead: Promise<Load> | null = null;
     for (;;) {
@@ -114,7 +122,7 @@ export function createShipper(options: ShipperOptions): Shipper {
       if (one.position.nextSeq > until)
         return halt(one, beyond(one, until, 'the database holds more of this stream than was acknowledged'));
       if (one.position.nextSeq === until) return;
-      const { shipment, end, fault, isAtEnd } = await (ahead ?? loadShipment(one.cursor, until)).catch(
+      const { shipment, end, fault, isAtEnd } = await (ahead ?? load(one.cursor, until)).catch(
         async (error: unknown) => {
           // The cursor is ahead of what was handed over.
           await reset(one);
@@ -132,7 +140,7 @@ export function createShipper(options: ShipperOptions): Shipper {
         const now = new Date(clock()).toISOString();
         const shipping = store.asSystem((tx) => shipBatch(tx, from, shipment, now));
         // Read on meanwhile: the database is busy with the batch about as long as the next one takes here.
-        if (!isAtEnd) ahead = loadShipment(one.cursor, until);
+        if (!isAtEnd) ahead = load(one.cursor, until);
         const [result] = await Promise.allSettled([shipping, ahead]);
         if (result.status === 'rejected') {
           // The cursor is ahead of what is in the database, and a COMMIT may have gone through or not.

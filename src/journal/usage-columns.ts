@@ -1,9 +1,9 @@
 import { type RawBuilder, sql } from 'kysely';
 import { type ColumnValue, createColumnText } from './column-text.ts';
-import { type HourlyIncrement, hourlyIncrements, type UsageRow } from './projection.ts';
+import type { HourlyIncrement, UsageRow } from './projection.ts';
 
-/** Rows as one array a column. */
-export type Columns<Row> = Readonly<Record<keyof Row & string, string>>;
+/** Rows as one array a column (`ColumnText`). */
+export type Columns<Row> = Readonly<Record<keyof Row & string, Buffer>>;
 
 export const usageTypes: Readonly<Record<keyof UsageRow, string>> = {
   month: 'date',
@@ -79,10 +79,10 @@ export const hourlyTypes: Readonly<Record<keyof HourlyIncrement, string>> = {
   unknown_cost_calls: 'bigint',
 };
 
-export function hourlyColumns(rows: Iterable<UsageRow>): Columns<HourlyIncrement> {
+export function hourlyColumns(sums: Iterable<HourlyIncrement>): Columns<HourlyIncrement> {
   const columns = createColumns(hourlyTypes);
-  for (const sum of hourlyIncrements(rows)) columns.add(sum);
-  return columns.texts();
+  for (const sum of sums) columns.add(sum);
+  return columns.bytes();
 }
 
 /** Rows, one behind another, as columns of these types. */
@@ -90,15 +90,20 @@ export function createColumns<Name extends string>(
   types: Readonly<Record<Name, string>>,
 ): {
   add(row: { readonly [Column in Name]: ColumnValue }): void;
-  texts(): Readonly<Record<Name, string>>;
+  /** Gone with the next `clear`. */
+  bytes(): Readonly<Record<Name, Buffer>>;
+  clear(): void;
 } {
   const columns = (Object.keys(types) as Name[]).map((name) => [name, createColumnText()] as const);
   return Object.freeze({
     add(row: { readonly [Column in Name]: ColumnValue }) {
       for (const [name, column] of columns) column.add(row[name]);
     },
-    texts: () =>
-      Object.fromEntries(columns.map(([name, column]) => [name, column.text()])) as Record<Name, string>,
+    bytes: () =>
+      Object.fromEntries(columns.map(([name, column]) => [name, column.bytes()])) as Record<Name, Buffer>,
+    clear() {
+      for (const [, column] of columns) column.clear();
+    },
   });
 }
 
@@ -109,7 +114,7 @@ export function names(types: Readonly<Record<string, string>>): RawBuilder<unkno
 /** One array parameter a column: COPY is refused on tables with row security, and a row a parameter ends at 65 535. */
 export function unnest(
   types: Readonly<Record<string, string>>,
-  columns: Readonly<Record<string, string>>,
+  columns: Readonly<Record<string, Buffer>>,
 ): RawBuilder<unknown> {
-  return sql`unnest(${sql.join(Object.entries(types).map(([name, type]) => sql`${columns[name]}::${sql.raw(type)}[]`))})`;
+  return sql`unnest(${sql.join(Object.entries(types).map(([name, type]) => sql`${columns[name]}::text::${sql.raw(type)}[]`))})`;
 }

@@ -178,6 +178,35 @@ t.test('two shippers at once, and one that ships again from the beginning, never
   t.match(await verifyJournal({ dir, store }), { ok: true, records: 2001, problems: [] });
 });
 
+t.test('an attempt that ends twice has one row, and is in the sums once, as it ended first', async (t) => {
+  const { store } = await testDatabase(t);
+  const journal = await openTestJournal(t, await folder(t));
+  const shipper = shipperOf(t, store, journal);
+  const call = (): ReturnType<typeof newCall> => newCall('2026-11-22T13:00:00.000Z');
+  const [known, fresh] = [call(), call()];
+  await relay(journal, known);
+  await shipper.flush();
+  // Its second end comes with one that is new, and with both ends of another.
+  await relay(journal, known, { costNanoUsd: '7' });
+  await relay(journal, fresh);
+  await relay(journal, fresh, { costNanoUsd: '7' });
+  await relay(journal, call());
+  await shipper.flush();
+  t.equal(await count(store, 'journal'), 11);
+  t.equal(await count(store, 'usage_events'), 3);
+  const hours = await store.asWorkspace(workspaceId, (tx) =>
+    tx.selectFrom('usage_hourly').selectAll().execute(),
+  );
+  t.equal(
+    hours.reduce((sum, { calls }) => sum + calls, 0n),
+    3n,
+  );
+  t.equal(
+    hours.reduce((sum, { cost_nano_usd: cost }) => sum + cost, 0n),
+    375_000n,
+  );
+});
+
 t.test(
   'the database fails in every place of a batch: lag says so, and nothing is lost or doubled',
   async (t) => {
@@ -359,6 +388,8 @@ t.test('a backlog of 20 000 records is caught up with', async (t) => {
   const rate = 20_000 / ((performance.now() - since) / 1000);
   t.comment(`${Math.round(rate)} records a second`);
   t.equal(await count(store, 'usage_events'), 10_000);
+  // Seven shipments and more, made in the memory of two.
+  t.match(await verifyJournal({ dir, store }), { ok: true, records: 20_001, problems: [] });
   // The bar is 20 000 on a machine that does nothing else (bench/ship.ts); here other tests run beside it.
   t.ok(rate > 1000, `${rate}`);
 });
