@@ -16,11 +16,6 @@ if (inspector.url() !== undefined) {
   process.exit(78);
 }
 
-// Half of a start is Node's reading of our files (0.8 of 1.5 s of CPU time). Kept beside the code, where whoever may write could change
-// the code as well; where nobody may, nothing is kept.
-const { enableCompileCache } = await import('node:module');
-enableCompileCache(`${import.meta.dirname}/../node_modules/.cache/sallyport`);
-
 const { runCli } = await import('./cli/run.ts');
 const { readConfig } = await import('./config.ts');
 const { default: manifest } = await import('../package.json', { with: { type: 'json' } });

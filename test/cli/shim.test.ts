@@ -31,7 +31,7 @@ const interval = setInterval(() => {}, 1000);
 process.stdout.write(JSON.stringify({
   pid: process.pid, argv: process.argv.slice(2), execArgv: process.execArgv, environ: proc('environ'), cmdline: proc('cmdline'), limits: proc('limits'),
   keys: isServe ? readFileSync(3, 'latin1') : null, isPipe: isServe ? fstatSync(3).isFIFO() : null,
-  env: Object.keys(process.env), hasProto: '__proto__' in {},
+  env: Object.keys(process.env), hasProto: '__proto__' in {}, hasStripped: process.moduleLoadList.some((name) => name.includes('amaro')),
 }) + '\\n');
 process.stdin.once('data', () => process.exit(3));
 `;
@@ -47,6 +47,7 @@ interface Seen {
   readonly isPipe: boolean | null;
   readonly env: string[];
   readonly hasProto: boolean;
+  readonly hasStripped: boolean;
 }
 
 function checkout(t: Tap): { root: string; bin: string; temp: string } {
@@ -192,3 +193,18 @@ t.test('the shim finds its checkout through links, relative and absolute, from a
   }
   t.throws(() => accessSync('pwned'), 'no value was run as a command');
 });
+
+t.test(
+  'what Node made of the files is kept beside them, the first one too, and read the next time',
+  async (t) => {
+    const { root, bin } = checkout(t);
+    const run = (): Seen => {
+      const env = { PATH: process.env['PATH'], NODE_COMPILE_CACHE: join(root, 'temp') };
+      return JSON.parse(spawnSync(bin, ['x'], { encoding: 'utf8', input: '\n', env }).stdout) as Seen;
+    };
+    t.equal(run().hasStripped, true);
+    t.equal(run().hasStripped, false, 'what strips types is not loaded');
+    t.equal(readdirSync(join(root, 'node_modules', '.cache', 'sallyport')).length, 1);
+    t.same(readdirSync(join(root, 'temp')), [], 'no other place of the environment’s is believed');
+  },
+);

@@ -2,7 +2,6 @@ import type { FastifyPluginAsync, FastifyRequest } from 'fastify';
 import helmet from '@fastify/helmet';
 import rateLimit from '@fastify/rate-limit';
 import swagger from '@fastify/swagger';
-import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox';
 import type { Alerts } from '../../admin/alerts.ts';
 import type { Aliases } from '../../admin/aliases.ts';
 import type { PersonExport } from '../../admin/person-export.ts';
@@ -49,6 +48,7 @@ import { tokenRoutes } from './tokens.ts';
 import { usageRoutes } from './usage.ts';
 import { userRoutes } from './users.ts';
 import { webhookRoutes } from './webhooks.ts';
+import { compileWhenAsked } from './validator.ts';
 import { workspaceRoutes } from './workspaces.ts';
 
 export interface ApiDeps extends AuthenticationDeps {
@@ -84,7 +84,7 @@ export interface ApiDeps extends AuthenticationDeps {
  */
 export function apiRoutes(deps: ApiDeps): FastifyPluginAsync {
   return async function (app) {
-    app.setValidatorCompiler(TypeBoxValidatorCompiler);
+    app.setValidatorCompiler(compileWhenAsked);
     // The schemas of answers are documents: a serializer made from them would drop what they have forgotten.
     app.setSerializerCompiler(() => JSON.stringify);
     app.setErrorHandler((error, request, reply) => {
