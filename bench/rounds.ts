@@ -107,8 +107,10 @@ export async function freshly(
         hasStopped = true;
       };
       endings.push(end);
-      if (plan.warmsUp) await measure(load, candidate, 'held', -1, warmUpOf('held'));
-      samples.push(await measureHeld(load, candidate, round, plan, { counts: plan.heldCounts, release }));
+      const warmUp = plan.warmsUp ? warmUpOf('held') : null;
+      samples.push(
+        await measureHeld(load, candidate, round, plan, { counts: plan.heldCounts, release, warmUp }),
+      );
       await end();
     }
   }
