@@ -120,18 +120,19 @@ export function createIntakeKeys(deps: {
   }
 
   /** @returns the row that is there now: ours, or another node's that was faster. */
-  async function keep(mine: Row, unusable: ReadonlySet<string>): Promise<Row> {
+  async function keep(ahead: Row, unusable: ReadonlySet<string>): Promise<Row> {
     return store
       .asSystem(async (tx) => {
         await sql`select pg_advisory_xact_lock(${makingLock})`.execute(tx);
         await tx.deleteFrom('intake_keys').where('expires_at', '<', new Date(clock())).execute();
         const other = (await read(tx)).find(({ id }) => isWithin(id, handOutMs) && !unusable.has(id));
         if (other !== undefined) return other;
+        // The deletion's lock is one that whoever retires a root key waits for: it has been promoted away by now, or our row will count.
+        let mine = ahead;
+        while (mine.root_key_id !== ring.active().id) mine = await make();
         const at = madeAt(mine.id);
         const row = { ...mine, created_at: new Date(at), expires_at: new Date(at + acceptMs) };
         await tx.insertInto('intake_keys').values(row).execute();
-        // Whoever retires the old root key counts its rows under a lock: this one, or the ring here is another by now.
-        if (ring.active().id !== mine.root_key_id) return rootOutOfReach(null);
         return mine;
       })
       .catch(outOfReach);

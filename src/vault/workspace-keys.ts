@@ -1,4 +1,5 @@
 import { createSecretKey, randomFillSync, type KeyObject } from 'node:crypto';
+import { sql } from 'kysely';
 import type { Store, Tx } from '../db/store.ts';
 import { SallyportError } from '../errors.ts';
 import { secretBuffer, wipe } from '../secret.ts';
@@ -200,15 +201,15 @@ export function createWorkspaceKeys(deps: {
     async create(tx: Tx, workspaceId: string): Promise<void> {
       const ahead = made.get(workspaceId);
       made.delete(workspaceId);
-      // A root key that was promoted in between is the one to use.
-      const row = ahead?.rootKeyId === ring.active().id ? ahead : await wrapNew(workspaceId);
+      // Whoever retires a root key counts its rows under a lock that waits for this one: either it has been promoted away by now, or ours will count.
+      await sql`lock table workspace_keys in row exclusive mode`.execute(tx);
+      let row = ahead ?? (await wrapNew(workspaceId));
+      while (row.rootKeyId !== ring.active().id) row = await wrapNew(workspaceId);
       const { version, rootKeyId, record } = row;
       await tx
         .insertInto('workspace_keys')
         .values({ workspace_id: workspaceId, version, root_key_id: rootKeyId, record })
         .execute();
-      // Whoever retires the old root key counts its rows under a lock: this one, or the ring here is another by now.
-      if (ring.active().id !== rootKeyId) throw notNow(null);
       prime([row]);
     },
     async open(workspaceId: string, version?: number, tx?: Tx): Promise<WorkspaceKeyHandle> {

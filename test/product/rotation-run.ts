@@ -6,8 +6,8 @@ export interface RotationResult {
   readonly rewrapSeconds: number;
   readonly rowsPerSecond: number;
   readonly calls: number;
-  /** Calls that were not answered with 200, by status. */
-  readonly failed: readonly number[];
+  /** What was not done: status and body of the answer. */
+  readonly failed: readonly string[];
   /** Of the calls while rows were sealed anew, and of those before, in ms. */
   readonly during: Latency;
   readonly before: Latency;
@@ -41,7 +41,7 @@ export async function rotateUnderLoad(
   );
   const callers = await makeCallers(gateway, options);
   const [before, during]: [number[], number[]] = [[], []];
-  const failed: number[] = [];
+  const failed: string[] = [];
   let isRotating = false;
   const over = new AbortController();
   let made = 0;
@@ -55,15 +55,15 @@ export async function rotateUnderLoad(
         headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
         body: JSON.stringify({ model: 'gpt-4o', messages: [] }),
       });
-      await response.arrayBuffer();
+      const text = await response.text();
       (isRotating ? during : before).push(performance.now() - startedAt);
-      if (response.status !== 200) failed.push(response.status);
+      if (response.status !== 200) failed.push(`${response.status} ${text}`);
     }
   }
   async function makeMore(): Promise<void> {
     while (!over.signal.aborted) {
       const answer = await operator(gateway, 'POST', '/workspaces', { name: 'meanwhile' });
-      if (answer.status !== 201) failed.push(answer.status);
+      if (answer.status !== 201) failed.push(`${answer.status} ${JSON.stringify(answer.body)}`);
       made += 1;
     }
   }

@@ -1,6 +1,7 @@
 import { chmodSync, readFileSync, readdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
+import { sql } from 'kysely';
 import t, { type Test } from 'tap';
 import type { CliDeps } from '../../src/cli/deps.ts';
 import { runCli } from '../../src/cli/run.ts';
@@ -17,6 +18,7 @@ import {
 import { newKeyringText } from '../../src/vault/keyring.ts';
 import { startGateway, type TestGateway } from '../support/gateway.ts';
 import { startKms } from '../support/kms-fake.ts';
+import { lockWaits } from '../support/lock-waits.ts';
 import { scriptUpstream, testCa } from '../support/upstream.ts';
 import { kmsKey } from '../vault/root-key-services.ts';
 
@@ -174,6 +176,37 @@ t.test('a root key is exchanged while the gateway serves', async (t) => {
     tx.selectFrom('nodes').select('node_id').execute(),
   );
   t.strictSame(rows, [{ node_id: 'node_other' }], 'a clean stop takes its row away');
+});
+
+t.test('what is being made while a root key is promoted goes under that one', async (t) => {
+  const gateway = await start(t);
+  const { store } = gateway.database;
+  await gateway.api('POST', '/keyring/stage', {});
+  const [{ answers }, promoted] = await store.asSystem(async (tx) => {
+    await sql`lock table workspace_keys, intake_keys in exclusive mode`.execute(tx);
+    const answers = Promise.all([
+      gateway.api('POST', '/workspaces', { name: 'meanwhile' }),
+      gateway.api('GET', '/intake-key'),
+    ]);
+    await lockWaits(store, ['workspace_keys', 'intake_keys'], 2);
+    return [{ answers }, await gateway.api('POST', '/keyring/promote', {})] as const;
+  });
+  t.equal(promoted.status, 200, promoted.body.detail);
+  const [workspace, intakeKey] = await answers;
+  t.equal(workspace.status, 201, workspace.body.detail);
+  t.equal(intakeKey.status, 200, intakeKey.body.detail);
+  t.match(promoted.body.keys, [
+    { state: 'decrypt_only', workspaceKeys: 1, intakeKeys: 0 },
+    { state: 'active', workspaceKeys: 0 },
+  ]);
+  t.match((await gateway.api('GET', '/keyring')).body.keys, [
+    { state: 'decrypt_only', workspaceKeys: 1, intakeKeys: 0 },
+    { state: 'active', workspaceKeys: 1, intakeKeys: 1 },
+  ]);
+  // From the rows, and not from memory.
+  gateway.installation.vault.forget(workspace.body.workspaceId);
+  t.equal((await gateway.api('GET', '/tokens', undefined, workspace.body.adminToken)).status, 200);
+  t.ok(await gateway.installation.vault.workspaceKey(workspace.body.workspaceId));
 });
 
 t.test('root keys are the operator’s alone', async (t) => {

@@ -15,6 +15,7 @@ import {
 } from '../../src/vault/keyring-text.ts';
 import { parseKeyring, type KekRing } from '../../src/vault/keyring.ts';
 import { startKms } from '../support/kms-fake.ts';
+import { lockWaits } from '../support/lock-waits.ts';
 import { startTransit } from '../support/transit-fake.ts';
 import { addWorkspaces } from './many-workspaces.ts';
 import { kmsKey, services, transitKey } from './root-key-services.ts';
@@ -200,7 +201,7 @@ t.test('a run seals nothing more under a key that is no longer the active one', 
 });
 
 t.test(
-  'a workspace and an intake key sealed under a key that is no longer active are not stored',
+  'a workspace and an intake key go under the root key that was promoted while they were made',
   async (t) => {
     const base = await testVault(t);
     const [old] = keysOf(base.text) as [RingKey];
@@ -216,16 +217,27 @@ t.test(
       },
     });
     const id = newId('ws');
-    const made = base.database.store.asWorkspace(id, async (tx) => {
+    const { store } = base.database;
+    const deps = { store, ring, deploymentId: vault.deploymentId };
+    const count = await store.asWorkspace(id, async (tx) => {
       await tx.insertInto('workspaces').values({ id, name: id }).execute();
       await vault.createWorkspaceKey(tx, id);
+      const counting = surveyRootKeys(deps, { isExact: true });
+      await lockWaits(store, ['workspace_keys'], 1);
+      return { counting };
     });
-    await t.rejects(made, { code: 'VAULT_SEALED', retryAfter: 1 });
+    const use = { workspaceKeys: 0, intakeKeys: 0, signingKeys: 0, canary: false };
+    const canary = { ...use, canary: true };
+    t.strictSame(
+      Object.fromEntries(await count.counting),
+      { [old.id]: canary, [next.id]: { ...use, workspaceKeys: 1 } },
+      'whoever would retire a key counts what is not committed yet',
+    );
     ring.replace([old]);
-    await t.rejects(vault.intakeKey(), { code: 'VAULT_SEALED' });
-    const deps = { store: base.database.store, ring, deploymentId: vault.deploymentId };
+    await vault.intakeKey();
     t.strictSame(Object.fromEntries(await surveyRootKeys(deps)), {
-      [old.id]: { workspaceKeys: 0, intakeKeys: 0, signingKeys: 0, canary: true },
+      [old.id]: canary,
+      [next.id]: { ...use, workspaceKeys: 1, intakeKeys: 1 },
     });
   },
 );

@@ -1,0 +1,16 @@
+import { sql } from 'kysely';
+import type { Store } from '../../src/db/store.ts';
+
+/** Resolves once `count` transactions wait for a lock on one of the tables. */
+export async function lockWaits(
+  store: Pick<Store, 'asSystem'>,
+  tables: readonly string[],
+  count: number,
+): Promise<void> {
+  for (let waiting = 0; waiting < count;)
+    waiting = await store.asSystem(async (tx) => {
+      const { rows } = await sql`select 1 from pg_locks join pg_class on pg_class.oid = relation
+        where not granted and relname = any(${[...tables]})`.execute(tx);
+      return rows.length;
+    });
+}
