@@ -1,11 +1,3 @@
-/** Looks at the bytes of an event stream on their way: are they events at all, and is there an end to their lines? Keeps none of them. */
-export interface EventFraming {
-  /** False: what comes is no event stream, and nothing of this chunk should go on. Once false, always false. */
-  push(chunk: Buffer): boolean;
-  /** The last byte stands in the middle of a line. */
-  endsInLine(): boolean;
-}
-
 const LF = 0x0a;
 const CR = 0x0d;
 const lessThan = 0x3c;
@@ -17,47 +9,55 @@ const maxLineBytes = 1024 * 1024;
  */
 const maxDataBytes = 64 * 1024 * 1024;
 
-/** Only for `text/event-stream` without a content-encoding. */
-export function createEventFraming(): EventFraming {
-  let isEvents = true;
-  let hasBegun = false;
-  let lineBytes = 0;
+/**
+ * Looks at the bytes of an event stream on their way: are they events at all, and is there an end to their lines? Keeps none of them. Only for
+ * `text/event-stream` without a content-encoding.
+ */
+export class EventFraming {
+  #isEvents = true;
+  #hasBegun = false;
+  #lineBytes = 0;
   /** The first bytes of the line that is not at its end, as latin1. */
-  let lineStart = '';
+  #lineStart = '';
+
+  /** False: what comes is no event stream, and nothing of this chunk should go on. Once false, always false. */
+  push(chunk: Buffer): boolean {
+    // JSON has no NUL, and a text that is UTF-16 or no text at all has many.
+    if (this.#isEvents && (chunk.includes(0) || this.#isPage(chunk) || this.#isTooLong(chunk)))
+      this.#isEvents = false;
+    return this.#isEvents;
+  }
+
+  /** The last byte stands in the middle of a line. */
+  get endsInLine(): boolean {
+    return this.#lineBytes > 0;
+  }
 
   /** A page, which a proxy on the way put in the place of events. */
-  function isPage(chunk: Buffer): boolean {
-    if (hasBegun) return false;
+  #isPage(chunk: Buffer): boolean {
+    if (this.#hasBegun) return false;
     const at = chunk.findIndex((byte) => byte !== LF && byte !== CR && byte !== 0x20 && byte !== 0x09);
-    hasBegun = at >= 0;
+    this.#hasBegun = at >= 0;
     return chunk[at] === lessThan;
   }
 
-  function isTooLong(chunk: Buffer): boolean {
+  #isTooLong(chunk: Buffer): boolean {
     // As almost every chunk: whole lines.
-    if (lineBytes === 0 && chunk[chunk.length - 1] === LF) return false;
+    if (this.#lineBytes === 0 && chunk[chunk.length - 1] === LF) return false;
     const end = lastLineEnd(chunk);
     if (end >= 0) {
       // Only a line that began before this chunk can be longer than one read.
-      const first = lineBytes === 0 ? 0 : firstLineEnd(chunk);
-      if (lineBytes + first > boundOf(lineStart)) return true;
-      lineBytes = chunk.length - end - 1;
-      lineStart = chunk.toString('latin1', end + 1, end + 6);
+      const first = this.#lineBytes === 0 ? 0 : firstLineEnd(chunk);
+      if (this.#lineBytes + first > boundOf(this.#lineStart)) return true;
+      this.#lineBytes = chunk.length - end - 1;
+      this.#lineStart = chunk.toString('latin1', end + 1, end + 6);
       return false;
     }
-    if (lineStart.length < 5) lineStart += chunk.toString('latin1', 0, 5 - lineStart.length);
-    lineBytes += chunk.length;
-    return lineBytes > boundOf(lineStart);
+    if (this.#lineStart.length < 5)
+      this.#lineStart += chunk.toString('latin1', 0, 5 - this.#lineStart.length);
+    this.#lineBytes += chunk.length;
+    return this.#lineBytes > boundOf(this.#lineStart);
   }
-
-  return Object.freeze({
-    push(chunk: Buffer): boolean {
-      // JSON has no NUL, and a text that is UTF-16 or no text at all has many.
-      if (isEvents && (chunk.includes(0) || isPage(chunk) || isTooLong(chunk))) isEvents = false;
-      return isEvents;
-    },
-    endsInLine: () => lineBytes > 0,
-  });
 }
 
 function boundOf(lineStart: string): number {

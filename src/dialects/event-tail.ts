@@ -1,17 +1,5 @@
 import { findEventEnd } from './sse.ts';
 
-/**
- * The last events of a stream, kept by reference to the chunks that they came in: looking for blank lines natively costs
- * nothing beside parsing every event (285 µs a stream, measured). What is kept always covers at least five whole events.
- */
-export interface EventTail {
-  push(chunk: Buffer): void;
-  /** From the start of a whole event to the last byte that came. */
-  bytes(): Buffer;
-  /** True once an event longer than the bound was let go. */
-  hasLost(): boolean;
-}
-
 interface Kept {
   readonly bytes: Buffer;
   /** Ends of events in here, counted up to `wantedEnds`. */
@@ -27,86 +15,98 @@ const maxChunks = 512;
 /** A blank line in any of its spellings contains one of these pairs. */
 const pairs = ['\n\n', '\n\r', '\r\r'].map((pair) => Buffer.from(pair));
 
-export function createEventTail(maxBytes: number): EventTail {
-  let kept: Kept[] = [];
-  let keptBytes = 0;
-  let keptEnds = 0;
-  let lastByte = -1;
-  let isCut = false;
-  let lost = false;
+/**
+ * The last events of a stream, kept by reference to the chunks that they came in: looking for blank lines natively costs
+ * nothing beside parsing every event (285 µs a stream, measured). What is kept always covers at least five whole events.
+ */
+export class EventTail {
+  readonly #maxBytes: number;
+  #kept: Kept[] = [];
+  #keptBytes = 0;
+  #keptEnds = 0;
+  #lastByte = -1;
+  #isCut = false;
+  #hasLost = false;
   /** Not looked at yet. */
-  let fresh: Buffer[] = [];
-  let freshBytes = 0;
+  #fresh: Buffer[] = [];
+  #freshBytes = 0;
 
-  function dropFront(): void {
-    let front = kept[0];
-    let dropped = 0;
-    while (front !== undefined && keptEnds - front.ends >= wantedEnds) {
-      keptEnds -= front.ends;
-      keptBytes -= front.bytes.length;
-      isCut = true;
-      dropped += 1;
-      front = kept[dropped];
-    }
-    if (dropped > 0) kept.splice(0, dropped);
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
   }
 
-  function keepFresh(): void {
-    if (freshBytes === 0) return;
-    const chunk = fresh.length === 1 ? (fresh[0] as Buffer) : Buffer.concat(fresh, freshBytes);
-    fresh = [];
-    freshBytes = 0;
-    keep(chunk);
+  push(chunk: Buffer): void {
+    if (chunk.length === 0) return;
+    this.#fresh.push(chunk);
+    this.#freshBytes += chunk.length;
+    if (this.#freshBytes > soonBytes || this.#fresh.length >= soonChunks) this.#keepFresh();
   }
 
-  function keep(chunk: Buffer): void {
+  /** From the start of a whole event to the last byte that came. */
+  bytes(): Buffer {
+    this.#keepFresh();
+    const bytes = Buffer.concat(this.#kept.map((part) => part.bytes));
+    if (!this.#isCut) return bytes;
+    const start = findEventEnd(bytes, 0);
+    return start < 0 ? Buffer.alloc(0) : bytes.subarray(start);
+  }
+
+  /** True once an event longer than the bound was let go. */
+  hasLost(): boolean {
+    this.#keepFresh();
+    return this.#hasLost;
+  }
+
+  #keepFresh(): void {
+    if (this.#freshBytes === 0) return;
+    const fresh = this.#fresh;
+    const chunk = fresh.length === 1 ? (fresh[0] as Buffer) : Buffer.concat(fresh, this.#freshBytes);
+    this.#fresh = [];
+    this.#freshBytes = 0;
+    this.#keep(chunk);
+  }
+
+  #keep(chunk: Buffer): void {
     const found = findLastEnds(chunk);
-    const isAcross = endsAcross(lastByte, chunk[0] as number);
-    lastByte = chunk[chunk.length - 1] as number;
+    const isAcross = endsAcross(this.#lastByte, chunk[0] as number);
+    this.#lastByte = chunk[chunk.length - 1] as number;
     if (found.ends === wantedEnds) {
       // Enough in this chunk alone, which may be a long one.
       const bytes = chunk.subarray(found.start);
-      isCut ||= kept.length > 0 || found.start > 0;
-      kept = [{ bytes, ends: wantedEnds }];
-      keptBytes = bytes.length;
-      keptEnds = wantedEnds;
+      this.#isCut ||= this.#kept.length > 0 || found.start > 0;
+      this.#kept = [{ bytes, ends: wantedEnds }];
+      this.#keptBytes = bytes.length;
+      this.#keptEnds = wantedEnds;
     } else {
       const ends = found.ends + (isAcross ? 1 : 0);
-      kept.push({ bytes: chunk, ends });
-      keptBytes += chunk.length;
-      keptEnds += ends;
-      if (ends > 0) dropFront();
+      this.#kept.push({ bytes: chunk, ends });
+      this.#keptBytes += chunk.length;
+      this.#keptEnds += ends;
+      if (ends > 0) this.#dropFront();
     }
-    if (keptBytes > maxBytes) {
-      kept = [];
-      keptBytes = 0;
-      keptEnds = 0;
-      isCut = true;
-      lost = true;
-    } else if (kept.length > maxChunks) {
-      kept = [{ bytes: Buffer.concat(kept.map(({ bytes }) => bytes)), ends: keptEnds }];
+    if (this.#keptBytes > this.#maxBytes) {
+      this.#kept = [];
+      this.#keptBytes = 0;
+      this.#keptEnds = 0;
+      this.#isCut = true;
+      this.#hasLost = true;
+    } else if (this.#kept.length > maxChunks) {
+      this.#kept = [{ bytes: Buffer.concat(this.#kept.map(({ bytes }) => bytes)), ends: this.#keptEnds }];
     }
   }
 
-  return Object.freeze({
-    push(chunk: Buffer): void {
-      if (chunk.length === 0) return;
-      fresh.push(chunk);
-      freshBytes += chunk.length;
-      if (freshBytes > soonBytes || fresh.length >= soonChunks) keepFresh();
-    },
-    bytes(): Buffer {
-      keepFresh();
-      const bytes = Buffer.concat(kept.map((part) => part.bytes));
-      if (!isCut) return bytes;
-      const start = findEventEnd(bytes, 0);
-      return start < 0 ? Buffer.alloc(0) : bytes.subarray(start);
-    },
-    hasLost(): boolean {
-      keepFresh();
-      return lost;
-    },
-  });
+  #dropFront(): void {
+    let front = this.#kept[0];
+    let dropped = 0;
+    while (front !== undefined && this.#keptEnds - front.ends >= wantedEnds) {
+      this.#keptEnds -= front.ends;
+      this.#keptBytes -= front.bytes.length;
+      this.#isCut = true;
+      dropped += 1;
+      front = this.#kept[dropped];
+    }
+    if (dropped > 0) this.#kept.splice(0, dropped);
+  }
 }
 
 /** The last ends of events, at most `wantedEnds`, and where the first of them starts. */

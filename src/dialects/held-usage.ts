@@ -1,14 +1,6 @@
 import { isObject, parseJson } from './dialect.ts';
 import { findEventEnd, parseEvent } from './sse.ts';
 
-/** Takes one event out of a stream and leaves every other byte as it is. */
-export interface UsageHolder {
-  /** The bytes to relay now. */
-  push(chunk: Buffer): Buffer[];
-  /** The bytes still held when the answer ends, in whichever way. */
-  end(): Buffer[];
-}
-
 /** The usage chunk has less than 2 KiB; of a longer event nothing is held back. */
 const maxHeldBytes = 16 * 1024;
 /** An end of an event is at most this long, and may come in two chunks. */
@@ -18,50 +10,56 @@ const nothing = Buffer.alloc(0);
 const countedUsage = /"usage"(?!:null)/;
 
 /**
- * Holds back the extra usage chunk of OpenAI's dialect (no choices, but usage), which a client that did not ask for it does
- * not expect: `chunk.choices[0].delta` is in every example. Only for `text/event-stream` without a content-encoding.
+ * Takes one event out of a stream and leaves every other byte as it is: the extra usage chunk of OpenAI's dialect (no choices, but usage), which a
+ * client that did not ask for it does not expect: `chunk.choices[0].delta` is in every example. Only for `text/event-stream` without a
+ * content-encoding.
  */
-export function createUsageHolder(): UsageHolder {
-  let pending: Buffer = nothing;
-  let isLongEvent = false;
-  let swallowsLf = false;
+export class UsageHolder {
+  #pending: Buffer = nothing;
+  #isLongEvent = false;
+  #swallowsLf = false;
 
-  return Object.freeze({
-    push(chunk: Buffer): Buffer[] {
-      let bytes = pending.length === 0 ? chunk : Buffer.concat([pending, chunk]);
-      if (swallowsLf && bytes.length > 0) {
-        // The \r that ended the event taken out had its \n in this chunk.
-        if (bytes[0] === 0x0a) bytes = bytes.subarray(1);
-        swallowsLf = false;
+  /** @returns the bytes to relay now */
+  push(chunk: Buffer): Buffer[] {
+    let bytes = this.#pending.length === 0 ? chunk : Buffer.concat([this.#pending, chunk]);
+    if (this.#swallowsLf && bytes.length > 0) {
+      // The \r that ended the event taken out had its \n in this chunk.
+      if (bytes[0] === 0x0a) bytes = bytes.subarray(1);
+      this.#swallowsLf = false;
+    }
+    if (!this.#isLongEvent && endsEvent(bytes) && !mayHoldUsage(bytes)) {
+      this.#pending = nothing;
+      return [bytes];
+    }
+    return this.#pick(bytes);
+  }
+
+  #pick(bytes: Buffer): Buffer[] {
+    const out: Buffer[] = [];
+    let relayFrom = 0;
+    let from = 0;
+    for (let end = findEventEnd(bytes, 0); end >= 0; end = findEventEnd(bytes, from)) {
+      if (!this.#isLongEvent && isUsageChunk(bytes.subarray(from, end))) {
+        if (from > relayFrom) out.push(bytes.subarray(relayFrom, from));
+        relayFrom = end;
+        this.#swallowsLf = end === bytes.length && bytes[end - 1] === 0x0d;
       }
-      if (!isLongEvent && endsEvent(bytes) && !mayHoldUsage(bytes)) {
-        pending = nothing;
-        return [bytes];
-      }
-      const out: Buffer[] = [];
-      let relayFrom = 0;
-      let from = 0;
-      for (let end = findEventEnd(bytes, 0); end >= 0; end = findEventEnd(bytes, from)) {
-        if (!isLongEvent && isUsageChunk(bytes.subarray(from, end))) {
-          if (from > relayFrom) out.push(bytes.subarray(relayFrom, from));
-          relayFrom = end;
-          swallowsLf = end === bytes.length && bytes[end - 1] === 0x0d;
-        }
-        isLongEvent = false;
-        from = end;
-      }
-      if (bytes.length - from > maxHeldBytes) isLongEvent = true;
-      const heldFrom = isLongEvent ? Math.max(from, bytes.length - overlap) : from;
-      if (heldFrom > relayFrom) out.push(bytes.subarray(relayFrom, heldFrom));
-      pending = bytes.subarray(heldFrom);
-      return out;
-    },
-    end(): Buffer[] {
-      const held = pending;
-      pending = nothing;
-      return held.length === 0 || (!isLongEvent && isUsageChunk(held)) ? [] : [held];
-    },
-  });
+      this.#isLongEvent = false;
+      from = end;
+    }
+    if (bytes.length - from > maxHeldBytes) this.#isLongEvent = true;
+    const heldFrom = this.#isLongEvent ? Math.max(from, bytes.length - overlap) : from;
+    if (heldFrom > relayFrom) out.push(bytes.subarray(relayFrom, heldFrom));
+    this.#pending = bytes.subarray(heldFrom);
+    return out;
+  }
+
+  /** The bytes still held when the answer ends, in whichever way. */
+  end(): Buffer[] {
+    const held = this.#pending;
+    this.#pending = nothing;
+    return held.length === 0 || (!this.#isLongEvent && isUsageChunk(held)) ? [] : [held];
+  }
 }
 
 function endsEvent(bytes: Buffer): boolean {

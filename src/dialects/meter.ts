@@ -1,10 +1,10 @@
 import type { Billed } from './billed.ts';
-import { createDecodedCopy } from './decoded-copy.ts';
+import { createDecodedCopy, type DecodedCopy } from './decoded-copy.ts';
 import { isObject, type JsonObject, parseJson } from './dialect.ts';
 import { estimateUsage } from './estimate.ts';
-import { createEventTail } from './event-tail.ts';
+import { EventTail } from './event-tail.ts';
 import { createJsonCopy } from './json-copy.ts';
-import { createSseSplitter, type SseEvent } from './sse.ts';
+import { createSseSplitter, type SseEvent, type SseSplitter } from './sse.ts';
 import { recordable, type Usage } from './usage.ts';
 import { type Findings, nothingFound, type StreamEvent, type UsageReader } from './usage-reader.ts';
 
@@ -51,20 +51,9 @@ const maxFirstBytes = 64 * 1024;
 /** Reads usage from a copy of an answer. It may fail without harm: a parser error stops the meter, never the stream. */
 export function createMeter(reader: UsageReader, options: MeterOptions): Meter {
   const encoding = (options.contentEncoding ?? '').trim().toLowerCase();
-  const requestBytes = options.requestBytes ?? null;
-  if (encoding === '' || encoding === 'identity')
-    return guarded(createPlainMeter(reader, options.isStream, requestBytes));
-  const copy = createDecodedCopy(encoding, maxBytes);
-  return guarded({
-    push: (chunk) => copy.push(chunk),
-    finish(complete) {
-      const bytes = copy.decode();
-      if (bytes === null) return unknownReading;
-      const meter = createPlainMeter(reader, options.isStream, requestBytes);
-      meter.push(bytes);
-      return meter.finish(complete);
-    },
-  });
+  const isPlain = encoding === '' || encoding === 'identity';
+  const plain = new PlainMeter(reader, options.isStream, options.requestBytes ?? null);
+  return new Guarded(isPlain ? plain : new DecodingMeter(encoding, plain));
 }
 
 const unknownReading: Reading = Object.freeze({
@@ -77,109 +66,167 @@ const unknownReading: Reading = Object.freeze({
   isComplete: null,
 });
 
-function guarded(meter: Meter): Meter {
-  let hasFailed = false;
-  return Object.freeze({
-    push(chunk: Buffer): void {
-      if (hasFailed) return;
-      try {
-        meter.push(chunk);
-      } catch {
-        hasFailed = true;
-      }
-    },
-    finish(complete: boolean): Reading {
-      if (hasFailed) return unknownReading;
-      try {
-        return meter.finish(complete);
-      } catch {
-        return unknownReading;
-      }
-    },
-  });
+class Guarded implements Meter {
+  readonly #meter: Meter;
+  #hasFailed = false;
+
+  constructor(meter: Meter) {
+    this.#meter = meter;
+  }
+
+  push(chunk: Buffer): void {
+    if (this.#hasFailed) return;
+    try {
+      this.#meter.push(chunk);
+    } catch {
+      this.#hasFailed = true;
+    }
+  }
+
+  finish(complete: boolean): Reading {
+    if (this.#hasFailed) return unknownReading;
+    try {
+      return this.#meter.finish(complete);
+    } catch {
+      return unknownReading;
+    }
+  }
+}
+
+/** Of an encoded answer, which is decoded at its end. */
+class DecodingMeter implements Meter {
+  readonly #copy: DecodedCopy;
+  readonly #meter: Meter;
+
+  constructor(encoding: string, meter: Meter) {
+    this.#copy = createDecodedCopy(encoding, maxBytes);
+    this.#meter = meter;
+  }
+
+  push(chunk: Buffer): void {
+    this.#copy.push(chunk);
+  }
+
+  finish(complete: boolean): Reading {
+    const bytes = this.#copy.decode();
+    if (bytes === null) return unknownReading;
+    this.#meter.push(bytes);
+    return this.#meter.finish(complete);
+  }
 }
 
 /** Decides by the first byte: no line of an event stream starts with a bracket. */
-function createPlainMeter(reader: UsageReader, isStream: boolean, requestBytes: number | null): Meter {
-  let meter: Meter | null = null;
-  return {
-    push(chunk): void {
-      if (meter === null) {
-        const at = chunk.findIndex(
-          (byte) => byte !== 0x20 && byte !== 0x09 && byte !== 0x0a && byte !== 0x0d,
-        );
-        if (at < 0) return;
-        const isJson = chunk[at] === 0x7b || chunk[at] === 0x5b;
-        meter = isJson ? createJsonMeter(reader, requestBytes) : createEventMeter(reader, requestBytes);
-      }
-      meter.push(chunk);
-    },
-    finish: (complete) =>
-      meter?.finish(complete) ?? { ...unknownReading, isComplete: isStream ? false : null },
-  };
+class PlainMeter implements Meter {
+  readonly #reader: UsageReader;
+  readonly #isStream: boolean;
+  readonly #requestBytes: number | null;
+  #meter: Meter | null = null;
+
+  constructor(reader: UsageReader, isStream: boolean, requestBytes: number | null) {
+    this.#reader = reader;
+    this.#isStream = isStream;
+    this.#requestBytes = requestBytes;
+  }
+
+  push(chunk: Buffer): void {
+    if (this.#meter === null) {
+      const at = chunk.findIndex((byte) => byte !== 0x20 && byte !== 0x09 && byte !== 0x0a && byte !== 0x0d);
+      if (at < 0) return;
+      const isJson = chunk[at] === 0x7b || chunk[at] === 0x5b;
+      this.#meter = new (isJson ? JsonMeter : EventMeter)(this.#reader, this.#requestBytes);
+    }
+    this.#meter.push(chunk);
+  }
+
+  finish(complete: boolean): Reading {
+    return this.#meter?.finish(complete) ?? { ...unknownReading, isComplete: this.#isStream ? false : null };
+  }
 }
 
-function createEventMeter(reader: UsageReader, requestBytes: number | null): Meter {
-  const head = createSseSplitter(maxFirstBytes);
-  const tail = createEventTail(maxBytes);
-  let first: StreamEvent | null = null;
-  let relayedBytes = 0;
-  return {
-    push(chunk): void {
-      relayedBytes += chunk.length;
-      if (first === null && !head.hasOverflowed()) {
-        const event = head.push(chunk)[0];
-        if (event !== undefined) first = streamEvent(event);
-      }
-      tail.push(chunk);
-    },
-    finish(complete): Reading {
-      const bytes = tail.bytes();
-      const splitter = createSseSplitter(maxBytes + 1);
-      const events = splitter.push(bytes).map(streamEvent);
-      // An event without its blank line is no event yet, but some servers close right behind the last one: it counts if the
-      // message ended properly and the data is whole.
-      const rest = complete ? splitter.rest() : null;
-      const last = rest === null ? null : streamEvent(rest);
-      if (last !== null && (last.isDone || last.json !== null)) events.push(last);
-      const found = reader.fromStream(first, events);
-      const relayed = { bytes: relayedBytes, sample: events, sampleBytes: bytes.length, requestBytes };
-      const isComplete = found.isComplete ? complete : tail.hasLost() && complete ? null : false;
-      return toReading(reader, found, isComplete, relayed);
-    },
-  };
+class EventMeter implements Meter {
+  readonly #reader: UsageReader;
+  readonly #requestBytes: number | null;
+  /** Until the first event is there, or will not be. */
+  #head: SseSplitter | null = createSseSplitter(maxFirstBytes);
+  readonly #tail = new EventTail(maxBytes);
+  #first: StreamEvent | null = null;
+  #relayedBytes = 0;
+
+  constructor(reader: UsageReader, requestBytes: number | null) {
+    this.#reader = reader;
+    this.#requestBytes = requestBytes;
+  }
+
+  push(chunk: Buffer): void {
+    this.#relayedBytes += chunk.length;
+    if (this.#head !== null) {
+      const event = this.#head.push(chunk)[0];
+      if (event !== undefined) this.#first = streamEvent(event);
+      if (event !== undefined || this.#head.hasOverflowed()) this.#head = null;
+    }
+    this.#tail.push(chunk);
+  }
+
+  finish(complete: boolean): Reading {
+    const bytes = this.#tail.bytes();
+    const splitter = createSseSplitter(maxBytes + 1);
+    const events = splitter.push(bytes).map(streamEvent);
+    // An event without its blank line is no event yet, but some servers close right behind the last one: it counts if the
+    // message ended properly and the data is whole.
+    const rest = complete ? splitter.rest() : null;
+    const last = rest === null ? null : streamEvent(rest);
+    if (last !== null && (last.isDone || last.json !== null)) events.push(last);
+    const found = this.#reader.fromStream(this.#first, events);
+    const relayed = {
+      bytes: this.#relayedBytes,
+      sample: events,
+      sampleBytes: bytes.length,
+      requestBytes: this.#requestBytes,
+    };
+    const isComplete = found.isComplete ? complete : this.#tail.hasLost() && complete ? null : false;
+    return toReading(this.#reader, found, isComplete, relayed);
+  }
 }
 
-function createJsonMeter(reader: UsageReader, requestBytes: number | null): Meter {
-  const copy = createJsonCopy(maxBytes, ['usage', 'usageMetadata']);
-  let relayedBytes = 0;
-  return {
-    push(chunk): void {
-      relayedBytes += chunk.length;
-      copy.push(chunk);
-    },
-    finish(complete): Reading {
-      const answer = copy.read();
-      const relayed = { bytes: relayedBytes, sample: [], sampleBytes: 0, requestBytes };
-      if (answer === null) {
-        const isCut = !complete || relayedBytes <= maxBytes;
-        return toReading(reader, nothingFound, isCut ? false : null, relayed);
-      }
-      const [only] = answer.objects;
-      if (!answer.isArray && !answer.isLines && only !== undefined) {
-        const body = reader.fromBody(only);
-        return toReading(reader, body, body.isComplete && complete, relayed);
-      }
-      const events = answer.objects.map((json) => ({ name: null, json, isDone: false }));
-      const found = reader.fromStream(events[0] ?? null, events);
-      if (answer.isLines) {
-        const sampled = { ...relayed, sample: events, sampleBytes: relayedBytes };
-        return toReading(reader, found, found.isComplete && complete, sampled);
-      }
-      // The closing bracket says what `[DONE]` says elsewhere.
-      return toReading(reader, { ...found, isFinal: found.providerUsage !== null }, complete, relayed);
-    },
-  };
+class JsonMeter implements Meter {
+  readonly #reader: UsageReader;
+  readonly #requestBytes: number | null;
+  readonly #copy = createJsonCopy(maxBytes, ['usage', 'usageMetadata']);
+  #relayedBytes = 0;
+
+  constructor(reader: UsageReader, requestBytes: number | null) {
+    this.#reader = reader;
+    this.#requestBytes = requestBytes;
+  }
+
+  push(chunk: Buffer): void {
+    this.#relayedBytes += chunk.length;
+    this.#copy.push(chunk);
+  }
+
+  finish(complete: boolean): Reading {
+    const reader = this.#reader;
+    const relayedBytes = this.#relayedBytes;
+    const answer = this.#copy.read();
+    const relayed = { bytes: relayedBytes, sample: [], sampleBytes: 0, requestBytes: this.#requestBytes };
+    if (answer === null) {
+      const isCut = !complete || relayedBytes <= maxBytes;
+      return toReading(reader, nothingFound, isCut ? false : null, relayed);
+    }
+    const [only] = answer.objects;
+    if (!answer.isArray && !answer.isLines && only !== undefined) {
+      const body = reader.fromBody(only);
+      return toReading(reader, body, body.isComplete && complete, relayed);
+    }
+    const events = answer.objects.map((json) => ({ name: null, json, isDone: false }));
+    const found = reader.fromStream(events[0] ?? null, events);
+    if (answer.isLines) {
+      const sampled = { ...relayed, sample: events, sampleBytes: relayedBytes };
+      return toReading(reader, found, found.isComplete && complete, sampled);
+    }
+    // The closing bracket says what `[DONE]` says elsewhere.
+    return toReading(reader, { ...found, isFinal: found.providerUsage !== null }, complete, relayed);
+  }
 }
 
 function toReading(

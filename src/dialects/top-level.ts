@@ -123,7 +123,11 @@ export function readTopLevel(
   return { values, open, isEmpty };
 }
 
-/** A copy of `body` with spans replaced; an insertion is a span of no bytes. Edits may come in any order, must not overlap. */
+/**
+ * A copy of `body` with spans replaced; an insertion is a span of no bytes. Edits may come in any order, must not overlap.
+ *
+ * @returns memory of its own, which can be given back (memory.ts); `body` itself without edits
+ */
 export function splice(body: Buffer, edits: readonly Edit[]): Buffer {
   if (edits.length === 0) return body;
   const parts: Buffer[] = [];
@@ -135,7 +139,10 @@ export function splice(body: Buffer, edits: readonly Edit[]): Buffer {
     at = edit.end;
   }
   parts.push(body.subarray(at));
-  return Buffer.concat(parts);
+  const spliced = Buffer.allocUnsafeSlow(parts.reduce((sum, part) => sum + part.length, 0));
+  let end = 0;
+  for (const part of parts) end += part.copy(spliced, end);
+  return spliced;
 }
 
 /** Never looks behind the end: having met `undefined` once, V8 compares each byte of every later body by a call, 16 µs for 100 KB. */

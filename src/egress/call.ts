@@ -21,7 +21,7 @@ const maxInformational = 64;
 
 /** One request on its way: undici's handler, the caller's control and the injector's passage in one object. */
 export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage, Waiter {
-  readonly #request: EgressRequest;
+  #request: EgressRequest;
   readonly #handler: EgressHandler;
   #carrier: Carrier | null = null;
   #controller: Dispatcher.DispatchController | null = null;
@@ -170,6 +170,9 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage,
     const raw = controller.rawHeaders as readonly Buffer[];
     this.#answer = this.#answerOf(status);
     const headers = this.#answer === null ? headerPairs(raw) : this.#answer.headers(raw);
+    // A stream may last for hours: undici would hold these and the read that they came in, and we what was asked with.
+    controller.rawHeaders = null;
+    this.#request = { ...this.#request, headers: [], credential: null };
     if (headers === null)
       this.fail(
         new EgressError('UPSTREAM_ERROR', 'The answer is compressed and cannot be searched for the key.', {
@@ -271,7 +274,6 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage,
     if (this.#search !== null && status >= (this.#request.searchFrom ?? 0))
       return new SearchedAnswer(this.#search, status, this.#request.method);
     this.#search?.wipe();
-    // Streams are held for long, and each would keep half a KB of this.
     this.#search = null;
     return null;
   }

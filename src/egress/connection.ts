@@ -30,7 +30,8 @@ export class Connection implements Carrier {
   #served = 0;
   #isGone = false;
 
-  constructor(origin: string, connector: Connector, events: ConnectionEvents) {
+  /** @param origin the lane's: one for all of its connections */
+  constructor(origin: URL, connector: Connector, events: ConnectionEvents) {
     this.#events = events;
     this.#client = new Client(origin, {
       pipelining: 1,

@@ -26,6 +26,7 @@ export function createLane(
   connector: Connector,
   { onOpen, onEmpty }: { readonly onOpen: () => void; readonly onEmpty: () => void },
 ): Lane {
+  const url = new URL(origin);
   const free: Connection[] = [];
   const all = new Set<Connection>();
 
@@ -47,7 +48,7 @@ export function createLane(
       const warm = isFresh ? undefined : free.pop();
       if (warm !== undefined) return warm;
       if (all.size >= maxConnections) return null;
-      const fresh = new Connection(origin, connector, events);
+      const fresh = new Connection(url, connector, events);
       all.add(fresh);
       onOpen();
       return fresh;

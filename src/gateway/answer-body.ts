@@ -1,65 +1,75 @@
-import { createEventFraming } from '../dialects/event-framing.ts';
-import { createUsageHolder } from '../dialects/held-usage.ts';
-import { createMeter, type Reading } from '../dialects/meter.ts';
-import { answerForm, isCutOff } from './answer-form.ts';
+import { EventFraming } from '../dialects/event-framing.ts';
+import { UsageHolder } from '../dialects/held-usage.ts';
+import { createMeter, type Meter, type Reading } from '../dialects/meter.ts';
+import { answerForm, type AnswerForm, isCutOff } from './answer-form.ts';
 import type { RelayOptions } from './relay-options.ts';
 
-/** An answer's bytes on their way: they are looked at, metered from a copy, and go on as they came, less a usage chunk held back. */
-export interface AnswerBody {
-  /** An error event has a place in it. */
-  readonly isEvents: boolean;
-  /** Something is held back: the provider's length does not hold. */
-  readonly isHeldBack: boolean;
-  /** @param relay is given the bytes that go on now @returns false: these are no events, and nothing of the chunk goes on */
-  push(chunk: Buffer, relay: (part: Buffer) => void): boolean;
-  /** Only for the meter: nobody is there to relay to. */
-  read(chunk: Buffer): void;
-  /** What is still held back of an answer that ended as it should. */
-  rest(): readonly Buffer[];
-  /** Once. @param isWhole the HTTP message ended properly */
-  finish(isWhole: boolean): Reading | null;
-  /** HTTP says that all has come: did the answer break off all the same? */
-  isCutOff(reading: Reading | null): boolean;
-}
+type AnswerBodyOptions = Pick<RelayOptions, 'target' | 'method' | 'holdsUsage' | 'requestBytes'>;
 
-export function createAnswerBody(
-  status: number,
-  headers: readonly [string, string][],
-  {
-    target,
-    method,
-    holdsUsage,
-    requestBytes,
-  }: Pick<RelayOptions, 'target' | 'method' | 'holdsUsage' | 'requestBytes'>,
-): AnswerBody {
-  const { provider, operation } = target;
-  const form = answerForm(headers);
-  const reader = status < 300 && method !== 'HEAD' ? provider.usageReader(operation) : null;
-  const meter =
-    reader === null
-      ? null
-      : createMeter(reader, {
-          isStream: form.isEventStream,
-          contentEncoding: form.contentEncoding,
-          requestBytes,
-        });
-  const framing = form.isEvents ? createEventFraming() : null;
-  const holder = holdsUsage && form.isEvents ? createUsageHolder() : null;
-  return Object.freeze<AnswerBody>({
-    isEvents: form.isEvents,
-    isHeldBack: holder !== null,
-    push(chunk, relay) {
-      if (framing?.push(chunk) === false) return false;
-      meter?.push(chunk);
-      if (holder === null) relay(chunk);
-      else for (const part of holder.push(chunk)) relay(part);
-      return true;
-    },
-    read: (chunk) => meter?.push(chunk),
-    rest: () => holder?.end() ?? [],
-    finish: (isWhole) => meter?.finish(isWhole) ?? null,
-    isCutOff: (reading) =>
-      method !== 'HEAD' &&
-      isCutOff(form, reading, provider.name !== 'custom', framing?.endsInLine() === true),
-  });
+/** An answer's bytes on their way: they are looked at, metered from a copy, and go on as they came, less a usage chunk held back. */
+export class AnswerBody {
+  readonly #form: AnswerForm;
+  readonly #options: AnswerBodyOptions;
+  readonly #meter: Meter | null;
+  readonly #framing: EventFraming | null;
+  readonly #holder: UsageHolder | null;
+
+  constructor(status: number, headers: readonly [string, string][], options: AnswerBodyOptions) {
+    const { target, method, holdsUsage, requestBytes } = options;
+    const form = answerForm(headers);
+    const reader = status < 300 && method !== 'HEAD' ? target.provider.usageReader(target.operation) : null;
+    this.#form = form;
+    this.#options = options;
+    this.#meter =
+      reader === null
+        ? null
+        : createMeter(reader, {
+            isStream: form.isEventStream,
+            contentEncoding: form.contentEncoding,
+            requestBytes,
+          });
+    this.#framing = form.isEvents ? new EventFraming() : null;
+    this.#holder = holdsUsage && form.isEvents ? new UsageHolder() : null;
+  }
+
+  /** An error event has a place in it. */
+  get isEvents(): boolean {
+    return this.#form.isEvents;
+  }
+
+  /** Something is held back: the provider's length does not hold. */
+  get isHeldBack(): boolean {
+    return this.#holder !== null;
+  }
+
+  /** @param client is given the bytes that go on now @returns false: these are no events, and nothing of the chunk goes on */
+  push(chunk: Buffer, client: { write(part: Buffer): void }): boolean {
+    if (this.#framing?.push(chunk) === false) return false;
+    this.#meter?.push(chunk);
+    if (this.#holder === null) client.write(chunk);
+    else for (const part of this.#holder.push(chunk)) client.write(part);
+    return true;
+  }
+
+  /** Only for the meter: nobody is there to relay to. */
+  read(chunk: Buffer): void {
+    this.#meter?.push(chunk);
+  }
+
+  /** What is still held back of an answer that ended as it should. */
+  rest(): readonly Buffer[] {
+    return this.#holder?.end() ?? [];
+  }
+
+  /** Once. @param isWhole the HTTP message ended properly */
+  finish(isWhole: boolean): Reading | null {
+    return this.#meter?.finish(isWhole) ?? null;
+  }
+
+  /** HTTP says that all has come: did the answer break off all the same? */
+  isCutOff(reading: Reading | null): boolean {
+    const { method, target } = this.#options;
+    const isKnown = target.provider.name !== 'custom';
+    return method !== 'HEAD' && isCutOff(this.#form, reading, isKnown, this.#framing?.endsInLine === true);
+  }
 }

@@ -49,8 +49,14 @@ export function isCutOff(
   return form.isJson && form.contentEncoding === null && reading?.isComplete === false;
 }
 
+/** Why this is no answer of a provider's, in words; null: it may be one. */
+export function foreignFault(status: number, operation: string, headers: Headers): string | null {
+  if (hasForeignCoding(headers)) return 'it has a transfer-encoding that nobody asked for';
+  return status < 300 && isForeignPage(operation, headers) ? 'it is a web page' : null;
+}
+
 /** A coding besides chunked was not asked for, and what it did to the bytes nobody would undo. */
-export function hasForeignCoding(headers: Headers): boolean {
+function hasForeignCoding(headers: Headers): boolean {
   const coding = headerOf(headers, 'transfer-encoding');
   return coding !== null && coding.trim().toLowerCase() !== 'chunked';
 }
@@ -59,7 +65,7 @@ export function hasForeignCoding(headers: Headers): boolean {
 const anyType = /\.(?:files|containers|skills|other)$/;
 
 /** A web page where no endpoint gives one: of a proxy on the way, a hotel's network, a wrong base path. */
-export function isForeignPage(operation: string, headers: Headers): boolean {
+function isForeignPage(operation: string, headers: Headers): boolean {
   const type = headerOf(headers, 'content-type');
   return type !== null && /^(?:text\/html|application\/xhtml\+xml)\b/i.test(type) && !anyType.test(operation);
 }

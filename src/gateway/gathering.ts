@@ -2,11 +2,11 @@
 const maxJoinedBytes = 16_384;
 
 export interface GatheringEnds {
-  readonly handOn: (whole: Buffer) => void;
+  handOn(whole: Buffer): void;
   /** After what came in a turn was handed on, or `awaitTurnEnd` was called in it. */
-  readonly onTurnEnd: () => void;
+  onTurnEnd(): void;
   /** Nobody else would catch it at a turn's end, and it would be every call's end instead of this one's. */
-  readonly onFault: (fault: Error) => void;
+  onFault(fault: Error): void;
 }
 
 /**

@@ -3,13 +3,13 @@ import type { Reading } from '../dialects/meter.ts';
 import type { EgressControl, EgressError, EgressHandler } from '../egress/egress.ts';
 import { SallyportError, type ErrorCode } from '../errors.ts';
 import { failureOfAnswer, failureOfError } from './attempt-failure.ts';
-import { createAnswerBody, type AnswerBody } from './answer-body.ts';
-import { hasForeignCoding, isForeignPage } from './answer-form.ts';
-import { AnswerWriter } from './answer-writer.ts';
+import { AnswerBody } from './answer-body.ts';
+import { foreignFault } from './answer-form.ts';
+import { type AnswerSource, AnswerWriter } from './answer-writer.ts';
 import { startDrain, type Drain, type DrainBounds } from './drain.ts';
 import { ErrorBody } from './error-body.ts';
 import { answerHeaders, headerOf } from './forwarded-headers.ts';
-import { Gathering } from './gathering.ts';
+import { Gathering, type GatheringEnds } from './gathering.ts';
 import type { RelayOptions } from './relay-options.ts';
 import type { HeldAnswer, RelayResult } from './relay-result.ts';
 import { uploadUrlHeader } from './upload-url.ts';
@@ -23,21 +23,19 @@ const broken = { outcome: 'UPSTREAM_STREAM_BROKEN', endReason: 'upstream_broken'
  * first byte to the client there is no second attempt, and an answer that broke upstream never looks whole: an error event where the
  * format has events, then the socket is destroyed.
  */
-export class Relay implements EgressHandler {
+export class Relay implements EgressHandler, GatheringEnds, AnswerSource {
   readonly done: Promise<RelayResult>;
   readonly #finish: (result: RelayResult) => void;
   readonly #options: RelayOptions;
   #control: EgressControl | null = null;
   #status = 0;
+  /** Of an error. Those of another answer are let go, as there may be dozens and a stream lasts. */
   #headers: readonly [string, string][] = [];
-  #upstreamRequestId: string | null = null;
+  upstreamRequestId: string | null = null;
+  /** Of the provider, and not to be told as it is. */
+  uploadUrl: string | null = null;
   readonly #writer: AnswerWriter;
-  readonly #write = (part: Buffer): void => this.#writer.write(part);
-  readonly #gathering = new Gathering({
-    handOn: (whole) => this.#pass(whole),
-    onTurnEnd: () => this.#writer.sendHead(),
-    onFault: (fault) => this.#control?.abort(fault),
-  });
+  readonly #gathering = new Gathering(this);
   #body: AnswerBody | null = null;
   /** Error answers are read before anything is said, up to a bound: a 401 never reaches the client. */
   #errorBody: ErrorBody | null = null;
@@ -49,13 +47,7 @@ export class Relay implements EgressHandler {
 
   constructor(options: RelayOptions) {
     this.#options = options;
-    this.#writer = new AnswerWriter({
-      response: options.response,
-      writeIdleMs: options.stalledMs,
-      onFull: () => this.#control?.pause(),
-      onTaken: () => this.#control?.resume(),
-      onStalled: () => this.cut('CLIENT_TOO_SLOW', 'client_closed', 'The client took nothing for too long.'),
-    });
+    this.#writer = new AnswerWriter(options.response, options.stalledMs, this);
     ({ promise: this.done, resolve: this.#finish } = Promise.withResolvers<RelayResult>());
   }
 
@@ -72,16 +64,15 @@ export class Relay implements EgressHandler {
   onHeaders(status: number, headers: readonly [string, string][]): void {
     if (this.#isEnded) return;
     this.#status = status;
-    this.#headers = headers;
     this.#firstByteAt = this.#options.now();
     const { target } = this.#options;
-    this.#upstreamRequestId = target.provider.upstreamRequestId(headers);
-    if (hasForeignCoding(headers))
-      return this.#refuseAnswer('it has a transfer-encoding that nobody asked for');
-    if (status < 300 && isForeignPage(target.operation, headers))
-      return this.#refuseAnswer('it is a web page');
-    if (status >= 400) this.#errorBody = new ErrorBody();
-    else this.#begin();
+    this.upstreamRequestId = target.provider.upstreamRequestId(headers);
+    this.uploadUrl = headerOf(headers, uploadUrlHeader);
+    const fault = foreignFault(status, target.operation, headers);
+    if (fault !== null) return this.#refuseAnswer(fault);
+    if (status < 400) return this.#begin(headers);
+    this.#headers = headers;
+    this.#errorBody = new ErrorBody();
   }
 
   onData(chunk: Buffer): void {
@@ -178,22 +169,42 @@ export class Relay implements EgressHandler {
     this.#settle({ outcome: 'CLIENT_CLOSED', endReason: 'client_closed', reading, refusal });
   }
 
-  #begin(): void {
+  #begin(given: readonly [string, string][]): void {
     const { target, ownHeaders, onStream } = this.#options;
-    this.#body = createAnswerBody(this.#status, this.#headers, this.#options);
+    this.#body = new AnswerBody(this.#status, given, this.#options);
     if (this.#drain !== null) return;
-    const headers = answerHeaders(target.provider, this.#headers, !this.#body.isHeldBack);
-    this.#writer.writeHead(this.#status, [...headers, ...ownHeaders()]);
+    const headers = answerHeaders(target.provider, given, !this.#body.isHeldBack);
+    this.#writer.writeHead(this.#status, [...headers, ...ownHeaders()], this.#body.isEvents);
     if (this.#body.isEvents) onStream?.(this.#control?.forgetBody() === true);
     this.#gathering.awaitTurnEnd();
   }
 
-  #pass(chunk: Buffer): void {
+  handOn(chunk: Buffer): void {
     if (this.#isEnded) return;
     // What follows an error too long to be held has no body of its own.
     if (this.#body === null) return this.#writer.write(chunk);
-    if (this.#body.push(chunk, this.#write)) return;
+    if (this.#body.push(chunk, this.#writer)) return;
     this.#break(this.#body.finish(false), broken, 'The provider sent something else than events.');
+  }
+
+  onTurnEnd(): void {
+    this.#writer.sendHead();
+  }
+
+  onFault(fault: Error): void {
+    this.#control?.abort(fault);
+  }
+
+  onFull(): void {
+    this.#control?.pause();
+  }
+
+  onTaken(): void {
+    this.#control?.resume();
+  }
+
+  onStalled(): void {
+    this.cut('CLIENT_TOO_SLOW', 'client_closed', 'The client took nothing for too long.');
   }
 
   /** Before anything was said: what comes is no answer of a provider's. */
@@ -218,8 +229,7 @@ export class Relay implements EgressHandler {
     if (code === 'UPSTREAM_AUTH') {
       const refusal = refusedKey(target, this.#status);
       this.#settle({ outcome: code, endReason: 'complete', failure, refusal });
-      this.#control?.abort();
-      return;
+      return this.#control?.abort();
     }
     if (failure !== null && isWhole) {
       const result = this.#settle({ outcome: code, endReason: 'complete', failure, isHeld: true });
@@ -271,7 +281,7 @@ export class Relay implements EgressHandler {
     this.#writer.release();
     this.#drain?.stop();
     const whole: RelayResult = {
-      upstreamRequestId: this.#upstreamRequestId,
+      upstreamRequestId: this.upstreamRequestId,
       firstByteAt: this.#firstByteAt,
       responseBytes: this.#writer.bytes,
       upstreamStatus: this.#status === 0 ? null : this.#status,
@@ -285,14 +295,5 @@ export class Relay implements EgressHandler {
     };
     this.#finish(whole);
     return whole;
-  }
-
-  /** Of the provider, and not to be told as it is. */
-  get uploadUrl(): string | null {
-    return headerOf(this.#headers, uploadUrlHeader);
-  }
-
-  get upstreamRequestId(): string | null {
-    return this.#upstreamRequestId;
   }
 }

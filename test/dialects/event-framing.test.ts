@@ -1,14 +1,14 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { createEventFraming } from '../../src/dialects/event-framing.ts';
+import { EventFraming } from '../../src/dialects/event-framing.ts';
 
 const mib = 1024 * 1024;
 
 /** Does it take all of these? */
 function takes(chunks: readonly Buffer[]): { isTaken: boolean; endsInLine: boolean } {
-  const framing = createEventFraming();
+  const framing = new EventFraming();
   const isTaken = chunks.every((chunk) => framing.push(chunk));
-  return { isTaken, endsInLine: framing.endsInLine() };
+  return { isTaken, endsInLine: framing.endsInLine };
 }
 
 t.test('events are taken, however they are spelt and cut', async () => {
@@ -70,7 +70,7 @@ t.test('a page, and bytes that are no text, are none', async (t) => {
   t.ok(takes([Buffer.from('data: <p>\n\n'), Buffer.from('<p>\n')]).isTaken, 'what only holds one is');
   t.notOk(takes([Buffer.from('data: a\n\n'), Buffer.from([0x64, 0])]).isTaken);
   t.notOk(takes([Buffer.from('data: a\n\n', 'utf16le')]).isTaken);
-  const framing = createEventFraming();
+  const framing = new EventFraming();
   t.notOk(framing.push(Buffer.from([0])));
   t.notOk(framing.push(Buffer.from('data: a\n\n')), 'once broken, always broken');
 });

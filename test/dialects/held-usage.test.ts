@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { createUsageHolder } from '../../src/dialects/held-usage.ts';
+import { UsageHolder } from '../../src/dialects/held-usage.ts';
 import { recordings } from '../golden/recordings.ts';
 
 function relay(chunks: readonly Buffer[]): string {
-  const holder = createUsageHolder();
+  const holder = new UsageHolder();
   return Buffer.concat([...chunks.flatMap((chunk) => holder.push(chunk)), ...holder.end()]).toString(
     'latin1',
   );
@@ -35,7 +35,7 @@ for (const { provider, file, bytes, held } of streams) {
 }
 
 t.test('a whole event is never kept waiting, and a long one passes as it comes', async (t) => {
-  const holder = createUsageHolder();
+  const holder = new UsageHolder();
   const event = 'data: {"choices":[{"delta":{"content":"a"}}],"usage":null}\n\n';
   t.same(holder.push(Buffer.from(event)).map(String), [event]);
   const long = `data: {"choices":[],"usage":{"x":"${'y'.repeat(40_000)}`;

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
-import { createEgress } from '../../src/egress/egress.ts';
-import { credentialOf, startCall } from '../support/egress-call.ts';
+import { createEgress, type Egress } from '../../src/egress/egress.ts';
+import { credentialOf, startCall, testKey } from '../support/egress-call.ts';
+import { collectGarbage } from '../support/garbage.ts';
 import { scriptUpstream } from '../support/upstream.ts';
 
 /** With memory of its own. */
@@ -71,4 +72,58 @@ t.test('a body that is a part of more stays, and so does what it is a part of', 
   t.equal(running.control.forgetBody(), false);
   t.equal(page.length, 1000);
   t.equal((await running.outcome).error, null);
+});
+
+/** Nothing of what it was asked with is held by anybody but the call. */
+function startStream(egress: Egress, origin: string) {
+  const [begun, ended] = [Promise.withResolvers<void>(), Promise.withResolvers<string>()];
+  const headers = ['content-type', 'application/json'];
+  const credential = credentialOf();
+  let text = '';
+  egress.dispatch(
+    {
+      origin,
+      reach: 'operator',
+      method: 'POST',
+      path: '/v1/chat/completions',
+      headers,
+      body: null,
+      credential,
+      searchFrom: 400,
+      timeouts: { connectMs: 5000, headersMs: 5000, bodyMs: 5000 },
+    },
+    {
+      onStart() {},
+      onHeaders: () => begun.resolve(),
+      onData: (chunk) => void (text += chunk.toString()),
+      onEnd: () => ended.resolve(text),
+      onError: ended.reject,
+    },
+  );
+  return {
+    begun: begun.promise,
+    ended: ended.promise,
+    asked: [new WeakRef(headers), new WeakRef(credential)],
+  };
+}
+
+t.test('a stream holds neither the headers that it was asked with nor the way to its key', async (t) => {
+  const rest = Promise.withResolvers<void>();
+  const upstream = await scriptUpstream(t, {
+    key: testKey,
+    script: [{ events: ['one', rest.promise, 'two'] }],
+  });
+  const egress = createEgress({});
+  t.teardown(() => egress.close());
+  const { begun, ended, asked } = startStream(egress, upstream.origin);
+  await begun;
+  // A reference that was made in this turn holds until its end.
+  await new Promise(setImmediate);
+  collectGarbage();
+  t.same(
+    asked.map((one) => one.deref()),
+    [undefined, undefined],
+  );
+  rest.resolve();
+  t.equal(await ended, 'data: one\n\ndata: two\n\n');
 });
