@@ -31,7 +31,7 @@ const interval = setInterval(() => {}, 1000);
 process.stdout.write(JSON.stringify({
   pid: process.pid, argv: process.argv.slice(2), execArgv: process.execArgv, environ: proc('environ'), cmdline: proc('cmdline'), limits: proc('limits'),
   keys: isServe ? readFileSync(3, 'latin1') : null, isPipe: isServe ? fstatSync(3).isFIFO() : null,
-  env: Object.keys(process.env), hasProto: '__proto__' in {}, hasStripped: process.moduleLoadList.some((name) => name.includes('amaro')),
+  env: Object.keys(process.env), arenas: process.env.MALLOC_ARENA_MAX, hasProto: '__proto__' in {}, hasStripped: process.moduleLoadList.some((name) => name.includes('amaro')),
 }) + '\\n');
 process.stdin.once('data', () => process.exit(3));
 `;
@@ -46,6 +46,7 @@ interface Seen {
   readonly keys: string | null;
   readonly isPipe: boolean | null;
   readonly env: string[];
+  readonly arenas: string | undefined;
   readonly hasProto: boolean;
   readonly hasStripped: boolean;
 }
@@ -208,3 +209,14 @@ t.test(
     t.same(readdirSync(join(root, 'temp')), [], 'no other place of the environment’s is believed');
   },
 );
+
+t.test('threads share one arena of memory, unless whoever starts it says otherwise', async (t) => {
+  const { bin } = checkout(t);
+  const run = (env: Record<string, string>): Seen =>
+    JSON.parse(
+      spawnSync(bin, ['x'], { encoding: 'utf8', input: '\n', env: { PATH: process.env['PATH'], ...env } })
+        .stdout,
+    ) as Seen;
+  t.equal(run({}).arenas, '1');
+  t.equal(run({ MALLOC_ARENA_MAX: '4' }).arenas, '4');
+});
