@@ -34,6 +34,7 @@ export class UsageHolder {
     return this.#pick(bytes);
   }
 
+  /** Event by event. */
   #pick(bytes: Buffer): Buffer[] {
     const out: Buffer[] = [];
     let relayFrom = 0;
