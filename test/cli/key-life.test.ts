@@ -66,7 +66,9 @@ t.test('a leaked key is looked for by its value or fingerprint', async (t) => {
     json: { keys: [{ id }], uses: [{ keyId: id, tokenId: minted.id, calls: 1 }] },
   });
   const same = await run(['keys', 'find', '--fingerprint', found.json.fingerprint]);
-  t.same(same.json, found.json);
+  // When a key was last used is written some seconds after its use: perhaps between the two.
+  const keys = found.json.keys.map((key: object) => ({ ...key, lastUsedAt: same.json.keys[0].lastUsedAt }));
+  t.same(same.json, { ...found.json, keys });
   t.match(await run(['keys', 'find', '--fingerprint', 'nonsense']), { exit: 2 });
   t.match(await run(['keys', 'find', '--fingerprint', value]), { exit: 2 }, 'a value is no argument');
   await gateway.api('DELETE', `/api-keys/${id}`);
