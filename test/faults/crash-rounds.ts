@@ -149,7 +149,7 @@ export function compare(
     if (final === true) finals.set(callId, [...(finals.get(callId) ?? []), receipt ?? '']);
   for (const answer of held) {
     const receipts = finals.get(answer.id) ?? [];
-    if (answer.status !== 200) wrongs.push(`${answer.model} was answered by ${answer.status}`);
+    if (answer.status !== 200) wrongs.push(`${answer.model} was answered by ${answer.status} ${answer.code}`);
     else if (receipts.length !== 1)
       wrongs.push(`${answer.id} is in a client's hands and in ${receipts.length} final ends`);
     else if (receipts[0] !== answer.receipt) wrongs.push(`${answer.id} has a receipt that is not its own`);

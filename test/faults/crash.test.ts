@@ -30,7 +30,7 @@ t.test(
 t.test('books that lack or double one record are found wrong (positive control)', async (t) => {
   const begin = { event: 'use.begin', callId: 'call_1', attempt: 1, model: 'm' };
   const end = { ...begin, event: 'use.end', final: true, outcome: 'ok', receipt: 's.1.h' };
-  const held = [{ model: 'm', status: 200, id: 'call_1', receipt: 's.1.h', isWhole: true }];
+  const held = [{ model: 'm', status: 200, code: '', id: 'call_1', receipt: 's.1.h', isWhole: true }];
   const upstream = { heads: 1, models: ['m'] };
   const books = { begins: [begin], ends: [end], rows: ['call_1 1 ok'] };
   t.same(compare(held, upstream, books), []);

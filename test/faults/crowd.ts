@@ -4,6 +4,8 @@ import { Agent, request } from 'node:http';
 export interface Held {
   readonly model: string;
   readonly status: number;
+  /** x-sallyport-code; empty in an answer that is none of an error. */
+  readonly code: string;
   /** x-request-id */
   readonly id: string;
   /** x-sallyport-receipt */
@@ -52,6 +54,7 @@ export function startCrowd(
           const mine: Held = {
             model,
             status: answer.statusCode ?? 0,
+            code: text('x-sallyport-code'),
             id: text('x-request-id'),
             receipt: text('x-sallyport-receipt'),
             isWhole: false,
