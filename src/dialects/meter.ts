@@ -48,11 +48,19 @@ const maxBytes = 1024 * 1024;
 /** Anthropic's `message_start` is the only first event that is read, and is less than 2 KiB. */
 const maxFirstBytes = 64 * 1024;
 
+/** Whose answer it is. */
+interface Metered {
+  readonly reader: UsageReader;
+  readonly isStream: boolean;
+  readonly requestBytes: number | null;
+}
+
 /** Reads usage from a copy of an answer. It may fail without harm: a parser error stops the meter, never the stream. */
 export function createMeter(reader: UsageReader, options: MeterOptions): Meter {
   const encoding = (options.contentEncoding ?? '').trim().toLowerCase();
   const isPlain = encoding === '' || encoding === 'identity';
-  const plain = new PlainMeter(reader, options.isStream, options.requestBytes ?? null);
+  const { isStream, requestBytes = null } = options;
+  const plain = new PlainMeter({ reader, isStream, requestBytes });
   return new Guarded(isPlain ? plain : new DecodingMeter(encoding, plain));
 }
 
@@ -117,15 +125,11 @@ class DecodingMeter implements Meter {
 
 /** Decides by the first byte: no line of an event stream starts with a bracket. */
 class PlainMeter implements Meter {
-  readonly #reader: UsageReader;
-  readonly #isStream: boolean;
-  readonly #requestBytes: number | null;
+  readonly #metered: Metered;
   #meter: Meter | null = null;
 
-  constructor(reader: UsageReader, isStream: boolean, requestBytes: number | null) {
-    this.#reader = reader;
-    this.#isStream = isStream;
-    this.#requestBytes = requestBytes;
+  constructor(metered: Metered) {
+    this.#metered = metered;
   }
 
   push(chunk: Buffer): void {
@@ -133,28 +137,31 @@ class PlainMeter implements Meter {
       const at = chunk.findIndex((byte) => byte !== 0x20 && byte !== 0x09 && byte !== 0x0a && byte !== 0x0d);
       if (at < 0) return;
       const isJson = chunk[at] === 0x7b || chunk[at] === 0x5b;
-      this.#meter = new (isJson ? JsonMeter : EventMeter)(this.#reader, this.#requestBytes);
+      this.#meter = new (isJson ? JsonMeter : EventMeter)(this.#metered);
     }
     this.#meter.push(chunk);
   }
 
   finish(complete: boolean): Reading {
-    return this.#meter?.finish(complete) ?? { ...unknownReading, isComplete: this.#isStream ? false : null };
+    return (
+      this.#meter?.finish(complete) ?? {
+        ...unknownReading,
+        isComplete: this.#metered.isStream ? false : null,
+      }
+    );
   }
 }
 
 class EventMeter implements Meter {
-  readonly #reader: UsageReader;
-  readonly #requestBytes: number | null;
+  readonly #metered: Metered;
   /** Until the first event is there, or will not be. */
   #head: SseSplitter | null = createSseSplitter(maxFirstBytes);
   readonly #tail = new EventTail(maxBytes);
   #first: StreamEvent | null = null;
   #relayedBytes = 0;
 
-  constructor(reader: UsageReader, requestBytes: number | null) {
-    this.#reader = reader;
-    this.#requestBytes = requestBytes;
+  constructor(metered: Metered) {
+    this.#metered = metered;
   }
 
   push(chunk: Buffer): void {
@@ -176,27 +183,21 @@ class EventMeter implements Meter {
     const rest = complete ? splitter.rest() : null;
     const last = rest === null ? null : streamEvent(rest);
     if (last !== null && (last.isDone || last.json !== null)) events.push(last);
-    const found = this.#reader.fromStream(this.#first, events);
-    const relayed = {
-      bytes: this.#relayedBytes,
-      sample: events,
-      sampleBytes: bytes.length,
-      requestBytes: this.#requestBytes,
-    };
+    const { reader, requestBytes } = this.#metered;
+    const found = reader.fromStream(this.#first, events);
+    const relayed = { bytes: this.#relayedBytes, sample: events, sampleBytes: bytes.length, requestBytes };
     const isComplete = found.isComplete ? complete : this.#tail.hasLost() && complete ? null : false;
-    return toReading(this.#reader, found, isComplete, relayed);
+    return toReading(reader, found, isComplete, relayed);
   }
 }
 
 class JsonMeter implements Meter {
-  readonly #reader: UsageReader;
-  readonly #requestBytes: number | null;
+  readonly #metered: Metered;
   readonly #copy = createJsonCopy(maxBytes, ['usage', 'usageMetadata']);
   #relayedBytes = 0;
 
-  constructor(reader: UsageReader, requestBytes: number | null) {
-    this.#reader = reader;
-    this.#requestBytes = requestBytes;
+  constructor(metered: Metered) {
+    this.#metered = metered;
   }
 
   push(chunk: Buffer): void {
@@ -205,10 +206,10 @@ class JsonMeter implements Meter {
   }
 
   finish(complete: boolean): Reading {
-    const reader = this.#reader;
+    const { reader, requestBytes } = this.#metered;
     const relayedBytes = this.#relayedBytes;
     const answer = this.#copy.read();
-    const relayed = { bytes: relayedBytes, sample: [], sampleBytes: 0, requestBytes: this.#requestBytes };
+    const relayed = { bytes: relayedBytes, sample: [], sampleBytes: 0, requestBytes };
     if (answer === null) {
       const isCut = !complete || relayedBytes <= maxBytes;
       return toReading(reader, nothingFound, isCut ? false : null, relayed);
