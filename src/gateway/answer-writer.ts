@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http';
+import { frameChunk, lastChunk } from './chunk-frame.ts';
 import { isOverTls } from './own-headers.ts';
 
 /** For the error event of a broken stream to leave. */
@@ -21,6 +22,8 @@ export class AnswerWriter {
   #bytes = 0;
   #isFull = false;
   #stalled: NodeJS.Timeout | undefined;
+  /** In chunks that are framed here, and not by Node. */
+  #isFramed = false;
 
   /** @param writeIdleMs how long a client may take nothing of what waits for it; 0: no bound */
   constructor(response: ServerResponse, writeIdleMs: number, source: AnswerSource) {
@@ -36,8 +39,13 @@ export class AnswerWriter {
 
   /** Leaves with what is written next, or by `sendHead`. @param isForLong a stream follows */
   writeHead(status: number, headers: string[], isForLong = false): void {
-    this.#response.writeHead(status, headers);
-    if (isForLong) joinText((this.#response as { _header?: unknown })._header);
+    const response = this.#response;
+    response.writeHead(status, headers);
+    if (!isForLong) return;
+    joinText((response as { _header?: unknown })._header);
+    this.#isFramed = response.chunkedEncoding;
+    // Node writes a chunk as a list of four pieces; in one piece an event takes a tenth less time.
+    response.chunkedEncoding = false;
   }
 
   /** A head that came alone goes on alone. */
@@ -50,7 +58,7 @@ export class AnswerWriter {
   write(chunk: Buffer): void {
     const response = this.#response;
     this.#bytes += chunk.length;
-    if (response.write(chunk) || this.#isFull) return;
+    if (response.write(this.#framed(chunk)) || this.#isFull) return;
     this.#isFull = true;
     this.#source.onFull();
     // A client that has stopped reading would hold his place, the provider's and these bytes for as long as he likes.
@@ -69,7 +77,8 @@ export class AnswerWriter {
   /** The call is over with its last byte; whether the client takes it is his affair, for as long as any byte may wait for him. */
   end(): void {
     const response = this.#response;
-    response.end();
+    if (this.#isFramed) response.end(lastChunk);
+    else response.end();
     if (this.#writeIdleMs > 0 && (response.socket?.writableLength ?? 0) > 0)
       this.#destroyIn(this.#writeIdleMs);
   }
@@ -86,12 +95,16 @@ export class AnswerWriter {
     }
     // Whoever does not read does not get to keep a cut stream's socket.
     this.#destroyIn(lastWordMs);
-    response.write(lastWord, () => response.destroy());
+    response.write(this.#framed(lastWord), () => response.destroy());
   }
 
   /** The call is over: nobody waits for the client any more. */
   release(): void {
     clearTimeout(this.#stalled);
+  }
+
+  #framed(bytes: Buffer): Buffer {
+    return this.#isFramed && bytes.length > 0 ? frameChunk(bytes) : bytes;
   }
 
   #destroyIn(ms: number): void {
