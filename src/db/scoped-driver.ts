@@ -69,3 +69,19 @@ export function scopedKysely(client: pg.PoolClient, scope: Scope): Kysely<Schema
     },
   });
 }
+
+/**
+ * One statement in a transaction of its own, all in one message: one way to the server and back in place of three.
+ *
+ * @param statement ours to the letter, as it takes no parameters
+ */
+export async function readAtOnce(client: pg.PoolClient, scope: Scope, statement: string): Promise<unknown[]> {
+  try {
+    // pg gives one result for each statement, and its types know of one only.
+    const results: unknown = await client.query(`${opening(scope)}; ${statement}; commit`);
+    return (results as pg.QueryResult[]).at(-2)?.rows ?? [];
+  } catch (error) {
+    await client.query('rollback').catch(() => {});
+    throw error;
+  }
+}

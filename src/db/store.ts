@@ -2,7 +2,7 @@ import type { Transaction } from 'kysely';
 import pg from 'pg';
 import { clientConfig, type ConnectionOptions } from './connection.ts';
 import type { Schema } from './schema.ts';
-import { scopedKysely, type Scope } from './scoped-driver.ts';
+import { readAtOnce, scopedKysely, type Scope } from './scoped-driver.ts';
 
 export type Tx = Transaction<Schema>;
 
@@ -14,6 +14,8 @@ export interface Store {
   readonly asSystem: <T>(work: (tx: Tx) => Promise<T>) => Promise<T>;
   /** Role `sallyport_app`, no workspace: the one token whose `prefix` is `id`, to read only. */
   readonly asLookup: <T>(id: string, work: (tx: Tx) => Promise<T>) => Promise<T>;
+  /** The version row, at once: it is asked for four times a second. */
+  readonly readEpoch: () => Promise<bigint>;
   /** Rejects when the database doesn't answer. */
   readonly ping: () => Promise<void>;
   /** Of the pool; `waiting`: transactions that have none yet. */
@@ -34,6 +36,8 @@ export interface StoreOptions {
 
 /** Ids and prefixes; the bound also keeps NUL, which PostgreSQL has no text for, and the empty name out. */
 const name = /^[\x21-\x7e]{1,128}$/;
+
+const system: Scope = { role: 'sallyport_system', workspace: '', lookup: '' };
 
 function checked(text: string): string {
   if (!name.test(text)) throw new TypeError('not an id that a scope can name');
@@ -79,8 +83,12 @@ export function openStore({
   return Object.freeze<Store>({
     asWorkspace: async (workspaceId, work) =>
       scoped({ role: 'sallyport_app', workspace: checked(workspaceId), lookup: '' }, work),
-    asSystem: async (work) => scoped({ role: 'sallyport_system', workspace: '', lookup: '' }, work),
+    asSystem: async (work) => scoped(system, work),
     asLookup: async (id, work) => scoped({ role: 'sallyport_app', workspace: '', lookup: checked(id) }, work),
+    readEpoch: async () => {
+      const rows = await withConnection((client) => readAtOnce(client, system, 'select value from epoch'));
+      return (rows as [{ readonly value: bigint }])[0].value;
+    },
     ping: async () => {
       await withConnection((client) => client.query('select 1'));
     },

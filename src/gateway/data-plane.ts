@@ -97,10 +97,7 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
   const now = Date.now;
   const random = Math.random;
   const epoch = await createEpoch({
-    read: () =>
-      store.asSystem(
-        async (tx) => (await tx.selectFrom('epoch').select('value').executeTakeFirstOrThrow()).value,
-      ),
+    read: () => store.readEpoch(),
     now,
     onRead: () => callers.refreshRunning(),
   });

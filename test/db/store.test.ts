@@ -3,7 +3,7 @@ import type { PoolClient } from 'pg';
 import t from 'tap';
 import { isDatabaseGone, withClient } from '../../src/db/connection.ts';
 import { ensureMonths, monthOf } from '../../src/db/months.ts';
-import { scopedKysely } from '../../src/db/scoped-driver.ts';
+import { readAtOnce, scopedKysely } from '../../src/db/scoped-driver.ts';
 import { openStore } from '../../src/db/store.ts';
 import { newId } from '../../src/ids.ts';
 import { testDatabase } from '../support/database.ts';
@@ -150,6 +150,29 @@ t.test('an opening that fails leaves no open transaction on its connection', asy
     t.same(rows, [{ isOutside: true }]);
   });
 });
+
+t.test(
+  'what is read at once leaves no open transaction, nor its role, whether it fails or not',
+  async (t) => {
+    const { connection, store } = await testDatabase(t);
+    await store.asSystem((tx) => tx.updateTable('epoch').set({ value: 7n }).execute());
+    t.equal(await store.readEpoch(), 7n);
+    await withClient(connection, async (client) => {
+      const scope = { role: 'sallyport_app', workspace: '', lookup: '' } as const;
+      const read = (statement: string) => readAtOnce(client as unknown as PoolClient, scope, statement);
+      const state = async () =>
+        (
+          await client.query(
+            'select now() = statement_timestamp() as outside, current_user = session_user as unscoped',
+          )
+        ).rows;
+      t.same(await read('select current_user::text as role'), [{ role: 'sallyport_app' }]);
+      t.same(await state(), [{ outside: true, unscoped: true }]);
+      await t.rejects(read('select 1 / 0'), code('22012'));
+      t.same(await state(), [{ outside: true, unscoped: true }]);
+    });
+  },
+);
 
 t.test('a database that is not there is told from one that refuses', async (t) => {
   const absent = openStore({ connection: { host: '/nonexistent', user: 'a', database: 'b' } });
