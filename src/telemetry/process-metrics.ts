@@ -18,8 +18,8 @@ const chosen = [
 
 const load = createRequire(import.meta.url);
 
-/** A timer of this many ms is watched (in C++: 0.01 % of a core), and what it comes late by is the delay. */
-const resolutionMs = 10;
+/** A timer of this many ms is watched (in C++), and what it comes late by is the delay. With 10 ms an idle process woke five times as often. */
+const resolutionMs = 50;
 /** A second scraper within this time sees the same window, not an empty one. */
 const minWindowMs = 10_000;
 const nsPerSecond = 1e9;
