@@ -218,6 +218,8 @@ function madeAt(id: string): number {
 }
 
 function outOfReach(cause: unknown): never {
+  // Of the root key, within a transaction: no fault of the database's.
+  if (cause instanceof SallyportError) throw cause;
   throw new SallyportError('VAULT_SEALED', 'The intake keys cannot be read now.', {
     fix: 'The database is out of reach; try again shortly.',
     cause,

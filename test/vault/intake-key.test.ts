@@ -5,7 +5,8 @@ import { openStore } from '../../src/db/store.ts';
 import { newId } from '../../src/ids.ts';
 import { intakeContext } from '../../src/vault/context.ts';
 import { createHpke } from '../../src/vault/hpke.ts';
-import { newKeyringText, parseKeyring } from '../../src/vault/keyring.ts';
+import { inState, newLocalKey, readKeyringText, type RingKey } from '../../src/vault/keyring-text.ts';
+import { type KekRing, newKeyringText, parseKeyring } from '../../src/vault/keyring.ts';
 import type { IntakeKey } from '../../src/vault/vault.ts';
 import { newSecret, testVault } from './test-vault.ts';
 
@@ -226,11 +227,34 @@ t.test('out of reach is told as such: the database, and the root key', async (t)
     wrap: gone,
     unwrap: async (id, kind, context, blob) => (kind === 5 ? gone() : ring.unwrap(id, kind, context, blob)),
   });
-  await t.rejects(away.openIntake(value, at), { code: 'VAULT_SEALED' });
-  await t.rejects(away.intakeKey(), { code: 'VAULT_SEALED' });
+  const rootKey = { code: 'VAULT_SEALED', message: /root key/ };
+  await t.rejects(away.openIntake(value, at), rootKey);
+  await t.rejects(away.intakeKey(), rootKey);
   const store = openStore({ connection: database.connection });
   const cut = await restart(ring, store);
   await store.close();
-  await t.rejects(cut.openIntake(value, at), { code: 'VAULT_SEALED' });
-  await t.rejects(cut.intakeKey(), { code: 'VAULT_SEALED' });
+  const databaseGone = { code: 'VAULT_SEALED', fix: /database/ };
+  await t.rejects(cut.openIntake(value, at), databaseGone);
+  await t.rejects(cut.intakeKey(), databaseGone);
 });
+
+t.test(
+  'a root key that is promoted and then away is told as the root key, in a transaction too',
+  async (t) => {
+    const { restart, ring, text } = await testVault(t);
+    const [old] = readKeyringText(text, 'test') as readonly [RingKey];
+    let wraps = 0;
+    const vault = await restart({
+      ...ring,
+      async wrap(...args: Parameters<KekRing['wrap']>) {
+        wraps += 1;
+        if (wraps > 1) throw new Error('the service is away');
+        const record = await ring.wrap(...args);
+        ring.replace([inState(old, 'decrypt_only'), newLocalKey('active')]);
+        return record;
+      },
+    });
+    await t.rejects(vault.intakeKey(), { code: 'VAULT_SEALED', message: /root key/ });
+    t.equal(wraps, 2);
+  },
+);
