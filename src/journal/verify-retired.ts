@@ -78,16 +78,6 @@ export async function readRetiredMonths(
   return retiredOf(stretches, months);
 }
 
-export async function countStubs(store: Pick<Store, 'asSystem'>): Promise<number> {
-  const row = await store.asSystem((tx) =>
-    tx
-      .selectFrom('retired_months')
-      .select(({ fn }) => fn.countAll<bigint>().as('count'))
-      .executeTakeFirst(),
-  );
-  return Number(row?.count ?? 0);
-}
-
 function retiredOf(stretches: readonly Stretch[], months: readonly string[]): Retired {
   const byStream = new Map<string, Stretch[]>();
   for (const stretch of stretches)
