@@ -150,7 +150,11 @@ export function createPermitDesk(options: PermitDeskOptions): PermitDesk {
       }
       if (refusal !== null) return refusal;
       if (gone.has(workerId)) throw new Error('the worker is gone');
-      return { granted: true, more: grant(state, workerId, ask, clock()) };
+      return {
+        granted: true,
+        more: grant(state, workerId, ask, clock()),
+        isRecalled: isRecalled(state, clock()),
+      };
     },
     report: take,
     forget(workerId) {

@@ -11,8 +11,8 @@ export interface PermitAsk {
 }
 
 export type PermitAnswer =
-  /** The call may go; so many more permits are for the next ones. */
-  | { readonly granted: true; readonly more: number }
+  /** The call may go; so many more permits are for the next ones. `isRecalled`: what falls free is given back at once for now. */
+  | { readonly granted: true; readonly more: number; readonly isRecalled: boolean }
   | { readonly granted: false; readonly limit: 'rate'; readonly afterMs: number }
   | { readonly granted: false; readonly limit: 'concurrency'; readonly running: number };
 

@@ -117,6 +117,8 @@ export function createSharedLimits(options: SharedLimitsOptions): SharedLimits {
     if (takesSlot) state.idle -= 1;
     const answer = await ask({ tokenId, requestsPerMinute, concurrentCalls, needs });
     if (answer.granted) {
+      // Whoever was not asked at the recall, as he had nothing then, would keep for a second what the others wait for.
+      if (answer.isRecalled) state.recalledUntil = clock() + recalledMs * 2;
       state.permits += answer.more;
       if (takesPermit) countUse(state);
       touch(tokenId, state);

@@ -115,6 +115,18 @@ t.test('slots are counted over all workers, and one that falls free serves the o
   t.equal((await admitted(calls([workers[0]], 200, scope(null, 142)))).length, 142);
 });
 
+t.test('the one call that may run runs at whichever worker it comes to', async (t) => {
+  const { workers, advance, turn } = crew(2);
+  for (let i = 0; i < 40; i += 1) {
+    const leases = await admitted([(async () => workers[i % 2 === 0 ? 0 : 1].admit(scope(null, 1)))()]);
+    t.equal(leases.length, 1, `call ${i}`);
+    advance(20);
+    leases[0]?.release();
+    await turn();
+    advance(80);
+  }
+});
+
 t.test('a worker that dies gives its slots back, and none of its requests', async (t) => {
   const { workers, desk } = crew(3);
   const [one, two] = workers;
