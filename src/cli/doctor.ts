@@ -158,13 +158,20 @@ export async function checkPort({
 
 export function checkCertificate(config: Pick<Config, 'tlsCertFile' | 'tlsKeyFile' | 'tlsMin'>): Finding {
   const found = checkTls(config);
-  if (found === null) return good('none: plain http');
-  return found.daysLeft >= 0
-    ? good(`${config.tlsCertFile}, ${found.daysLeft} days left`)
-    : bad(
-        `${config.tlsCertFile} has expired`,
-        'Put a new one in its place, with its key; nothing has to be restarted.',
-      );
+  if (found === null) return good('none by the settings here: plain http');
+  return judgeDaysLeft(`${config.tlsCertFile}`, found.daysLeft);
+}
+
+/** Less than this, and whoever renews certificates has failed to: ACME clients do it 30 days before the end. */
+const fewDays = 14;
+
+export function judgeDaysLeft(file: string, daysLeft: number): Finding {
+  const days = `${file}, ${daysLeft} days left`;
+  if (daysLeft >= fewDays) return good(days);
+  return bad(
+    daysLeft < 0 ? `${file} has expired` : days,
+    'Put a new one in its place, with its key; nothing has to be restarted.',
+  );
 }
 
 export function checkSchema({
@@ -195,11 +202,11 @@ export function checkOrigins(
     const origin = Object.hasOwn(inForce, provider) ? inForce[provider] : undefined;
     return origin !== undefined && !origins.includes(origin);
   });
-  if (stray.length === 0) return good(`${keys.length} keys checked`);
+  if (stray.length === 0) return good(`${keys.length} keys checked, by the settings here`);
   const names = some(stray.map(({ id, provider, origins }) => `${id} (${provider}: ${origins.join(', ')})`));
   return bad(
-    `${stray.length} keys are for another origin: ${names}`,
-    'Store them anew, or set SALLYPORT_…_ORIGIN back.',
+    `${stray.length} keys are for another origin than the settings here name: ${names}`,
+    'Has the gateway other settings than this shell? Run doctor with those. Else store them anew, or set SALLYPORT_…_ORIGIN back.',
   );
 }
 

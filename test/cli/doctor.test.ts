@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { type DoctorDeps, examine } from '../../src/cli/doctor.ts';
+import { type DoctorDeps, examine, judgeDaysLeft } from '../../src/cli/doctor.ts';
 import { tlsFolder } from '../support/tls-files.ts';
 
 async function installation(t: { teardown(work: () => void): void }): Promise<DoctorDeps> {
@@ -142,4 +142,14 @@ t.test('a keyring that others can read, or that is gone, is said so', async (t) 
     fromSetting.checks.find(({ name }) => name === 'keyring'),
     { ok: true },
   );
+});
+
+t.test('a certificate is told of before it ends, not after', async (t) => {
+  const said = (daysLeft: number) => {
+    const { ok, detail } = judgeDaysLeft('cert.pem', daysLeft);
+    return [ok, detail];
+  };
+  t.strictSame(said(14), [true, 'cert.pem, 14 days left']);
+  t.strictSame(said(13), [false, 'cert.pem, 13 days left']);
+  t.strictSame(said(-1), [false, 'cert.pem has expired']);
 });
