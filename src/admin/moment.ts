@@ -3,6 +3,8 @@ import { SallyportError } from '../errors.ts';
 const shape =
   /^(\d{4})-(\d{2})-(\d{2})(?:T([01]\d|2[0-3]):([0-5]\d):([0-5]\d)(?:\.\d{1,9})?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d))?$/;
 
+export const wrongMoment = 'has to be a time of RFC 3339: 2027-12-31T23:59:59Z';
+
 /**
  * Reads a time of RFC 3339, or a bare date as its midnight in UTC; years 1970 to 9998.
  *
@@ -15,7 +17,7 @@ export function readMoment(path: string, text: string): Date {
   const moment = new Date(isDay ? text : Number.NaN);
   // Date takes 30 February for 2 March: the calendar is asked first.
   if (!isDay || Number.isNaN(moment.getTime()) || year < 1970 || year > 9998) {
-    throw invalid(path, 'has to be a time of RFC 3339: 2027-12-31T23:59:59Z');
+    throw invalid(path, wrongMoment);
   }
   return moment;
 }

@@ -129,6 +129,18 @@ t.test('every grouping adds up to the totals, by hours and by minutes', async (t
   t.equal(keys[0].group, null, 'no key is no text');
 });
 
+t.test('what is no time is told to be none, once', async (t) => {
+  for (const from of ['gestern', 'now', 'yesterday evening', '2026-02-30']) {
+    const { status, json } = await call(owner, 'GET', `/api/usage?from=${encodeURIComponent(from)}`);
+    t.equal(status, 400);
+    t.same(
+      json.errors,
+      [{ path: '/from', message: 'has to be a time of RFC 3339: 2027-12-31T23:59:59Z' }],
+      from,
+    );
+  }
+});
+
 t.test('a period that ends within an hour is cut there', async (t) => {
   const { json } = await call(owner, 'GET', '/api/usage?from=2026-03-01T10:00:00Z&to=2026-03-01T10:30:00Z');
   t.equal(json.totals.calls, 1);

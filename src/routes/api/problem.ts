@@ -1,6 +1,8 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { wrongMoment } from '../../admin/moment.ts';
 import { isDatabaseGone } from '../../db/connection.ts';
 import { type ErrorCode, errorTable, SallyportError } from '../../errors.ts';
+import { momentPattern } from './shapes.ts';
 
 /** RFC 9457, as WIRE.md has it. */
 export interface Problem {
@@ -100,15 +102,20 @@ function invalidRequest(findings: readonly Finding[], where: string): SallyportE
 
 /**
  * Without what says the same twice: `boolean` goes with `additionalProperties` (and has the pasted name in its path), a union's branches
- * with the union.
+ * with the union, a length with a shape that is wrong anyway.
  */
 function readable(findings: readonly Finding[]): readonly Finding[] {
   const unions = new Set(
     findings.filter(({ keyword }) => keyword === 'anyOf').map(({ instancePath }) => instancePath),
   );
+  const shapeless = new Set(
+    findings.filter(({ keyword }) => keyword === 'pattern').map(({ instancePath }) => instancePath),
+  );
   return findings.filter(
     ({ keyword = '', instancePath }) =>
-      keyword !== 'boolean' && !(unions.has(instancePath) && ['const', 'type', 'enum'].includes(keyword)),
+      keyword !== 'boolean' &&
+      !(unions.has(instancePath) && ['const', 'type', 'enum'].includes(keyword)) &&
+      !(shapeless.has(instancePath) && keyword === 'minLength'),
   );
 }
 
@@ -133,8 +140,11 @@ function toErrors({ instancePath = '', keyword, message = 'is not valid', params
     return [{ path: instancePath, message: `must be one of ${params['allowedValues'].join(', ')}` }];
   }
   // The message would print our pattern, which helps nobody.
-  if (keyword === 'pattern')
-    return [{ path: instancePath, message: 'has characters that are not allowed, or a token or seal' }];
+  if (keyword === 'pattern') {
+    const isMoment = params['pattern'] === momentPattern;
+    const wrong = isMoment ? wrongMoment : 'has characters that are not allowed, or a token or seal';
+    return [{ path: instancePath, message: wrong }];
+  }
   return [{ path: instancePath, message }];
 }
 

@@ -13,8 +13,9 @@ export const Text = Type.String({
   maxLength: 2000,
   pattern: `^${noSecret}[^\\u0000-\\u0008\\u000b-\\u001f\\u007f]*$`,
 });
+export const momentPattern = '^[0-9TZ:.+-]+$';
 /** RFC 3339; what it means is checked behind the schema. */
-export const Moment = Type.String({ minLength: 10, maxLength: 40, pattern: '^[0-9TZ:.+-]+$' });
+export const Moment = Type.String({ minLength: 10, maxLength: 40, pattern: momentPattern });
 export const Id = Type.String({ minLength: 1, maxLength: 64, pattern: '^[\\x21-\\x7e]+$' });
 export const Word = Type.String({ minLength: 1, maxLength: 64, pattern: '^[\\x21-\\x7e]+$' });
 export const Count = Type.Integer({ minimum: 0 });
