@@ -53,21 +53,22 @@ const add: Command = {
     const sealId = context.text('seal');
     if (auth === 'none' && sealId !== null)
       throw usageError('With --auth none there is no secret to seal.', 'Leave --seal out.');
+    const api = await context.api();
+    const origin = context.text('origin');
+    // Before the key is asked for: nobody is to paste it twice because of another word.
+    const place = await placeOf(api, provider, origin, auth);
     const secret =
       auth === 'none'
         ? null
         : await readSecret(context.terminal, `Paste the key for ${provider} (it is not shown): `);
     try {
-      const api = await context.api();
       const user = context.text('user');
-      const origin = context.text('origin');
-      const place = sealId === null ? null : await placeOf(api, provider, origin, auth);
       const content =
         secret === null
           ? {}
-          : place === null
+          : sealId === null
             ? await intakeContent(api, provider, secret)
-            : await sealedContent(context, api, place, sealId ?? '', secret);
+            : await sealedContent(context, api, place, sealId, secret);
       const key = await api.call<Key>('POST', '/api/api-keys', {
         name: context.text('name'),
         provider,
@@ -163,13 +164,14 @@ const test: Command = {
     const keyId = idOf('key', context.argument);
     const api = await context.api();
     const headers = await sealHeaders(context, await api.call<Key>('GET', `/api/api-keys/${keyId}`));
-    const result = await api.call<{ ok: boolean; status: number | null; ms: number; message: string }>(
+    const result = await api.call<{ ok: boolean; code: string; ms: number; message: string }>(
       'POST',
       '/api/api-keys/test',
       { keyId },
       headers,
     );
-    context.print(result, result.ok ? `The provider takes it (${result.ms} ms).\n` : `${result.message}\n`);
+    const { code, message, ms, ok } = result;
+    context.print(result, ok ? `The provider takes it (${ms} ms).\n` : `${message} (${code})\n`);
     return result.ok ? exits.ok : exits.refused;
   },
 };

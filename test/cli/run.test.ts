@@ -119,6 +119,10 @@ t.test('with a URL, keys add sends the value sealed, and prints the contract’s
       201,
       { id: keyId, name: 'main', provider: 'openai', last4: 'ef"\\', status: 'active' },
     ],
+    'GET /api/providers': [
+      200,
+      { data: [{ name: 'openai', auth: 'bearer', origin: 'https://api.openai.com' }] },
+    ],
     'GET /api/users': [
       200,
       {
@@ -130,6 +134,10 @@ t.test('with a URL, keys add sends the value sealed, and prints the contract’s
       },
     ],
   });
+  const wrong = await run(['keys', 'add', '--provider', 'opnai', '--name', 'main', '--url', `${url}/`], {
+    env: { SALLYPORT_ADMIN_TOKEN: adminToken },
+  });
+  t.match(wrong, { exit: 2, err: /There is no such provider/ }, 'before a key is asked for');
   const argv = 'keys add --provider openai --name main --user a-1 --expires 2027-12-31T23:59:59Z --json';
   const result = await run([...argv.split(' '), '--url', `${url}/`], {
     env: { SALLYPORT_ADMIN_TOKEN: adminToken },

@@ -69,7 +69,9 @@ export function toSallyportError(error: unknown): SallyportError {
         'The body has to be JSON, sent as content-type: application/json.',
       );
     case 'FST_ERR_CTP_EMPTY_JSON_BODY':
-      return new SallyportError('REQUEST_INVALID', 'The body is empty.');
+      return new SallyportError('REQUEST_INVALID', 'The body is empty, and said to be JSON.', {
+        fix: 'Send a body, or leave out the content-type.',
+      });
     default:
   }
   if (isDatabaseGone(error)) {
