@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import path from 'node:path';
+import { giveDataToOwner } from './backup/data-owner.ts';
 import type { Config } from './config.ts';
 import { connectionsOf } from './db/connection-share.ts';
 import type { ConnectionOptions } from './db/connection.ts';
@@ -72,10 +73,12 @@ export interface InstallationDeps {
 export async function openDatabase(config: Config): Promise<Database> {
   if (config.databaseUrl !== null) return { connection: { url: config.databaseUrl }, stop: async () => {} };
   const { dataDir, workers } = config;
-  return startEmbedded({
+  const server = await startEmbedded({
     dataDir,
     ...(workers === 1 ? {} : { settings: { max_connections: String(connectionsOf(workers)) } }),
   });
+  giveDataToOwner(dataDir);
+  return server;
 }
 
 /** Brings the schema up to date: as its owner, where he is kept apart from the user that serves. */
@@ -108,6 +111,8 @@ export async function openInstallation(
     }
   };
   try {
+    // After all else is closed: segments begin and files are made for as long as there is anybody to make them.
+    closers.push(() => giveDataToOwner(config.dataDir));
     const database = given ?? (await openDatabase(config));
     closers.push(() => database.stop());
     let isLost = false;
@@ -182,6 +187,7 @@ export async function openInstallation(
       config.databaseListenUrl === null ? database.connection : { url: config.databaseListenUrl },
     );
     closers.push(() => epochHints.stop());
+    giveDataToOwner(config.dataDir);
     return Object.freeze({
       store,
       vault,

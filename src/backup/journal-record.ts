@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { lchownSync, lstatSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { type Fields, openJournal } from '../journal/journal.ts';
 import { nodeIdOf } from '../journal/node-id.ts';
+import { giveToOwnerOf } from './data-owner.ts';
 
 export interface RecordOptions {
   readonly dir: string;
@@ -30,23 +30,4 @@ export async function recordInStream(options: RecordOptions, event: string, fiel
     await journal.close();
     giveToOwnerOf(path.dirname(dir), dir);
   }
-}
-
-/**
- * Root works for the one whose folder it is: what root makes there with mode 0600, the gateway of that user could not read.
- */
-export function giveToOwnerOf(folder: string, target: string): void {
-  if (process.getuid?.() !== 0) return;
-  const { uid, gid } = lstatSync(folder);
-  if (uid === 0) return;
-  const give = (name: string): void => {
-    const found = lstatSync(name, { throwIfNoEntry: false });
-    if (found === undefined || found.uid !== 0 || found.isSymbolicLink()) return;
-    // The folder is that user's: a second name of a file of root's elsewhere, or a link put here this moment, must not be given away.
-    if (found.isFile() && found.nlink > 1) return;
-    lchownSync(name, uid, gid);
-  };
-  give(target);
-  if (lstatSync(target, { throwIfNoEntry: false })?.isDirectory() !== true) return;
-  for (const name of readdirSync(target)) give(path.join(target, name));
 }

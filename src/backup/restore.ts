@@ -18,10 +18,10 @@ import {
   readBackup,
   startedAt,
 } from './archive.ts';
+import { giveToOwnerOf } from './data-owner.ts';
 import { afterFolder, partialEnding, readFollowed } from './follow.ts';
 import { cutJournal, type Cut } from './journal-cut.ts';
 import { journalFiles } from './journal-copy.ts';
-import { giveToOwnerOf } from './journal-record.ts';
 import { measureFile, packedEnding, syncFolder, unpackFile, writeWhole } from './packed-file.ts';
 import { chownTo, unpackFolder } from './packed-folder.ts';
 
