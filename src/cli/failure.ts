@@ -1,3 +1,5 @@
+import { lstatSync, type Stats } from 'node:fs';
+import path from 'node:path';
 import { SallyportError } from '../errors.ts';
 import { scrub } from '../telemetry/scrub.ts';
 
@@ -47,6 +49,10 @@ export function failureOf(error: unknown): Failure {
   }
   const errno = error instanceof Error ? (error as NodeJS.ErrnoException) : null;
   if (errno?.syscall !== undefined) {
+    // A connection that is refused has no `path`: that is about another process, and no file's matter.
+    if (errno.path !== undefined && (errno.code === 'EACCES' || errno.code === 'EPERM')) {
+      return { code: 'CONFIG_INVALID', ...notOurs(path.resolve(errno.path), errno.code), exit: exits.config };
+    }
     return {
       code: 'GATEWAY_UNREACHABLE',
       message: scrub(errno.message),
@@ -61,4 +67,37 @@ export function failureOf(error: unknown): Failure {
     fix: 'Run bin/sallyport doctor; report it if that is all well.',
     exit: exits.refused,
   };
+}
+
+/** A file that this user may not use: whose it is, or whose the folder is that hides it. */
+function notOurs(file: string, errno: string): Pick<Failure, 'message' | 'fix'> {
+  const uid = process.getuid?.() ?? 0;
+  for (let at = file; ; at = path.dirname(at)) {
+    const found = statOf(at);
+    if (found === null && at !== path.dirname(at)) continue;
+    const what = at === file ? 'it' : at;
+    const owner = found === null ? 'another user' : `${userName(found.uid)} (mode ${modeText(found)})`;
+    return {
+      message: scrub(
+        `${file} cannot be used (${errno}): ${what} belongs to ${owner}, and this runs as ${userName(uid)}.`,
+      ),
+      fix: 'Run this as the user that the gateway runs as; as root, give DATA_DIR to that user: chown -R USER DATA_DIR',
+    };
+  }
+}
+
+function statOf(file: string): Stats | null {
+  try {
+    return lstatSync(file);
+  } catch {
+    return null;
+  }
+}
+
+function modeText({ mode }: Stats): string {
+  return (mode & 0o7777).toString(8).padStart(4, '0');
+}
+
+function userName(uid: number): string {
+  return uid === 0 ? 'root' : `uid ${uid}`;
 }

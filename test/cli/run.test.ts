@@ -1,5 +1,14 @@
 import { once } from 'node:events';
-import { chmodSync, linkSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { type IncomingMessage, type RequestListener, createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -515,4 +524,28 @@ t.test('an error’s text is scrubbed, and an id of another kind is not found wi
   t.match(await run(['migrate'], { deps: { migrate: () => Promise.reject(errno) } }), { exit: 4 });
   t.match(await run(['keys', 'rm', '../tokens', '--json']), { exit: 3, err: /"NOT_FOUND"/ });
   t.match(await run(['tokens', 'revoke', keyId]), { exit: 3 });
+});
+
+t.test('a file that may not be used is a matter of its owner, and named', async (t) => {
+  const dir = folder(t);
+  const file = join(dir, 'segment.jsonl');
+  writeFileSync(file, '', { mode: 0o600 });
+  const { uid } = statSync(file);
+  const owner = uid === 0 ? 'root' : `uid ${uid}`;
+  const failing = async (path: string) => {
+    const denied = Object.assign(new Error('no'), { code: 'EACCES', syscall: 'open', path });
+    return run(['migrate'], { deps: { migrate: () => Promise.reject(denied) } });
+  };
+  const { exit, err } = await failing(file);
+  t.equal(exit, 78);
+  t.ok(
+    err.includes(`${file} cannot be used (EACCES): it belongs to ${owner} (mode 0600), and this runs as`),
+    err,
+  );
+  t.match(
+    err,
+    /\(CONFIG_INVALID\)\n {2}Run this as the user that the gateway runs as.*chown -R USER DATA_DIR/,
+  );
+  const hidden = await failing(join(dir, 'none', 'hidden.jsonl'));
+  t.ok(hidden.err.includes(`: ${dir} belongs to ${owner}`), hidden.err);
 });
