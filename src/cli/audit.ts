@@ -85,7 +85,10 @@ const exportAll: Command = {
       format,
     });
     const body = await api.stream(`/api/audit${query}`);
-    await pipeline(body, context.terminal.output, { end: false });
+    await pipeline(body, context.terminal.output, { end: false }).catch((error: NodeJS.ErrnoException) => {
+      // The reader has what it wanted (`audit export | head`); of the body, which is only read, it cannot tell.
+      if (error.code !== 'EPIPE') throw error;
+    });
     return exits.ok;
   },
 };

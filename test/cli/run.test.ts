@@ -13,7 +13,7 @@ import { type IncomingMessage, type RequestListener, createServer } from 'node:h
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { PassThrough, Readable } from 'node:stream';
+import { PassThrough, Readable, Writable } from 'node:stream';
 import t from 'tap';
 import type { CliDeps } from '../../src/cli/deps.ts';
 import { type Program, runCli } from '../../src/cli/run.ts';
@@ -548,4 +548,22 @@ t.test('a file that may not be used is a matter of its owner, and named', async 
   );
   const hidden = await failing(join(dir, 'none', 'hidden.jsonl'));
   t.ok(hidden.err.includes(`: ${dir} belongs to ${owner}`), hidden.err);
+});
+
+t.test('a reader that goes away in the middle of an export is no failure', async (t) => {
+  const { url } = await gateway(t, { 'GET /api/audit': [200, 'a record\n'.repeat(100_000)] });
+  const error = new PassThrough();
+  const output = new Writable({
+    write: (_chunk, _encoding, done) =>
+      done(Object.assign(new Error('write EPIPE'), { code: 'EPIPE', syscall: 'write' })),
+  });
+  output.on('error', () => {});
+  const exit = await runCli({
+    argv: ['audit', 'export', '--url', url],
+    terminal: { input: Readable.from([]), output, error },
+    version: '1.2.3',
+    readConfig: () => readConfig({ DATA_DIR: '/nonexistent', SALLYPORT_ADMIN_TOKEN: adminToken }),
+    loadDeps: () => Promise.resolve(noDeps),
+  });
+  t.same([exit, error.read()], [0, null]);
 });
