@@ -69,6 +69,9 @@ export interface InstallationDeps {
   readonly maxConnections?: number | undefined;
 }
 
+/** Other processes fill the journal's folder, and empty it: one that looked only when it removes something itself would stay `full`. */
+const measureMs = 1000;
+
 /** The server that this installation uses: the one named, or its own. */
 export async function openDatabase(config: Config): Promise<Database> {
   if (config.databaseUrl !== null) return { connection: { url: config.databaseUrl }, stop: async () => {} };
@@ -166,6 +169,8 @@ export async function openInstallation(
       },
     });
     closers.push(() => journal.close());
+    const measuring = setInterval(() => void journal.measure().catch(() => {}), measureMs).unref();
+    closers.push(() => clearInterval(measuring));
     const settle = (isSure: boolean): Promise<number> => settleDead(journal, store, log, isSure);
     if (!isWorker) await settle(true);
     const shipper = createShipper({

@@ -19,8 +19,6 @@ export interface WorkerDeps {
 
 /** Between two tellings of what was counted, and of what was used of limits. */
 const [countMs, flushMs] = [1000, 250];
-/** Other processes fill the journal's folder, too. */
-const measureMs = 1000;
 
 /**
  * One of several processes that take calls: everything of a gateway but what it does once (workers/primary.ts). It lives as long as its
@@ -68,7 +66,6 @@ export async function serveAsWorker(config: Config, { log, metrics, version }: W
       app.rootKeys.beat.start();
       every(flushMs, () => limits.flush());
       every(countMs, () => void metrics.counts().then((counts) => primary.tell('counted', counts)));
-      every(measureMs, () => void installation.journal.measure().catch(() => {}));
       primary.tell('serving', { port });
       graceMs = await stop.promise;
     } finally {
