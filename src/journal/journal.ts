@@ -31,6 +31,13 @@ export interface Journal {
    * @throws {SallyportError} JOURNAL_UNAVAILABLE; INTERNAL for fields that can't be a record.
    */
   append(event: string, fields: Fields): Promise<Receipt>;
+  /**
+   * For recovery alone: `stream.torn`, and the ends of what other streams began. As many as crashed processes left open, so they pass
+   * however full the folder is: a start that could not write them would never come to the shipping that makes room.
+   *
+   * @throws {SallyportError} as `append`; INTERNAL for any other event.
+   */
+  appendRecovered(event: string, fields: Fields): Promise<Receipt>;
   isOpen(): boolean;
   /** Writes `stream.close` and lets go of the files. Records that come later are refused. */
   close(): Promise<void>;
@@ -190,10 +197,26 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
     const isTaken = due.isEnd
       ? !isEnded && queued <= maxQueueBytes * 2 && usedBytes + queued <= maxBytes
       : gate.isOpen() && queued <= maxQueueBytes;
-    if (isTaken || event === 'stream.close') return writer.push(event, due, made);
-    return Promise.reject(
-      new SallyportError('JOURNAL_UNAVAILABLE', 'The journal takes no records now.', { retryAfter: 5 }),
-    );
+    return isTaken || event === 'stream.close' ? writer.push(event, due, made) : refused();
+  }
+
+  function enqueueRecovered(event: string, fields: Fields, made: Draft): Promise<Receipt> {
+    const due = obligations.due(event, fields);
+    if (!due.isEnd && event !== 'stream.torn') throw new TypeError(`recovery writes no ${event}`);
+    const queued = writer.queuedBytes() + lengthOf(made);
+    // An end waits through a failing disk, as any other.
+    const isTaken = !isEnded && queued <= maxQueueBytes * 2 && (due.isEnd || !gate.is('failing'));
+    return isTaken ? writer.push(event, due, made) : refused();
+  }
+
+  function appendBy(way: typeof enqueue, event: string, fields: Fields): Promise<Receipt> {
+    try {
+      return way(event, fields, draftWithin(event, fields, isoTime(clock())));
+    } catch (cause) {
+      return Promise.reject(
+        new SallyportError('INTERNAL', `A record of ${event} could not be made.`, { cause }),
+      );
+    }
   }
 
   return Object.freeze({
@@ -202,15 +225,8 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
     },
     dir,
     locks,
-    append(event: string, fields: Fields): Promise<Receipt> {
-      try {
-        return enqueue(event, fields, draftWithin(event, fields, isoTime(clock())));
-      } catch (cause) {
-        return Promise.reject(
-          new SallyportError('INTERNAL', `A record of ${event} could not be made.`, { cause }),
-        );
-      }
-    },
+    append: (event: string, fields: Fields) => appendBy(enqueue, event, fields),
+    appendRecovered: (event: string, fields: Fields) => appendBy(enqueueRecovered, event, fields),
     isOpen: () => gate.isOpen(),
     async close() {
       if (isEnded) return;
@@ -248,6 +264,12 @@ function draftWithin(event: string, fields: Fields, at: string): Draft {
   const made = draft(event, { ...fields, providerUsage: null, isProviderUsageLeftOut: true }, at);
   if (lengthOf(made) > maxRecordBytes) throw new RangeError(`longer than ${maxRecordBytes}`);
   return made;
+}
+
+function refused(): Promise<Receipt> {
+  return Promise.reject(
+    new SallyportError('JOURNAL_UNAVAILABLE', 'The journal takes no records now.', { retryAfter: 5 }),
+  );
 }
 
 /** About the bytes of the line: what stands in the chain's members comes to less than 300. */

@@ -11,7 +11,7 @@ import type { StreamLock } from './stream-lock.ts';
 import { useIdentity } from './use-identity.ts';
 
 export interface RecoveryOptions {
-  readonly journal: Pick<Journal, 'dir' | 'locks' | 'append' | 'own'>;
+  readonly journal: Pick<Journal, 'dir' | 'locks' | 'appendRecovered' | 'own'>;
   /** Whether the transaction of an administrative act was committed: is its row in `acts`? Rejects while nobody can say. */
   readonly lookup: (actId: string) => Promise<boolean>;
   /** A stream is damaged: it is kept as it is, not settled, and shipped up to there. */
@@ -93,7 +93,10 @@ export async function settleCrashed({ journal, lookup, onFault }: RecoveryOption
     const last = lastAttempts(calls);
     await Promise.all(
       calls.map(({ record, owner }) =>
-        journal.append('use.end', crashEnd(record, owner.lastAt, last.get(record['callId']) === record)),
+        journal.appendRecovered(
+          'use.end',
+          crashEnd(record, owner.lastAt, last.get(record['callId']) === record),
+        ),
       ),
     );
     const acts = waiting.filter(({ record }) => record.event !== 'use.begin');
@@ -105,7 +108,7 @@ export async function settleCrashed({ journal, lookup, onFault }: RecoveryOption
         owner.hasOpenActs = true;
       } else {
         const event = record.event.replace(/\.intent$/, isDone ? '.done' : '.failed');
-        await journal.append(event, outcome(record, isDone));
+        await journal.appendRecovered(event, outcome(record, isDone));
       }
     }
     for (const { files, hasOpenActs, isDamaged } of dead) {
@@ -160,7 +163,7 @@ async function cutTail(journal: RecoveryOptions['journal'], files: StreamFiles):
     while (!end.isAtEnd) end = await cursor.read(Infinity);
     const place = cursor.place();
     if (place === null || end.unfinished === 0) return 0;
-    await journal.append('stream.torn', {
+    await journal.appendRecovered('stream.torn', {
       tornStream: files.stream,
       tornSeq: cursor.nextSeq(),
       cutBytes: end.unfinished,

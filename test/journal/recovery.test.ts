@@ -6,7 +6,17 @@ import t from 'tap';
 import { openJournal } from '../../src/journal/journal.ts';
 import { settleCrashed } from '../../src/journal/recovery.ts';
 import { verifyJournal } from '../../src/journal/verify.ts';
-import { begin, end, folder, linesOf, newCall, openTestJournal, relay, segmentsOf } from './fixture.ts';
+import {
+  begin,
+  end,
+  folder,
+  linesOf,
+  newCall,
+  openTestJournal,
+  relay,
+  segmentsOf,
+  watched,
+} from './fixture.ts';
 
 const never = (): Promise<boolean> => Promise.reject(new Error('not asked for'));
 const parsed = async (dir: string): Promise<Record<string, string>[]> =>
@@ -117,8 +127,8 @@ t.test('a crash in the middle of recovery settles nothing twice', async (t) => {
   await settleCrashed({
     journal: {
       ...second.journal,
-      append: (event, fields) =>
-        (left -= 1) >= 0 ? second.journal.append(event, fields) : Promise.reject(new Error('died')),
+      appendRecovered: (event, fields) =>
+        (left -= 1) >= 0 ? second.journal.appendRecovered(event, fields) : Promise.reject(new Error('died')),
     },
     lookup: never,
   }).catch(() => undefined);
@@ -195,6 +205,44 @@ t.test('a torn last line is noted, then cut', async (t) => {
     cutBytes: 28,
   });
   t.match(await verifyJournal({ dir, store: null }), { ok: true });
+});
+
+t.test('a full journal recovers: torn tail, open calls and acts', async (t) => {
+  const dir = await folder(t);
+  const crashed = await crashedJournal(dir);
+  for (let i = 0; i < 80; i += 1) await relay(crashed.journal);
+  await crashed.journal.append('use.begin', begin(newCall()));
+  await crashed.journal.append('key.create.intent', { actId: 'act_1', workspaceId: 'ws_1' });
+  await crashed.die();
+  await appendFile(((await segmentsOf(dir)) as [string])[0], '{"at":"2026-');
+  const journal = await openTestJournal(t, dir, { maxBytes: 65_536 });
+  t.notOk(journal.isOpen());
+  t.match(await settleCrashed({ journal, lookup: async () => false }), { torn: 1, calls: 1, acts: 1 });
+  t.match(await verifyJournal({ dir, store: null }), { ok: true, openCalls: 0 });
+  await t.rejects(journal.appendRecovered('use.begin', begin(newCall())), { code: 'INTERNAL' });
+  await journal.close();
+  await t.rejects(journal.appendRecovered('stream.torn', {}), { code: 'JOURNAL_UNAVAILABLE' });
+});
+
+t.test('a tail whose note the disk does not take is not cut', async (t) => {
+  const dir = await folder(t);
+  const crashed = await crashedJournal(dir);
+  await relay(crashed.journal);
+  await crashed.die();
+  const [path] = (await segmentsOf(dir)) as [string];
+  await appendFile(path, '{"at":"2026-');
+  const torn = await readFile(path);
+  let isBroken = false;
+  const fail = (): void => {
+    if (isBroken) throw new Error('EIO');
+  };
+  const files = watched({ write: fail, create: fail });
+  const journal = await openTestJournal(t, dir, { files });
+  isBroken = true;
+  const refusal = { code: 'JOURNAL_UNAVAILABLE' };
+  await t.rejects(settleCrashed({ journal, lookup: never }), refusal, 'as the disk breaks');
+  await t.rejects(settleCrashed({ journal, lookup: never }), refusal, 'and while it is broken');
+  t.ok((await readFile(path)).equals(torn));
 });
 
 t.test('other damage is reported and the stream left as it is', async (t) => {
