@@ -180,7 +180,8 @@ export async function openInstallation(
       isOwnOnly: isWorker,
       onAlarm: (fault) =>
         log.error('journal.alarm', { stream: fault.stream, seq: fault.seq, kind: fault.kind }),
-      onError: (error) => log.warn('journal.shipping-failed', { error }),
+      onError: (error, stream) =>
+        log.warn('journal.shipping-failed', { error, ...(stream === undefined ? {} : { stream }) }),
     });
     shipper.start();
     closers.push(() => shipLast(journal, shipper, log));

@@ -6,8 +6,9 @@ import type { Journal } from './journal.ts';
 import { removeOrphans, removeShipped } from './removal.ts';
 import { readPosition, shipBatch } from './ship-batch.ts';
 import { createPacking, type Load, loadShipment } from './shipment.ts';
-import { listStreams } from './stream-files.ts';
+import { listStreams, type StreamFiles } from './stream-files.ts';
 import { lagOf, placeOf, track, type Tracked } from './tracked.ts';
+import { createUnreadable } from './unreadable.ts';
 
 export interface ShipperOptions {
   readonly store: Pick<Store, 'asSystem'>;
@@ -20,8 +21,11 @@ export interface ShipperOptions {
   readonly intervalMs?: number;
   /** A stream doesn't fit what is in the database, or is damaged: shipping of this stream has stopped. */
   readonly onAlarm?: (fault: Fault) => void;
-  /** The database refused or is gone; tried again after `intervalMs`. */
-  readonly onError?: (error: unknown) => void;
+  /**
+   * The database refused or is gone; tried again after `intervalMs`. With a stream: its files could not be read; the others go on, and
+   * it is tried again within a minute.
+   */
+  readonly onError?: (error: unknown, stream?: string) => void;
 }
 
 /** Records acknowledged and not yet in the database, their bytes, and the age of the oldest of them. */
@@ -50,6 +54,7 @@ const rescanEvery = 20;
 export function createShipper(options: ShipperOptions): Shipper {
   const { clock, journal, store, intervalMs = 250, isOwnOnly = false } = options;
   const tracked = new Map<string, Tracked>();
+  const unreadable = createUnreadable(clock);
   /** One shipment is being made while the other is on its way. */
   const packings = [createPacking(), createPacking()] as const;
   let made = 0;
@@ -70,23 +75,20 @@ export function createShipper(options: ShipperOptions): Shipper {
     const streams = isOwnOnly ? present.filter(({ stream }) => own.has(stream)) : present;
     // Before the database is asked: `lag` must know of them while it is gone.
     for (const files of streams) {
-      const one = tracked.get(files.stream) ?? (await track(journal.dir, files));
-      tracked.set(files.stream, one);
-      if (own.has(files.stream)) continue;
-      one.lock ??= journal.locks.take(files.base);
-      if (one.lock !== null && one.position === null)
-        waitingSince = Math.min(waitingSince ?? Infinity, one.firstAt ?? clock());
+      if (unreadable.has(files.stream)) continue;
+      await meet(files, own.has(files.stream)).catch((error: unknown) => putOff(files.stream, error));
     }
     await prepareMonths();
     for (const files of streams) {
       const one = tracked.get(files.stream);
       const head = own.get(files.stream);
-      if (one === undefined || one.isStopped || one.isAll) continue;
+      if (one === undefined || one.isStopped || one.isAll || unreadable.has(files.stream)) continue;
       // Its process lives and ships it.
       if (head === undefined && one.lock === null) continue;
       const until = Math.min(head?.seq ?? Infinity, files.condemnedAfter?.seq ?? Infinity) + 1;
-      await shipStream(one, until);
-      if (head === undefined && !one.isStopped) one.isAll = true;
+      if (!(await shipStream(one, until))) continue;
+      unreadable.delete(files.stream);
+      if (head === undefined) one.isAll = true;
     }
     await removeShipped(
       journal,
@@ -101,12 +103,28 @@ export function createShipper(options: ShipperOptions): Shipper {
     if (lagOf(journal.own(), tracked).records === 0) waitingSince = null;
   }
 
+  async function meet(files: StreamFiles, isOwn: boolean): Promise<void> {
+    const one = tracked.get(files.stream) ?? (await track(journal.dir, files));
+    tracked.set(files.stream, one);
+    if (isOwn) return;
+    one.lock ??= journal.locks.take(files.base);
+    if (one.lock !== null && one.position === null)
+      waitingSince = Math.min(waitingSince ?? Infinity, one.firstAt ?? clock());
+  }
+
+  /** One stream's files must not keep back those of the others. */
+  function putOff(stream: string, error: unknown): void {
+    unreadable.add(stream);
+    options.onError?.(error, stream);
+  }
+
   function load(cursor: Cursor, until: number): Promise<Load> {
     made += 1;
     return loadShipment(cursor, until, packings[made % 2 === 0 ? 0 : 1]);
   }
 
-  async function shipStream(one: Tracked, until: number): Promise<void> {
+  /** @returns whether all of it is in the database; throws what the database says. */
+  async function shipStream(one: Tracked, until: number): Promise<boolean> {
     let ahead: Promise<Load> | null = null;
     for (;;) {
       if (one.cursor === null || one.position === null) {
@@ -121,14 +139,15 @@ export function createShipper(options: ShipperOptions): Shipper {
       }
       if (one.position.nextSeq > until)
         return halt(one, beyond(one, until, 'the database holds more of this stream than was acknowledged'));
-      if (one.position.nextSeq === until) return;
-      const { shipment, end, fault, isAtEnd } = await (ahead ?? load(one.cursor, until)).catch(
-        async (error: unknown) => {
-          // The cursor is ahead of what was handed over.
-          await reset(one);
-          throw error;
-        },
-      );
+      if (one.position.nextSeq === until) return true;
+      const loaded = await (ahead ?? load(one.cursor, until)).catch(async (error: unknown) => {
+        // The cursor is ahead of what was handed over.
+        await reset(one);
+        putOff(one.stream, error);
+        return null;
+      });
+      if (loaded === null) return false;
+      const { shipment, end, fault, isAtEnd } = loaded;
       ahead = null;
       if (shipment !== null) {
         const from = one.position;
@@ -164,20 +183,22 @@ export function createShipper(options: ShipperOptions): Shipper {
       const isShort = one.cursor.place() !== null && one.cursor.nextSeq() < one.position.nextSeq;
       return isShort
         ? halt(one, beyond(one, one.cursor.nextSeq(), 'the file ends before what is in the database'))
-        : undefined;
+        : true;
     }
   }
 
-  async function halt(one: Tracked, fault: Fault): Promise<void> {
+  async function halt(one: Tracked, fault: Fault): Promise<false> {
     one.isStopped = true;
     await reset(one);
     options.onAlarm?.(fault);
+    return false;
   }
 
   async function reset(one: Tracked): Promise<void> {
     const { cursor } = one;
     one.cursor = null;
-    await cursor?.close();
+    // It was only read.
+    await cursor?.close().catch(() => undefined);
   }
 
   /** Every day the partitions of this month and the next; without one, rows lie in the default partition and nothing is lost. */
@@ -203,6 +224,7 @@ export function createShipper(options: ShipperOptions): Shipper {
     for (const [stream, one] of tracked) {
       if (present.has(stream)) continue;
       tracked.delete(stream);
+      unreadable.delete(stream);
       await reset(one);
       one.lock?.release();
     }

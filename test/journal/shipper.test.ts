@@ -1,4 +1,4 @@
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rmdir, writeFile } from 'node:fs/promises';
 import t from 'tap';
 import type { Store } from '../../src/db/store.ts';
 import type { Journal } from '../../src/journal/journal.ts';
@@ -496,3 +496,45 @@ t.test('a tampered file is not shipped past the damage', async (t) => {
   t.match(alarms, [{ stream: dead.stream, seq: 4, kind: 'hash' }]);
   t.equal(await count(store, 'journal'), 4 + 1);
 });
+
+for (const segment of ['first', 'middle'] as const) {
+  t.test(`a stream whose ${segment} segment can’t be read keeps no other back`, async (t) => {
+    const { store } = await testDatabase(t);
+    const dir = await folder(t);
+    const dead = await openTestJournal(t, dir, { segmentBytes: 1000 });
+    for (let i = 0; i < 3; i += 1) await relay(dead);
+    await dead.close();
+    const segments = await segmentsOf(dir);
+    const journal = await openTestJournal(t, dir);
+    await relay(journal);
+    const path = (segment === 'first' ? segments[0] : segments[2]) as string;
+    await rename(path, `${path}.aside`);
+    await mkdir(path);
+    let now = Date.now();
+    const told: unknown[] = [];
+    const alarms: unknown[] = [];
+    const shipper = shipperOf(t, store, journal, {
+      clock: () => now,
+      onAlarm: (fault) => void alarms.push(fault),
+      onError: (error, stream) => void told.push([(error as { code?: string }).code, stream]),
+    });
+    await shipper.flush();
+    t.equal(await count(store, 'usage_events'), 1, 'the living stream’s call is there');
+    await shipper.flush();
+    t.same(told, [['EISDIR', dead.stream]], 'told once');
+    now += 1000;
+    await shipper.flush();
+    now += 1000;
+    await shipper.flush();
+    t.equal(told.length, 2, 'tried again later, and then later still');
+    await rmdir(path);
+    await rename(`${path}.aside`, path);
+    now += 1000;
+    await shipper.flush();
+    t.equal(await count(store, 'usage_events'), 4);
+    t.same([told.length, alarms], [2, []]);
+    await settleCrashed({ journal, lookup: () => Promise.reject(new Error('not asked for')) });
+    await shipper.flush();
+    t.match(await verifyJournal({ dir, store }), { ok: true });
+  });
+}
