@@ -50,8 +50,10 @@ export async function cutJournal(dir: string, store: Pick<Store, 'asSystem'>): P
 /** Segments that begin at this record or later, and the mark of a record that is then no longer there. */
 async function remove({ segments, base, condemnedAfter }: StreamFiles, from: number): Promise<void> {
   for (const segment of segments) if (segment.firstSeq >= from) await rm(segment.path, { force: true });
-  if (condemnedAfter !== null && condemnedAfter.seq + 1 >= from)
-    await rm(`${base}.condemned`, { force: true });
+  if (condemnedAfter === null) return;
+  // A damaged mark stays while anything of its stream is left.
+  const end = condemnedAfter === 'unknown' ? 0 : condemnedAfter.seq + 1;
+  if (end >= from) await rm(`${base}.condemned`, { force: true });
 }
 
 const pageActs = 500;

@@ -5,6 +5,7 @@ import type { JournalRecord } from './chain.ts';
 import { createCursor, type Fault } from './cursor.ts';
 import { diskFiles } from './file-seam.ts';
 import type { Fields, Journal } from './journal.ts';
+import { lastCounted, lostMark } from './lost-mark.ts';
 import { dutyOf, idText } from './obligations.ts';
 import { listStreams, type StreamFiles } from './stream-files.ts';
 import type { StreamLock } from './stream-lock.ts';
@@ -123,7 +124,10 @@ export async function settleCrashed({ journal, lookup, onFault }: RecoveryOption
   }
 }
 
-/** Opens and closes what the stream says. `owner` null: its writer lives, so only its ends count, as far as acknowledged. */
+/**
+ * Opens and closes what the stream says. `owner` null: its writer lives, so only its ends count, as far as acknowledged. Where nobody
+ * can say how far that is, all its ends count: rather is a call left open than ended twice.
+ */
 async function scan(
   dir: string,
   files: StreamFiles,
@@ -131,7 +135,7 @@ async function scan(
   owner: Dead | null,
   { open, ended }: Books,
 ): Promise<Fault | 'torn' | null> {
-  const until = Math.min(acknowledged ?? Infinity, files.condemnedAfter?.seq ?? Infinity) + 1;
+  const until = Math.min(acknowledged ?? Infinity, lastCounted(files)) + 1;
   const cursor = createCursor(dir, files.stream, { seq: files.segments[0]?.firstSeq ?? 0, hash: null });
   try {
     for (;;) {
@@ -146,7 +150,8 @@ async function scan(
         if (owner !== null) owner.lastAt = record.at;
       }
       if (fault !== null) return fault;
-      if (isAtEnd) return unfinished > 0 && files.condemnedAfter === null ? 'torn' : null;
+      if (!isAtEnd) continue;
+      return lostMark(files) ?? (unfinished > 0 && files.condemnedAfter === null ? 'torn' : null);
     }
   } finally {
     await cursor.close();

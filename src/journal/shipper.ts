@@ -3,6 +3,7 @@ import { ensureMonths } from '../db/months.ts';
 import type { Store } from '../db/store.ts';
 import { createCursor, type Cursor, type Fault } from './cursor.ts';
 import type { Journal } from './journal.ts';
+import { lastCounted, lostMark } from './lost-mark.ts';
 import { removeOrphans, removeShipped } from './removal.ts';
 import { readPosition, shipBatch } from './ship-batch.ts';
 import { createPacking, type Load, loadShipment } from './shipment.ts';
@@ -85,7 +86,8 @@ export function createShipper(options: ShipperOptions): Shipper {
       if (one === undefined || one.isStopped || one.isAll || unreadable.has(files.stream)) continue;
       // Its process lives and ships it.
       if (head === undefined && one.lock === null) continue;
-      const until = Math.min(head?.seq ?? Infinity, files.condemnedAfter?.seq ?? Infinity) + 1;
+      if (head === undefined && isKeptAside(one, files)) continue;
+      const until = Math.min(head?.seq ?? Infinity, lastCounted(files)) + 1;
       if (!(await shipStream(one, until))) continue;
       unreadable.delete(files.stream);
       if (head === undefined) one.isAll = true;
@@ -110,6 +112,14 @@ export function createShipper(options: ShipperOptions): Shipper {
     one.lock ??= journal.locks.take(files.base);
     if (one.lock !== null && one.position === null)
       waitingSince = Math.min(waitingSince ?? Infinity, one.firstAt ?? clock());
+  }
+
+  /** Once its mark can be read it goes on. */
+  function isKeptAside(one: Tracked, files: StreamFiles): boolean {
+    const fault = lostMark(files);
+    if (fault !== null && !one.isMarkLost) options.onAlarm?.(fault);
+    one.isMarkLost = fault !== null;
+    return one.isMarkLost;
   }
 
   /** One stream's files must not keep back those of the others. */

@@ -9,6 +9,12 @@ export interface Segment {
   readonly bytes: number;
 }
 
+/** The last acknowledged record, as `.condemned` has it. */
+export interface Mark {
+  readonly seq: number;
+  readonly hash: string;
+}
+
 /** What the journal's folder holds of one stream. */
 export interface StreamFiles {
   readonly stream: string;
@@ -18,8 +24,11 @@ export interface StreamFiles {
   /** Path without the ending: `.lock`, `.condemned`, `.settled` and `.<first seq>.jsonl` follow. */
   readonly base: string;
   readonly segments: readonly Segment[];
-  /** A write failed here: what stands after this record was never acknowledged and counts for nothing. */
-  readonly condemnedAfter: { readonly seq: number; readonly hash: string } | null;
+  /**
+   * A write failed here: what stands after this record was never acknowledged and counts for nothing. `unknown`: the mark is damaged,
+   * so nobody can say how much counts.
+   */
+  readonly condemnedAfter: Mark | 'unknown' | null;
   /** Every begin of this stream has its end on record. */
   readonly isSettled: boolean;
 }
@@ -67,13 +76,15 @@ export async function listStreams(dir: string): Promise<StreamFiles[]> {
   for (const [key, { names, segments, marks }] of [...found].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
     if (segments.length === 0) continue;
     const base = join(dir, key);
+    const condemnedAfter = marks.has('condemned') ? await readMark(base) : null;
+    if (condemnedAfter === 'gone') continue;
     streams.push({
       stream: `${names[3]}:${names[4]}`,
       nodeId: names[3] as string,
       generation: Number(names[2]),
       base,
       segments: segments.toSorted((a, b) => a.firstSeq - b.firstSeq),
-      condemnedAfter: marks.has('condemned') ? await readCondemned(base) : null,
+      condemnedAfter,
       isSettled: marks.has('settled'),
     });
   }
@@ -105,7 +116,13 @@ async function sizeOf(path: string): Promise<number | null> {
   }
 }
 
-async function readCondemned(base: string): Promise<{ seq: number; hash: string }> {
-  const mark = JSON.parse(await readFile(`${base}.condemned`, 'utf8')) as { seq: number; hash: string };
-  return { seq: mark.seq, hash: mark.hash };
+/** A file system that was mended may have left it empty; that must neither end a start nor look like no mark. */
+async function readMark(base: string): Promise<Mark | 'unknown' | 'gone'> {
+  try {
+    const { seq, hash } = JSON.parse(await readFile(`${base}.condemned`, 'utf8')) as Mark;
+    return Number.isSafeInteger(seq) && seq >= 0 && /^[0-9a-f]{64}$/.test(hash) ? { seq, hash } : 'unknown';
+  } catch (error) {
+    // Shipped and deleted since the listing, segments first.
+    return isErrno(error, 'ENOENT') ? 'gone' : 'unknown';
+  }
 }

@@ -18,6 +18,8 @@ const tailBytes = 1024 * 1024;
  * over here: recovery and `verify` name it.
  */
 export async function readHead(files: StreamFiles): Promise<LastRecord | null> {
+  // None that a later stream could name: whatever stands last may never have been acknowledged.
+  if (files.condemnedAfter === 'unknown') return null;
   if (files.condemnedAfter !== null) {
     return { stream: files.stream, ...files.condemnedAfter, isClosed: false };
   }

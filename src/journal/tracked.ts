@@ -22,6 +22,8 @@ export interface Tracked {
   bytes: number;
   shippedBytes: number;
   isStopped: boolean;
+  /** Nobody can say how much of it was acknowledged, and this was told. */
+  isMarkLost: boolean;
   isAll: boolean;
 }
 
@@ -49,6 +51,7 @@ export async function track(dir: string, files: StreamFiles): Promise<Tracked> {
     bytes: files.segments.reduce((sum, segment) => sum + segment.bytes, 0),
     shippedBytes: 0,
     isStopped: false,
+    isMarkLost: false,
     isAll: false,
   };
 }

@@ -3,6 +3,7 @@ import type { JournalRecord } from './chain.ts';
 import type { Fault } from './cursor.ts';
 import { isErrno } from './file-seam.ts';
 import { readLines } from './lines.ts';
+import { lastCounted, lostMark } from './lost-mark.ts';
 import type { StreamFiles } from './stream-files.ts';
 import { isLocked } from './stream-lock.ts';
 import { createStreamChecker } from './verify-stream.ts';
@@ -24,7 +25,9 @@ export async function* checkFiles(
   report: (fault: Fault) => void,
 ): AsyncGenerator<readonly FileRecord[]> {
   const { condemnedAfter, segments, stream } = files;
-  const until = condemnedAfter?.seq ?? Infinity;
+  const until = lastCounted(files);
+  const lost = lostMark(files);
+  if (lost !== null) report(lost);
   const checker = createStreamChecker(stream, report);
   if ((segments[0]?.firstSeq ?? 0) > 0) checker.resume(segments[0]?.firstSeq ?? 0, before);
   let unfinished = 0;
@@ -58,12 +61,12 @@ export async function* checkFiles(
     }
   }
   const seq = checker.nextSeq();
-  if (condemnedAfter !== null && seq <= condemnedAfter.seq) {
+  if (until !== Infinity && seq <= until) {
     report({
       stream,
       seq,
       kind: 'missing',
-      message: `The stream was acknowledged up to record ${condemnedAfter.seq} and ends before it.`,
+      message: `The stream was acknowledged up to record ${until} and ends before it.`,
     });
   }
   // Of a stream that is being written, the last line may be on its way.
