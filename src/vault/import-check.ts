@@ -4,6 +4,7 @@ import { SallyportError } from '../errors.ts';
 import { wipe } from '../secret.ts';
 import { dataKeyContext, payloadContext } from './context.ts';
 import { wrapOf } from './export.ts';
+import { typedRow } from './export-columns.ts';
 import { bytesOf, textOf, wholeOf } from './export-format.ts';
 import { KekError } from './kek-provider.ts';
 import type { KekRing } from './keyring.ts';
@@ -121,18 +122,13 @@ export function createRowChecker(ring: KekRing, deploymentId: string): RowChecke
     if (table === 'workspace_keys') return openWorkspaceKey(row);
     if (table === 'signing_keys') return openSigningKey(row);
     if (table === 'provider_key_versions') return openVersion(row);
-    if (table === 'tokens')
-      checkMac(table, row, tokenMacFields(typed(row) as Parameters<typeof tokenMacFields>[0]));
-    if (table === 'seals')
-      checkMac(table, row, sealMacFields(typed(row) as Parameters<typeof sealMacFields>[0]));
-    if (table === 'model_aliases')
-      checkMac(table, row, aliasMacFields(typed(row) as Parameters<typeof aliasMacFields>[0]));
-    if (table === 'price_overrides')
-      checkMac(table, row, priceMacFields(typed(row) as Parameters<typeof priceMacFields>[0]));
-    if (table === 'webhooks')
-      checkMac(table, row, webhookMacFields(typed(row) as Parameters<typeof webhookMacFields>[0]));
+    if (table === 'tokens') checkMac(table, row, tokenMacFields(typedRow(table, row)));
+    if (table === 'seals') checkMac(table, row, sealMacFields(typedRow(table, row)));
+    if (table === 'model_aliases') checkMac(table, row, aliasMacFields(typedRow(table, row)));
+    if (table === 'price_overrides') checkMac(table, row, priceMacFields(typedRow(table, row)));
+    if (table === 'webhooks') checkMac(table, row, webhookMacFields(typedRow(table, row)));
     if (table === 'provider_keys') {
-      checkMac(table, row, keyMacFields(typed(row) as Parameters<typeof keyMacFields>[0]));
+      checkMac(table, row, keyMacFields(typedRow(table, row)));
       keys.set(textOf(row['id']), {
         provider: textOf(row['provider']),
         protection: textOf(row['protection']),
@@ -164,26 +160,6 @@ function opens(dataKey: Buffer, context: Uint8Array, record: Buffer): boolean {
     if (error instanceof VaultError) return false;
     throw error;
   }
-}
-
-/** Columns of bytes and times, as the lists of row-macs.ts have them; each list is checked by its MAC, so nothing is believed here. */
-function typed(row: Fields): Record<string, unknown> {
-  const bytes = new Set(['verifier', 'public_key']);
-  const entries = Object.entries(row).map(([name, value]) => [
-    name,
-    bytes.has(name)
-      ? bytesOf(value)
-      : name.endsWith('_at') && typeof value === 'string'
-        ? moment(value)
-        : value,
-  ]);
-  return Object.fromEntries(entries);
-}
-
-function moment(text: string): Date {
-  const time = new Date(text);
-  // toISOString of an invalid one would throw where nobody expects it.
-  return Number.isNaN(time.getTime()) ? new Date(0) : time;
 }
 
 function broken(table: string, id: string): SallyportError {
