@@ -1,10 +1,11 @@
-// Checks a proof of GET /api/audit/proof from files alone, with Node and nothing else:
+// Checks a proof of GET /api/audit/proof from files alone, with Node 20 or newer and nothing else:
 //   node check-proof.mjs --key VERIFIER [--receipt RECEIPT] [--copy checkpoints.txt] proof.json
 // VERIFIER: `sallyport/dep_…+<key id>+<base64>`, of a key of the deployment, got some other way than with the proof.
 // RECEIPT:  the header x-sallyport-receipt of the answer that the proof is about.
 // --copy:   checkpoints that were kept outside; the proof's has to be among them, and they have to hang together.
+//           Introductions of keys that stand there are read, too.
 // Ends with 0 where all of it holds; else with 1, and says what does not.
-import { createPublicKey, hash, verify } from 'node:crypto';
+import { createHash, createPublicKey, verify } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 
 const options = { key: null, receipt: null, copy: null, proof: null };
@@ -21,7 +22,7 @@ function refuse(why) {
 }
 process.on('uncaughtException', ({ message }) => refuse(`it cannot be read: ${message}`));
 const demand = (holds, why) => holds || refuse(why);
-const sha256 = (...parts) => hash('sha256', Buffer.concat(parts.map((part) => Buffer.from(part))), 'buffer');
+const sha256 = (...parts) => createHash('sha256').update(Buffer.concat(parts.map((part) => Buffer.from(part)))).digest();
 const fromHex = (text, why) => (/^[0-9a-f]{64}$/.test(text) ? Buffer.from(text, 'hex') : refuse(why));
 
 /** C2SP signed-note, verifier keys: name, the first 4 bytes of SHA-256(name ‖ 0A ‖ 01 ‖ key), 01 ‖ key. */
@@ -30,7 +31,9 @@ function readKey(text) {
   const bytes = Buffer.from(base64, 'base64');
   demand(bytes.length === 33 && bytes[0] === 1, 'the verifier key is not Ed25519');
   demand(sha256(`${name}\n`, bytes).toString('hex', 0, 4) === id, 'the parts of the verifier key do not belong together');
-  const key = createPublicKey({ key: bytes.subarray(1), format: 'raw-public', asymmetricKeyType: 'ed25519' });
+  // RFC 8410: what stands before the 32 bytes of every Ed25519 key in DER.
+  const der = Buffer.concat([Buffer.from('302a300506032b6570032100', 'hex'), bytes.subarray(1)]);
+  const key = createPublicKey({ key: der, format: 'der', type: 'spki' });
   return { text, name, id, key };
 }
 
@@ -63,12 +66,16 @@ function readCheckpoint(text, name) {
   return { number, size: Number(size), root, previous: previous.replace('previous ', ''), streams };
 }
 
-// 1. Keys: the pinned one, then those that it leads to. Each introduction is signed by the new key and by the one before it.
+// 1. Keys: the pinned one, then those that it leads to. Each introduction is signed by the new key and by the one before it. Those of
+// the copy come first: a proof made before a key took over lacks its introduction, and of two that take over from one key the copy's counts.
 demand(options.key !== null && options.proof !== null, 'usage: check-proof.mjs --key VERIFIER [--receipt R] [--copy FILE] PROOF');
 const pinned = readKey(options.key);
 const proof = JSON.parse(readFileSync(options.proof, 'utf8'));
+const copy = options.copy === null ? null : (readFileSync(options.copy, 'utf8').match(/^\S+\n(?:.+\n)+\n(?:— .+\n)+/gm) ?? []);
 const trusted = [pinned];
-const line = proof.introductions.map((note) => {
+demand(Array.isArray(proof.introductions), 'the proof cannot be read: its introductions are no list');
+const kept = (copy ?? []).filter((note) => note.startsWith(`${pinned.name}/key\n`));
+const line = [...new Set([...kept, ...proof.introductions])].map((note) => {
   const read = readNote(note);
   const [, name, key, replaces] = /^(\S+)\/key\nkey (\S+)\nreplaces (\S+)\nat \S+\n$/.exec(read.text) ?? refuse('an introduction does not introduce a key');
   const [fresh, old] = [readKey(key), replaces === '-' ? null : readKey(replaces)];
@@ -76,8 +83,11 @@ const line = proof.introductions.map((note) => {
   demand(isSigned(read, fresh) && (old === null || isSigned(read, old)), 'an introduction is not signed by the key that it introduces and the one before');
   return { fresh, old };
 });
-for (const { fresh, old } of line) if (old?.text === trusted.at(-1).text) trusted.push(fresh);
-for (const { fresh, old } of line.toReversed()) if (old !== null && fresh.text === trusted[0].text) trusted.unshift(old);
+const isNew = (key) => !trusted.some(({ text }) => text === key.text);
+const later = () => line.find(({ fresh, old }) => old?.text === trusted.at(-1).text && isNew(fresh))?.fresh;
+const earlier = () => line.find(({ fresh, old }) => old !== null && fresh.text === trusted[0].text && isNew(old))?.old;
+for (let key = later(); key !== undefined; key = later()) trusted.push(key);
+for (let key = earlier(); key !== undefined; key = earlier()) trusted.unshift(key);
 
 // 2. The checkpoint is signed by one of them.
 const note = readNote(proof.checkpoint);
@@ -116,11 +126,10 @@ demand(used === proof.path.length, 'the path is too long');
 demand(node.toString('base64') === checkpoint.root, 'the path does not lead to the checkpoint’s root');
 
 // 6. The copy: it has this very note, and each of its checkpoints names the one before, signed by a trusted key.
-if (options.copy !== null) {
-  const notes = readFileSync(options.copy, 'utf8').match(/^\S+\n(?:.+\n)+\n(?:— .+\n)+/gm) ?? [];
+if (copy !== null) {
   let before = null;
   let isThere = false;
-  for (const text of notes) {
+  for (const text of copy) {
     const read = readNote(text);
     const stated = readCheckpoint(read.text, signer.name);
     if (stated === null) continue;

@@ -1,12 +1,13 @@
-import { execFile } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { execFile, spawnSync } from 'node:child_process';
+import { readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import t from 'tap';
 import { runCli } from '../../src/cli/run.ts';
 import { readConfig } from '../../src/config.ts';
-import { parseNote, signedNote } from '../../src/journal/note.ts';
+import { introductionText } from '../../src/journal/checkpoint-note.ts';
+import { type NoteSigner, parseNote, signedNote, verifierText } from '../../src/journal/note.ts';
 import { startGateway } from '../support/gateway.ts';
 import { ask } from '../support/http-client.ts';
 import { scriptUpstream } from '../support/upstream.ts';
@@ -56,12 +57,25 @@ function write(content: unknown): string {
   return file;
 }
 
-/** The stand-alone checker, as somebody outside runs it: what it says. */
-async function check(proof: unknown, ...more: string[]): Promise<string> {
-  return promisify(execFile)(process.execPath, [checker, ...more, write(proof)], { env: {} }).then(
+/** The stand-alone checker, as somebody outside runs it with his Node: what it says. */
+async function checkWith(node: string, proof: unknown, more: readonly string[]): Promise<string> {
+  return promisify(execFile)(node, [checker, ...more, write(proof)], { env: {} }).then(
     ({ stdout }) => stdout,
     (error: { code: number; stderr: string }) => `${error.code} ${error.stderr}`,
   );
+}
+
+const check = (proof: unknown, ...more: string[]): Promise<string> =>
+  checkWith(process.execPath, proof, more);
+
+/** Every Node from 20 on that this machine finds by its name: ours is newer than what others have. */
+function nodesAtHand(): string[] {
+  const found = (process.env['PATH'] ?? '').split(path.delimiter).flatMap((folder) => {
+    const { status, stdout } = spawnSync(path.join(folder, 'node'), ['--version'], { encoding: 'utf8' });
+    const isOne = status === 0 && Number(/^v(\d+)/.exec(stdout)?.[1]) >= 20;
+    return isOne ? [realpathSync(path.join(folder, 'node'))] : [];
+  });
+  return [...new Set([process.execPath, ...found])];
 }
 
 /** A command in this process. */
@@ -85,6 +99,21 @@ async function run(...argv: string[]) {
 
 const receipts: string[] = [];
 let pinned = '';
+/** The first record's proof, as it was before another key took over. */
+let early: { checkpoint: string; introductions: string[] };
+/** What a thief of the first key would make with it: a key that takes over from it, and a checkpoint. */
+let fork: { introduction: string; sign: (text: string) => string };
+
+async function forkOf(thiefs: NoteSigner): Promise<typeof fork> {
+  const stolen = (await gateway.installation.vault.signingKeys.active())!;
+  const name = pinned.split('+')[0]!;
+  const key = verifierText({ name, publicKey: thiefs.publicKey });
+  const text = introductionText(name, { key, replaces: pinned, at: new Date(0).toISOString() });
+  return {
+    introduction: signedNote(name, text, [stolen, thiefs]),
+    sign: (note) => signedNote(name, note, [thiefs]),
+  };
+}
 
 t.test('a record without a checkpoint has no proof yet, and the answer says when', async (t) => {
   receipts.push(await callFor(tokens.annsCalls));
@@ -100,6 +129,8 @@ t.test('a record without a checkpoint has no proof yet, and the answer says when
 t.test(
   'a new key takes over: proofs under both are checked with the one that was pinned first',
   async (t) => {
+    early = (await proofOf(receipts[0]!)).body;
+    fork = await forkOf(strangersKey());
     const refused = await gateway.api('POST', '/signing-keys/rotate', {}, tokens.ann);
     t.match(refused, { status: 403, body: { code: 'FORBIDDEN' } });
     const rotated = await run('journal', 'rotate-key');
@@ -135,6 +166,54 @@ t.test(
     t.match(await run('journal', 'proof', receipts[1]!), { exit: 0, json: { record: receipts[1] } });
   },
 );
+
+t.test('a proof from before a key took over is checked with a copy from after it', async (t) => {
+  const copy = path.join(path.dirname(gateway.journalDir), 'checkpoints.txt');
+  t.equal(early.introductions.length, 1);
+  t.match(await check(early, '--key', pinned, '--copy', copy), `OK: ${receipts[0]}`);
+
+  const text = readFileSync(copy, 'utf8');
+  const copies: [string, string, RegExp][] = [
+    [
+      'without introductions',
+      text.replaceAll(/^\S+\/key\n(?:.+\n)+\n(?:— .+\n)+\n/gm, ''),
+      /2 of the copy is signed by no key/,
+    ],
+    [
+      'with one that was changed',
+      text.replace(/(?<=\/key\n.*\nreplaces s.*\nat )2/, '3'),
+      /not signed by the key that it introduces/,
+    ],
+    [
+      'with one that the key before did not sign',
+      text.replace(/(?<=\/key\n.*\nreplaces s.*\nat .*\n\n)— .*\n/, ''),
+      /not signed by the key that it introduces/,
+    ],
+  ];
+  for (const [what, changed, why] of copies) {
+    t.not(changed, text);
+    const told = await check(early, '--key', pinned, '--copy', write(changed));
+    t.match(told, new RegExp(`^1 REFUSED: .*${why.source}`), what);
+  }
+
+  const { checkpoint, introductions } = early;
+  const forged = {
+    ...early,
+    checkpoint: fork.sign(parseNote(checkpoint)!.text),
+    introductions: [...introductions, fork.introduction],
+  };
+  t.match(await check(forged, '--key', pinned), 'OK: ', 'a key that was stolen signs what it likes');
+  t.match(
+    await check(forged, '--key', pinned, '--copy', copy),
+    /^1 REFUSED: the checkpoint is signed by no key/,
+    'but not against the copy’s word on who took over',
+  );
+});
+
+t.test('the checker runs on every Node from 20 on', async (t) => {
+  for (const node of nodesAtHand())
+    t.match(await checkWith(node, early, ['--key', pinned]), `OK: ${receipts[0]}`, node);
+});
 
 t.test('the checker refuses a proof in which anything was changed', async (t) => {
   const { body: proof } = await proofOf(receipts[2]!);
