@@ -4,8 +4,6 @@ import type { JournalRecord } from './chain.ts';
 import type { Fault } from './cursor.ts';
 import { type UsageRow, usageRow } from './projection.ts';
 import type { Retired } from './verify-retired.ts';
-import { summed } from './usage-columns.ts';
-import { hourlyRows } from './hourly-rows.ts';
 import type { JournalTable } from './verify-table.ts';
 import { idText } from './obligations.ts';
 
@@ -191,39 +189,4 @@ export async function checkGhosts(
 function hasGone(receipt: string, retired: Pick<Retired, 'at'>): boolean {
   const [stream = '', seq = ''] = receipt.split('.');
   return retired.at(stream, Number(seq)) !== null;
-}
-
-/** Hours whose sums are not those of their rows. @param since null: all. */
-export async function checkSums(
-  store: Pick<Store, 'asSystem'>,
-  since: Date | null,
-  retiredMonths: readonly string[],
-  report: (fault: Fault) => void,
-): Promise<void> {
-  for (const { hour, workspace_id } of await differingHours(store, since ?? new Date(0), retiredMonths)) {
-    report({
-      stream: 'usage_hourly',
-      seq: 0,
-      kind: 'usage',
-      message: `The sums of ${hour.toISOString()} in ${workspace_id} are not those of usage_events.`,
-    });
-  }
-}
-
-async function differingHours(store: Pick<Store, 'asSystem'>, since: Date, retiredMonths: readonly string[]) {
-  const columns = sql.join(summed.map((name) => sql.ref(name)));
-  const { rows } = await store.asSystem((tx) =>
-    sql<{ hour: Date; workspace_id: string }>`
-      with rows as (${hourlyRows(
-        sql`started_at >= date_trunc('hour', ${since}::timestamptz, 'UTC') and month <> all(${retiredMonths}::date[])`,
-      )}),
-      keys as (select workspace_id, hour, token_id, user_id, key_id, provider, model, ${columns} from rows),
-      kept as (select workspace_id, hour, token_id, user_id, key_id, provider, model, ${columns} from usage_hourly
-        where hour >= date_trunc('hour', ${since}::timestamptz, 'UTC')
-          and (date_trunc('month', hour, 'UTC') at time zone 'UTC')::date <> all(${retiredMonths}::date[]))
-      select distinct workspace_id, hour from (
-        (select * from keys except select * from kept) union all (select * from kept except select * from keys)
-      ) as differing order by hour, workspace_id limit 100`.execute(tx),
-  );
-  return rows;
 }

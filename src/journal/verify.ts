@@ -17,8 +17,9 @@ import { checkPresumed, presumedOf, type Presumed } from './verify-presumed.ts';
 import { nothingRetired, readRetiredMonths } from './verify-retired.ts';
 import { checkStreamRows } from './verify-rows.ts';
 import { findStart } from './verify-since.ts';
+import { checkSums } from './verify-sums.ts';
 import { type JournalTable, openTable } from './verify-table.ts';
-import { checkGhosts, checkSums } from './verify-usage.ts';
+import { checkGhosts } from './verify-usage.ts';
 
 /** WIRE.md, `journal verify`. */
 export interface Verdict {

@@ -1,7 +1,7 @@
 import t from 'tap';
 import { newId } from '../../src/ids.ts';
 import type { Difference } from '../../src/journal/reproject.ts';
-import { checkSums } from '../../src/journal/verify-usage.ts';
+import { checkSums } from '../../src/journal/verify-sums.ts';
 import { newKey, startWorld } from './world.ts';
 
 const world = await startWorld(t);
