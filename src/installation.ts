@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import path from 'node:path';
+import { createAftermath } from './aftermath.ts';
 import { giveDataToOwner } from './backup/data-owner.ts';
 import type { Config } from './config.ts';
 import { connectionsOf } from './db/connection-share.ts';
@@ -10,10 +11,10 @@ import { createEpochHints, type EpochHints } from './db/epoch-hints.ts';
 import { migrate, schemaState } from './db/migrate.ts';
 import { openStore, type Store } from './db/store.ts';
 import { SallyportError } from './errors.ts';
+import { createActLookup } from './journal/act-lookup.ts';
 import type { FileSeam } from './journal/file-seam.ts';
 import { openJournal, type Journal } from './journal/journal.ts';
 import { nodeIdOf } from './journal/node-id.ts';
-import { settleCrashed } from './journal/recovery.ts';
 import { createShipper, type Shipper } from './journal/shipper.ts';
 import { isAdministrative } from './providers/catalogue.ts';
 import { openRootKeys } from './root-keys.ts';
@@ -171,8 +172,8 @@ export async function openInstallation(
     closers.push(() => journal.close());
     const measuring = setInterval(() => void journal.measure().catch(() => {}), measureMs).unref();
     closers.push(() => clearInterval(measuring));
-    const settle = (isSure: boolean): Promise<number> => settleDead(journal, store, log, isSure);
-    if (!isWorker) await settle(true);
+    const aftermath = createAftermath({ journal, lookup: createActLookup(store), log });
+    if (!isWorker) await aftermath.start();
     const shipper = createShipper({
       store,
       journal,
@@ -185,6 +186,7 @@ export async function openInstallation(
     });
     shipper.start();
     closers.push(() => shipLast(journal, shipper, log));
+    closers.push(() => aftermath.stop());
     const isEmpty = await store.asSystem(
       async (tx) =>
         (await tx.selectFrom('workspaces').select('id').limit(1).executeTakeFirst()) === undefined,
@@ -205,7 +207,7 @@ export async function openInstallation(
       isEmpty,
       isDatabaseLost: () => isLost,
       epochHints,
-      settle,
+      settle: (isSure: boolean) => aftermath.settle(isSure),
       close,
     });
   } catch (error) {
@@ -229,28 +231,6 @@ async function bringUpToDate(config: Config, database: Database, log: Log): Prom
       fix: 'Run bin/sallyport migrate, or set MIGRATE=auto.',
     },
   );
-}
-
-async function settleDead(journal: Journal, store: Store, log: Log, isSure: boolean): Promise<number> {
-  const recovered = await settleCrashed({
-    journal,
-    async lookup(actId) {
-      const row = await store.asSystem((tx) =>
-        tx.selectFrom('acts').select('act_id').where('act_id', '=', actId).executeTakeFirst(),
-      );
-      if (row === undefined && !isSure) throw new Error('its transaction may be under way still');
-      return row !== undefined;
-    },
-    onFault: (fault) =>
-      log.error('journal.damaged', { stream: fault.stream, seq: fault.seq, kind: fault.kind }),
-  });
-  if (recovered.calls + recovered.acts + recovered.torn > 0) {
-    log.warn('journal.settled', {
-      count: recovered.calls,
-      detail: `${recovered.acts} acts, ${recovered.torn} torn tails`,
-    });
-  }
-  return recovered.openActs;
 }
 
 /** The journal is closed first, so that its last record goes along; what a lost database leaves behind, the next start ships. */

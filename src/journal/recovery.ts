@@ -1,5 +1,6 @@
 import { truncate } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { ActLookup } from './act-lookup.ts';
 import type { JsonValue } from './canonical.ts';
 import type { JournalRecord } from './chain.ts';
 import { createCursor, type Fault } from './cursor.ts';
@@ -13,8 +14,7 @@ import { useIdentity } from './use-identity.ts';
 
 export interface RecoveryOptions {
   readonly journal: Pick<Journal, 'dir' | 'locks' | 'appendRecovered' | 'own'>;
-  /** Whether the transaction of an administrative act was committed: is its row in `acts`? Rejects while nobody can say. */
-  readonly lookup: (actId: string) => Promise<boolean>;
+  readonly lookup: ActLookup;
   /** A stream is damaged: it is kept as it is, not settled, and shipped up to there. */
   readonly onFault?: (fault: Fault) => void;
 }
@@ -103,7 +103,7 @@ export async function settleCrashed({ journal, lookup, onFault }: RecoveryOption
     const acts = waiting.filter(({ record }) => record.event !== 'use.begin');
     let openActs = 0;
     for (const { record, owner } of acts) {
-      const isDone = await lookup(idText(record['actId'])).catch(() => null);
+      const isDone = await lookup(idText(record['actId']), idText(record['workspaceId'])).catch(() => null);
       if (isDone === null) {
         openActs += 1;
         owner.hasOpenActs = true;

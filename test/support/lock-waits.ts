@@ -15,3 +15,13 @@ export async function lockWaits(
       return rows.length;
     });
 }
+
+/** Resolves once somebody in this database waits for another transaction to end. */
+export async function transactionWait(store: Pick<Store, 'asSystem'>): Promise<void> {
+  for (let isWaiting = false; !isWaiting;)
+    isWaiting = await store.asSystem(async (tx) => {
+      const { rows } = await sql`select 1 from pg_locks join pg_stat_activity using (pid)
+        where not granted and locktype = 'transactionid' and datname = current_database()`.execute(tx);
+      return rows.length > 0;
+    });
+}
