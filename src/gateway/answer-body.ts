@@ -37,9 +37,9 @@ export class AnswerBody {
     return this.#form.isEvents;
   }
 
-  /** Something is held back: the provider's length does not hold. */
-  get isHeldBack(): boolean {
-    return this.#holder !== null;
+  /** The provider's length holds. Of events it may not: should they break off, an error event would fill up what is missing. */
+  get keepsLength(): boolean {
+    return !this.#form.isEvents;
   }
 
   /** @param client is given the bytes that go on now @returns false: these are no events, and nothing of the chunk goes on */

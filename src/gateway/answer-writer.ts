@@ -86,16 +86,18 @@ export class AnswerWriter {
   /** Ends an answer so that it does not look whole. @param lastWord null where the format has no place for one */
   breakOff(lastWord: Buffer | null): void {
     const response = this.#response;
-    if (lastWord === null || response.destroyed) {
-      // To a client of HTTP/1.0 the connection's end is the body's; under TLS the missing farewell tells it.
-      const isOld = response.headersSent && response.req.httpVersionMinor === 0;
-      if (isOld && response.socket !== null && !isOverTls(response)) response.socket.resetAndDestroy();
-      else response.destroy();
-      return;
-    }
+    if (lastWord === null || response.destroyed) return this.#cut();
     // Whoever does not read does not get to keep a cut stream's socket.
     this.#destroyIn(lastWordMs);
-    response.write(this.#framed(lastWord), () => response.destroy());
+    response.write(this.#framed(lastWord), () => this.#cut());
+  }
+
+  #cut(): void {
+    const response = this.#response;
+    // To a client of HTTP/1.0 the connection's end is the body's; under TLS the missing farewell tells it.
+    const isOld = response.headersSent && response.req.httpVersionMinor === 0;
+    if (isOld && response.socket !== null && !isOverTls(response)) response.socket.resetAndDestroy();
+    else response.destroy();
   }
 
   /** The call is over: nobody waits for the client any more. */

@@ -173,7 +173,7 @@ export class Relay implements EgressHandler, GatheringEnds, AnswerSource {
     const { target, ownHeaders, onStream } = this.#options;
     this.#body = new AnswerBody(this.#status, given, this.#options);
     if (this.#drain !== null) return;
-    const headers = answerHeaders(target.provider, given, !this.#body.isHeldBack);
+    const headers = answerHeaders(target.provider, given, this.#body.keepsLength);
     this.#writer.writeHead(this.#status, [...headers, ...ownHeaders()], this.#body.isEvents);
     if (this.#body.isEvents) onStream?.(this.#control?.forgetBody() === true);
     this.#gathering.awaitTurnEnd();
