@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import { Client } from 'undici';
 import type { Call } from './call.ts';
 import type { Carrier } from './carrier.ts';
-import { EgressError } from './egress-error.ts';
+import { EgressError, lostAtOnce } from './egress-error.ts';
 import type { Connector } from './guard.ts';
 import { injectInto } from './injector.ts';
 import { skipContinue } from './skip-continue.ts';
@@ -53,7 +53,7 @@ export class Connection implements Carrier {
           // undici writes at once. What is written in the very turn in which a handshake ends, the TLS layer copies into memory that is
           // freed unwiped (Node 26, TLS 1.2 and 1.3: 3 to 7 of 200 keys were found there; from the next turn on, none).
           setImmediate(() => {
-            if (socket.destroyed) done(socket.errored ?? lost(), null);
+            if (socket.destroyed) done(socket.errored ?? lostAtOnce(), null);
             else done(null, socket);
           });
         });
@@ -100,7 +100,7 @@ export class Connection implements Carrier {
     this.#call?.abort();
     // Not within undici's own parser, from which a call's end comes.
     await Promise.resolve();
-    this.#connecting?.on('error', () => {}).destroy(lost());
+    this.#connecting?.on('error', () => {}).destroy(lostAtOnce());
     await this.#client.destroy(new EgressError('ABORTED', 'The connection was closed.'));
   }
 
@@ -116,8 +116,4 @@ export class Connection implements Carrier {
       if (this.#call === null) void this.destroy();
     });
   }
-}
-
-function lost(): EgressError {
-  return new EgressError('UPSTREAM_UNREACHABLE', 'The provider closed the connection at once.');
 }

@@ -39,6 +39,10 @@ export class EgressError extends Error {
   }
 }
 
+export function lostAtOnce(): EgressError {
+  return new EgressError('UPSTREAM_UNREACHABLE', 'The provider closed the connection at once.');
+}
+
 /** Of undici and of the socket: the connection went away (GATEWAY.md, "Stale keep-alive sockets"). */
 const lostConnection = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE']);
 /** undici would not send it as it is: a bad path, method, header name, header value or length. */

@@ -3,7 +3,7 @@ import { lookup as systemLookup, type LookupAddress } from 'node:dns';
 import { isIP, type LookupFunction, type Socket } from 'node:net';
 import { buildConnector } from 'undici';
 import { isPublicAddress } from './address-guard.ts';
-import { EgressError } from './egress-error.ts';
+import { EgressError, lostAtOnce } from './egress-error.ts';
 import type { Tunnel } from './proxy.ts';
 import type { Reach } from './request.ts';
 
@@ -83,14 +83,11 @@ export function guardedConnector(options: {
     }
     return connect(target, (...result) => {
       const [error, socket] = result;
-      if (error === null && !isPublicAddress(peerOf(socket))) {
-        socket.on('error', () => {}).destroy();
-        done(refused('The peer'), null);
-      } else done(...result);
+      const peer = socket?.remoteAddress;
+      if (error !== null || (peer !== undefined && isPublicAddress(peer))) return done(...result);
+      socket.on('error', () => {}).destroy();
+      // A connection that was reset right behind the handshake has no peer any more: as bad to use, but no address was wrong.
+      done(peer === undefined ? lostAtOnce() : refused('The peer'), null);
     });
   };
-}
-
-function peerOf(socket: Socket): string {
-  return socket.remoteAddress ?? '';
 }

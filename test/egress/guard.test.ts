@@ -1,11 +1,17 @@
 import type { LookupAddress } from 'node:dns';
-import type { LookupFunction } from 'node:net';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { createServer, type AddressInfo, type LookupFunction } from 'node:net';
+import { createSecureContext, TLSSocket } from 'node:tls';
 import t, { type Test } from 'tap';
+import type { buildConnector } from 'undici';
 import { isPublicAddress } from '../../src/egress/address-guard.ts';
 import { createEgress, type Egress } from '../../src/egress/egress.ts';
 import { guardedConnector } from '../../src/egress/guard.ts';
 import { call, credentialOf } from '../support/egress-call.ts';
 import { scriptUpstream, testCa } from '../support/upstream.ts';
+
+const tlsFolder = new URL('../support/tls/', import.meta.url);
 
 /** Names resolve to what the test says. */
 function egressWith(t: Test, answers: Record<string, readonly string[]> = {}): Egress {
@@ -265,24 +271,26 @@ t.test('the connector itself refuses literals and http, whoever calls it', async
   t.equal(upstream.connections, 0);
 });
 
+/** Public when it is checked, and another one when it is connected to. */
+const turning: LookupFunction = (_name, _options, done) => {
+  let looks = 0;
+  const answer = {
+    get address() {
+      looks += 1;
+      return looks === 1 ? '8.8.8.8' : '127.0.0.1';
+    },
+    family: 4,
+  };
+  done(null, [answer]);
+};
+
 t.test('an answer that turns inner after it was checked is seen at the peer', async (t) => {
   const upstream = await scriptUpstream(t, { tls: true });
-  const lookup: LookupFunction = (_name, _options, done) => {
-    let looks = 0;
-    const answer = {
-      get address() {
-        looks += 1;
-        return looks === 1 ? '8.8.8.8' : '127.0.0.1';
-      },
-      family: 4,
-    };
-    done(null, [answer]);
-  };
-  const egress = createEgress({ ca: testCa, lookup });
+  const egress = createEgress({ ca: testCa, lookup: turning });
   t.teardown(() => egress.close());
   const credential = credentialOf();
   // A name that the certificate covers cannot be public, so the guard is asked directly.
-  const connector = guardedConnector({ reach: 'public', ca: testCa, lookup, tunnel: null });
+  const connector = guardedConnector({ reach: 'public', ca: testCa, lookup: turning, tunnel: null });
   const target = {
     protocol: 'https:',
     hostname: 'api.sallyport.test',
@@ -300,6 +308,32 @@ t.test('an answer that turns inner after it was checked is seen at the peer', as
   t.same(credential.places, []);
   t.equal(upstream.requests.length, 0);
 });
+
+t.test(
+  'a connection that is reset right behind the handshake is of no use, but its address is not blamed',
+  async (t) => {
+    const [cert, key] = ['leaf.pem', 'leaf.key'].map((name) => readFileSync(new URL(name, tlsFolder)));
+    // Up to TLS 1.2 the last word of a handshake is the server's: the client reads it together with the reset.
+    const context = createSecureContext({ cert, key, maxVersion: 'TLSv1.2' });
+    const server = createServer((socket) => {
+      new TLSSocket(socket, { isServer: true, secureContext: context })
+        .on('error', () => {})
+        .on('secure', () => setImmediate(() => socket.resetAndDestroy()));
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    t.teardown(() => server.close());
+    const connector = guardedConnector({ reach: 'public', ca: testCa, lookup: turning, tunnel: null });
+    const hostname = 'api.sallyport.test';
+    const port = String((server.address() as AddressInfo).port);
+    const target = { protocol: 'https:', hostname, host: hostname, port };
+    const [error, socket] = await new Promise<Parameters<buildConnector.Callback>>((resolve) =>
+      connector(target, (...result) => resolve(result)),
+    );
+    t.match(error, { code: 'UPSTREAM_UNREACHABLE', reachedUpstream: false });
+    t.equal(socket, null);
+  },
+);
 
 t.test('an operator’s lane is not lent to the public reach', async (t) => {
   const upstream = await scriptUpstream(t, { tls: true });
