@@ -97,6 +97,8 @@ async function readBodyAndFields(
   if (!isRead) return { body: boundedUpload(request, maxBytes, bounds.paces.upload), ...plain };
   const sent = await readBody(request, maxBytes, bounds.share, bounds.paces.whole);
   const isUnpacked = kind === 'coded';
+  // What proxies make of a request without a body; nothing is coded in nothing.
+  if (sent.length === 0) return { ...plain, body: null, isUnpacked };
   const coding = request.headers['content-encoding'] ?? '';
   const body = isUnpacked ? await unpacked(sent, coding, maxBytes, bounds.share) : sent;
   // What an API of somebody's own takes as JSON is not ours to judge, unless it is an object, whose model a token may restrict.
