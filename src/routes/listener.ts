@@ -38,6 +38,11 @@ const fixed: ServerOptions = {
  */
 export function createListener({ tls, serve, headMs = usualHeadMs }: ListenerOptions): Server {
   function take(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
+    // Given up before its turn, it would get the socket all the same, and nobody would end it: those behind it would wait for ever.
+    if (response.socket === null)
+      response.once('socket', (socket: Socket) => {
+        if (response.destroyed) socket.destroy();
+      });
     const found = flawOf(request);
     if (found === null) serve(request, response, expectsContinue);
     else sendFlaw(request, response, found);
