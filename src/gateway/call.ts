@@ -8,6 +8,7 @@ import { isPreflight, corsHeaders } from './cors.ts';
 import type { GatewayDeps } from './gateway.ts';
 import { Attempts } from './attempts.ts';
 import { TracedCall } from './call-trace.ts';
+import { sayContinue } from './continue.ts';
 import { decideOn, type Undecided } from './decision.ts';
 import { Entry } from './entry.ts';
 import { readIncoming } from './incoming.ts';
@@ -132,8 +133,9 @@ export class Call {
 
   #goOn(): void {
     if (!this.#expectsContinue) return;
-    this.#isContinued = true;
-    this.#response.writeContinue();
+    sayContinue(this.#response, () => {
+      this.#isContinued = true;
+    });
   }
 
   #refuse(error: unknown): void {

@@ -10,6 +10,7 @@ import type { Socket } from 'node:net';
 import { renderError } from '../dialects/error-answer.ts';
 import { SallyportError } from '../errors.ts';
 import { baseUrls } from '../gateway/base-url.ts';
+import { sayContinue } from '../gateway/continue.ts';
 import { guardsOf } from '../gateway/own-headers.ts';
 import { wipe } from '../secret.ts';
 import { type Connections, trackConnections } from './connections.ts';
@@ -62,7 +63,7 @@ export async function createEdge({ serverOf, tls, bodyMs = 30_000, plugins }: Ed
     createListener({
       tls,
       serve(request, response, expectsContinue) {
-        if (expectsContinue) response.writeContinue();
+        if (expectsContinue) sayContinue(response);
         handler(request, response);
       },
     });

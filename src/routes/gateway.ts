@@ -1,5 +1,6 @@
 import type { RequestListener, Server } from 'node:http';
 import { isDataPlane } from '../gateway/base-url.ts';
+import { sayContinue } from '../gateway/continue.ts';
 import type { Gateway } from '../gateway/gateway.ts';
 import { createListener } from './listener.ts';
 import { offerWebSockets } from './realtime.ts';
@@ -17,7 +18,7 @@ export function createEdgeServer(gateway: Gateway, admin: RequestListener, tls: 
         void gateway.handle(request, response, { expectsContinue });
         return;
       }
-      if (expectsContinue) response.writeContinue();
+      if (expectsContinue) sayContinue(response);
       admin(request, response);
     },
   });

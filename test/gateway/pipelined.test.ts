@@ -53,3 +53,22 @@ t.test('an answer that breaks before its turn ends its connection when the turn 
   t.match(text, /^HTTP\/1\.1 200[^]*\r\n\r\n\{\}/, 'the first is whole');
   t.equal(text.match(/HTTP\/1\.1/g)?.length, 1);
 });
+
+t.test('`100 Continue` waits for the turn of its answer', async (t) => {
+  const expects = 'content-type: application/json\r\ncontent-length: 2\r\nexpect: 100-continue\r\n';
+  for (const second of [
+    request('second', expects, 'POST'),
+    // Of the administration, by fastify.
+    request('second', expects, 'POST').replace('/openai/v1/files/second', '/api/nothing'),
+  ]) {
+    turn.isOpen = Promise.withResolvers<void>();
+    const client = await rawConnection(gateway.origin, request('first') + second);
+    await until(() => gateway.app.dataPlane.gateway.callsInFlight() > 0);
+    turn.isOpen.resolve();
+    await client.seen(/\r\n\r\n\{\}HTTP\/1\.1 100 Continue\r\n\r\n$/);
+    client.socket.write('{}');
+    const text = await client.seen(/100 Continue\r\n\r\nHTTP\/1\.1 [24]0\d [^]*\r\n\r\n./);
+    t.equal(text.match(/100 Continue/g)?.length, 1);
+    client.socket.destroy();
+  }
+});
