@@ -21,6 +21,7 @@ export class AnswerWriter {
   readonly #source: AnswerSource;
   #bytes = 0;
   #isFull = false;
+  #isReleased = false;
   #stalled: NodeJS.Timeout | undefined;
   /** In chunks that are framed here, and not by Node. */
   #isFramed = false;
@@ -62,16 +63,22 @@ export class AnswerWriter {
     this.#isFull = true;
     this.#source.onFull();
     // A client that has stopped reading would hold his place, the provider's and these bytes for as long as he likes.
-    if (this.#writeIdleMs > 0)
-      this.#stalled = setTimeout(() => {
-        this.#source.onStalled();
-        response.destroy();
-      }, this.#writeIdleMs);
+    // Nor may he be blamed before the answer's turn has come.
+    if (response.socket === null) response.once('socket', () => this.#watchStall());
+    else this.#watchStall();
     response.once('drain', () => {
       clearTimeout(this.#stalled);
       this.#isFull = false;
       this.#source.onTaken();
     });
+  }
+
+  #watchStall(): void {
+    if (this.#writeIdleMs === 0 || !this.#isFull || this.#isReleased) return;
+    this.#stalled = setTimeout(() => {
+      this.#source.onStalled();
+      this.#response.destroy();
+    }, this.#writeIdleMs);
   }
 
   /** The call is over with its last byte; whether the client takes it is his affair, for as long as any byte may wait for him. */
@@ -102,6 +109,7 @@ export class AnswerWriter {
 
   /** The call is over: nobody waits for the client any more. */
   release(): void {
+    this.#isReleased = true;
     clearTimeout(this.#stalled);
   }
 

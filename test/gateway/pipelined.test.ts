@@ -72,3 +72,17 @@ t.test('`100 Continue` waits for the turn of its answer', async (t) => {
     client.socket.destroy();
   }
 });
+
+t.test('a client is not too slow for an answer whose turn has not come', async (t) => {
+  const client = await rawConnection(
+    gateway.origin,
+    request('first', '', 'GET', hasty) + request('big', '', 'GET', hasty),
+  );
+  // Past his limit.
+  await new Promise((done) => void setTimeout(done, 1500));
+  t.notOk(await hasEnded('CLIENT_TOO_SLOW'));
+  turn.isOpen.resolve();
+  await until(() => client.text().length > size && client.text().endsWith('1'.repeat(size)));
+  t.match(client.text().slice(0, 4096), /\{\}HTTP\/1\.1 200/);
+  client.socket.destroy();
+});
