@@ -34,8 +34,8 @@ export const [separator, absent] = ['\u001f', '\u0002'] as const;
 export interface JournalTable {
   /** Where each stream stood when the table was opened. */
   streams(): ReadonlyMap<string, Position>;
-  /** Rows of `usage_events` at that same moment. */
-  usageRows(): number;
+  /** Rows of `usage_events` at that same moment; null: more than are counted. */
+  usageRows(): number | null;
   /** Rows `from` to `until` - 1 of a stream, in order, whatever months they lie in. */
   rows(stream: string, from: number, until: number): AsyncGenerator<readonly TableRow[]>;
   /** Lines of a stream from `first` to `last`, by seq. */
@@ -46,7 +46,10 @@ export interface JournalTable {
   months(): readonly string[];
 }
 
-export async function openTable(store: Pick<Store, 'asSystem'>): Promise<JournalTable> {
+/** Ten seconds. Beyond it the rows are gone through in pages instead: that takes long, but no statement too long. */
+const mostCounted = 10_000_000;
+
+export async function openTable(store: Pick<Store, 'asSystem'>, most = mostCounted): Promise<JournalTable> {
   // Before the months: a row that comes between is beyond what is looked at.
   const found = await store.asSystem(async (tx) => {
     // One statement is one moment: what is shipped with a position is counted with it.
@@ -56,11 +59,12 @@ export async function openTable(store: Pick<Store, 'asSystem'>): Promise<Journal
       head_hash: Buffer;
       usage_rows: bigint;
     }>`select stream, next_seq, head_hash, usage_rows
-      from (select count(*) as usage_rows from usage_events) as counted left join journal_streams on true
+      from (select count(*) as usage_rows from (select from usage_events limit ${most + 1}) as looked) as counted left join journal_streams on true
       order by updated_at, stream`.execute(tx);
     return rows;
   });
   const months = await store.asSystem(readMonths);
+  const usageRows = Number(found[0]?.usage_rows ?? 0);
   const streams = new Map<string, Position>();
   for (const { head_hash, next_seq, stream } of found)
     if (stream !== null)
@@ -108,7 +112,7 @@ export async function openTable(store: Pick<Store, 'asSystem'>): Promise<Journal
     months: () => months,
     range,
     streams: () => streams,
-    usageRows: () => Number(found[0]?.usage_rows ?? 0),
+    usageRows: () => (usageRows > most ? null : usageRows),
     async *rows(stream, from, until) {
       const { rows } = await store.asSystem((tx) =>
         sql<{ month: string }>`select month from unnest(${months}::date[]) as m (month) where exists (

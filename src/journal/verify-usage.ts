@@ -3,6 +3,7 @@ import type { Store } from '../db/store.ts';
 import type { JournalRecord } from './chain.ts';
 import type { Fault } from './cursor.ts';
 import { type UsageRow, usageRow } from './projection.ts';
+import type { Pace } from './verify-pace.ts';
 import type { Retired } from './verify-retired.ts';
 import type { JournalTable } from './verify-table.ts';
 import { idText } from './obligations.ts';
@@ -148,12 +149,15 @@ function isSame(a: unknown, b: unknown): boolean {
   );
 }
 
+/** Of the calls of so many rows the lines are read at once, and calls of the gateway wait for that. */
+const pageRows = 250;
+
 /** Rows that no record stands behind, named by table: no record is at fault. @param since null: all. */
 export async function checkGhosts(
   store: Pick<Store, 'asSystem'>,
   table: Pick<JournalTable, 'ofCalls'>,
   since: Date | null,
-  retired: Pick<Retired, 'at'>,
+  { pace, retired }: { readonly pace: Pace; readonly retired: Pick<Retired, 'at'> },
   report: (fault: Fault) => void,
 ): Promise<void> {
   let after = { month: '0001-01-01', call_id: '', attempt: 0, receipt: '' };
@@ -163,11 +167,12 @@ export async function checkGhosts(
       sql<typeof after>`select month, call_id, attempt, receipt from usage_events
         where (month, call_id, attempt) > (${month}::date, ${call_id}, ${attempt}::integer)
           and started_at >= ${since ?? new Date(0)}
-        order by month, call_id, attempt limit 1000`.execute(tx),
+        order by month, call_id, attempt limit ${pageRows}`.execute(tx),
     );
     const last = rows.at(-1);
     if (last === undefined) return;
     after = last;
+    await pace.turn();
     const ends = new Set<string>();
     // In our own JSON, for PostgreSQL's refuses to read a line with an escaped NUL in it.
     for (const record of await table.ofCalls([...new Set(rows.map((row) => row.call_id))])) {

@@ -135,9 +135,9 @@ async function verifyOnce(options: VerifyOptions): Promise<Verdict> {
       ends.set(stream, Math.max(ends.get(stream) ?? -1, found.nextSeq - 1));
     }
     await sums;
-    // Every row has its record where there are as many of them as records that want one.
+    // Every row has its record where there are as many of them as records that want one; more than are counted are all looked at.
     if (from !== null || usageRows !== table.usageRows() || problems.length > 0)
-      await checkGhosts(store, table, from, retired, report);
+      await checkGhosts(store, table, from, { pace, retired }, report);
     await checkPresumed(presumed, table, report);
     wrongSums.forEach(report);
     if (from !== null || acts !== (await countActs(store, null)) || problems.length > 0)

@@ -5,6 +5,7 @@ import type { Store } from '../../src/db/store.ts';
 import { hourlyRows } from '../../src/journal/hourly-rows.ts';
 import { hourlyTypes, names } from '../../src/journal/usage-columns.ts';
 import { checkSums } from '../../src/journal/verify-sums.ts';
+import { openTable } from '../../src/journal/verify-table.ts';
 
 const run = (store: Store, statement: RawBuilder<unknown>) => store.asSystem((tx) => statement.execute(tx));
 
@@ -100,7 +101,7 @@ t.test('what is wrong with sums is found in pieces of any size, in the order of 
   }
 });
 
-t.test('no transaction of it reads more for there being more rows', async (t) => {
+t.test('no transaction of comparing and counting reads more for there being more rows', async (t) => {
   const { store } = await testDatabase(t);
   for (const month of [thisMonth, '2020-02-01']) await run(store, uses('ws_a', month, 5000, 16));
   await run(store, uses('ws_b', thisMonth, 1000, 16));
@@ -121,4 +122,9 @@ t.test('no transaction of it reads more for there being more rows', async (t) =>
   };
   t.same(await faultsOf(watched, 500), []);
   t.ok(most > 500 && most < 4000, `${most}`);
+
+  most = 0;
+  t.equal((await openTable(watched, 500)).usageRows(), null, 'more than are counted');
+  t.ok(most < 4000, `${most}`);
+  t.equal((await openTable(store, 11_000)).usageRows(), 11_000);
 });
