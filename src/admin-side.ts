@@ -11,6 +11,7 @@ import { createKeys } from './admin/keys.ts';
 import { createBreaches } from './admin/breaches.ts';
 import { createMembers } from './admin/members.ts';
 import { createIsOperator } from './admin/operator.ts';
+import { createOutcomes } from './admin/outcomes.ts';
 import { createProofs } from './admin/proofs.ts';
 import { createProviders } from './admin/providers.ts';
 import { createRecost } from './admin/recost.ts';
@@ -31,6 +32,7 @@ import type { Egress } from './egress/egress.ts';
 import type { SendMail } from './egress/mailer.ts';
 import type { DataPlane } from './gateway/data-plane.ts';
 import type { Installation } from './installation.ts';
+import { createActLookup } from './journal/act-lookup.ts';
 import { isAdministrative, providers } from './providers/catalogue.ts';
 import { createPriceBook } from './providers/price.ts';
 import { priceTable } from './providers/price-table.ts';
@@ -60,9 +62,11 @@ export function createAdminSide(
   const { sendMail } = deps;
   const { journal, store, vault } = installation;
   const isOperator = createIsOperator({ store });
+  const outcomes = createOutcomes({ journal, lookup: createActLookup(store) });
   const plainAct = createActs({
     store,
     journal,
+    outcomes,
     markClient: (ip, owner) => vault.markClient(ip, owner),
     clock,
   });
@@ -154,5 +158,5 @@ export function createAdminSide(
     signingKeys: createSigningKeyDesk({ act, keys: checkpoints.keys }),
     callers,
   };
-  return Object.freeze({ services, callers, keys, rootKeys, workspaces });
+  return Object.freeze({ services, callers, keys, outcomes, rootKeys, workspaces });
 }

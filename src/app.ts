@@ -275,6 +275,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
       alerts.stop();
       await checkpoints.close();
       await rootKeys.close();
+      side.outcomes.stop();
       await dataPlane.stop();
       log.debug('closed', { name: 'data plane' });
       await tracer?.close();

@@ -5,6 +5,7 @@ import { newId } from '../ids.ts';
 import type { Fields, Journal } from '../journal/journal.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { Caller } from './caller.ts';
+import type { Outcomes } from './outcomes.ts';
 
 /** What an act concerns: ids and settings, never names, mail addresses or values (the journal is not erased with a person). */
 export interface ActFields extends Fields {
@@ -33,11 +34,12 @@ export type Act = <T>(
 export interface ActsDeps {
   readonly store: Pick<Store, 'asWorkspace'>;
   readonly journal: Pick<Journal, 'append'>;
+  readonly outcomes: Pick<Outcomes, 'write' | 'find'>;
   readonly markClient: Vault['markClient'];
   readonly clock: () => number;
 }
 
-export function createActs({ store, journal, markClient, clock }: ActsDeps): Act {
+export function createActs({ store, journal, outcomes, markClient, clock }: ActsDeps): Act {
   return async function act(caller, event, fields, work) {
     const actId = newId('act', clock());
     const actor = { type: caller.type, id: caller.id };
@@ -65,7 +67,8 @@ export function createActs({ store, journal, markClient, clock }: ActsDeps): Act
       });
     } catch (error) {
       if (isWorkDone && !isAnsweredByServer(error)) {
-        // COMMIT was sent and its answer lost: only the row in `acts` knows. The next start looks it up and writes the outcome.
+        // COMMIT was sent and its answer lost: only the row in `acts` knows.
+        outcomes.find({ event, actId, workspaceId: caller.workspaceId, outcome });
         throw new SallyportError(
           'INTERNAL',
           'The database went away during COMMIT: it is not known whether this was done.',
@@ -76,13 +79,13 @@ export function createActs({ store, journal, markClient, clock }: ActsDeps): Act
         );
       }
       const code = error instanceof SallyportError ? error.code : 'INTERNAL';
-      // A journal that has closed meanwhile must not hide why the act failed; recovery settles the intent.
-      await journal.append(`${event}.failed`, { ...outcome, code }).catch(() => undefined);
+      // A journal that has closed meanwhile must not hide why the act failed.
+      await outcomes.write(`${event}.failed`, { ...outcome, code });
       throw error;
     }
     // Done is done: were the journal's refusal told as an error, the caller would do it twice.
-    const done = await journal.append(`${event}.done`, outcome).catch(() => intent);
-    return { value, receipt: done.text };
+    const done = await outcomes.write(`${event}.done`, outcome);
+    return { value, receipt: (done ?? intent).text };
   };
 }
 
@@ -95,8 +98,8 @@ function subjectOf({ keyId, tokenId, userId, sealId }: ActFields): ActFields {
   };
 }
 
-/** The server answered COMMIT with an error of its own: rolled back for certain. Classes 08 and 57 are lost connections and shutdowns. */
+/** The server answered COMMIT with an error of its own: rolled back for certain. Classes 08 and 57 are lost connections and shutdowns; EPIPE only looks like a class. */
 function isAnsweredByServer(error: unknown): boolean {
   const code = (error as { code?: unknown } | null)?.code;
-  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && !/^(?:08|57)/.test(code);
+  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && !/^(?:08|57|E)/.test(code);
 }

@@ -1,12 +1,14 @@
 import t from 'tap';
-import { createActs } from '../../src/admin/acts.ts';
+import { type ActsDeps, createActs } from '../../src/admin/acts.ts';
 import type { Store } from '../../src/db/store.ts';
 import { SallyportError } from '../../src/errors.ts';
+import { allEnded } from '../support/all-ended.ts';
 import { newKey, startWorld } from '../api/world.ts';
 
 const world = await startWorld(t);
 const caller = await world.callerOf(world.first.adminToken);
-const { act, clock, journal, vault } = world;
+const { act, clock, journal, outcomes, vault } = world;
+const markClient: ActsDeps['markClient'] = (ip, owner) => vault.markClient(ip, owner);
 
 interface Line {
   event: string;
@@ -88,30 +90,37 @@ t.test('an act that fails leaves nothing but its records', async (t) => {
   t.equal(current.name, 'default');
 });
 
-t.test('a COMMIT whose answer was lost gets no outcome: the row knows, and recovery asks it', async (t) => {
-  const lossy: Pick<Store, 'asWorkspace'> = {
-    async asWorkspace(workspaceId, work) {
-      await world.store.asWorkspace(workspaceId, work);
-      throw Object.assign(new Error('Connection terminated unexpectedly'), { code: 'ECONNRESET' });
-    },
-  };
-  const lossyAct = createActs({
-    store: lossy,
-    journal,
-    markClient: (ip, owner) => vault.markClient(ip, owner),
-    clock,
-  });
-  await t.rejects(
-    lossyAct(caller, 'test.unknown', {}, () => Promise.resolve()),
-    { code: 'INTERNAL' },
-  );
-  const lines = linesOf('test.unknown');
-  t.same(
-    lines.map((line) => line.event),
-    ['test.unknown.intent'],
-  );
-  t.equal(await digestOf(lines[0]?.actId), lines[0]?.hash);
-});
+for (const code of ['ECONNRESET', 'EPIPE', '57P01']) {
+  for (const [isCommitted, event] of [
+    [true, 'done'],
+    [false, 'failed'],
+  ] as const) {
+    t.test(`${code} in place of COMMIT’s answer: the act is looked up, and is ${event}`, async (t) => {
+      const name = `test.lost-${code.toLowerCase()}-${event}`;
+      const lost = Object.assign(new Error('Connection terminated unexpectedly'), { code });
+      const lossy: Pick<Store, 'asWorkspace'> = {
+        async asWorkspace(workspaceId, work) {
+          await world.store.asWorkspace(workspaceId, async (tx) => {
+            await work(tx);
+            if (!isCommitted) throw lost;
+          });
+          throw lost;
+        },
+      };
+      const lossyAct = createActs({ store: lossy, journal, outcomes, markClient, clock });
+      await t.rejects(
+        lossyAct(caller, name, { keyId: 'key_x' }, () => Promise.resolve()),
+        { code: 'INTERNAL' },
+      );
+      await allEnded(journal);
+      const [intent, outcome, ...more] = linesOf(name);
+      t.match(outcome, { event: `${name}.${event}`, actId: intent?.actId, keyId: 'key_x' });
+      t.same(more, []);
+      t.equal(outcome?.code, isCommitted ? undefined : 'INTERNAL');
+      t.equal(await digestOf(intent?.actId), isCommitted ? intent?.hash : null);
+    });
+  }
+}
 
 t.test('a refusal at COMMIT is a failure like any other', async (t) => {
   const refusing: Pick<Store, 'asWorkspace'> = {
@@ -121,12 +130,7 @@ t.test('a refusal at COMMIT is a failure like any other', async (t) => {
         throw Object.assign(new Error('could not serialize'), { code: '40001' });
       }),
   };
-  const refusedAct = createActs({
-    store: refusing,
-    journal,
-    markClient: (ip, owner) => vault.markClient(ip, owner),
-    clock,
-  });
+  const refusedAct = createActs({ store: refusing, journal, outcomes, markClient, clock });
   await t.rejects(
     refusedAct(caller, 'test.serial', {}, () => Promise.resolve()),
     { code: '40001' },

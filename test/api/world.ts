@@ -3,7 +3,9 @@ import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import fastify, { type FastifyInstance, type LightMyRequestResponse } from 'fastify';
 import type { Test } from 'tap';
-import { createActs } from '../../src/admin/acts.ts';
+import { type ActsDeps, createActs } from '../../src/admin/acts.ts';
+import { createOutcomes } from '../../src/admin/outcomes.ts';
+import { createActLookup } from '../../src/journal/act-lookup.ts';
 import { createAlerts } from '../../src/admin/alerts.ts';
 import { createAliases } from '../../src/admin/aliases.ts';
 import { createPersonExport } from '../../src/admin/person-export.ts';
@@ -93,7 +95,9 @@ export async function startWorld(
     clock,
   });
   const shipper = createShipper({ store, journal, clock });
-  const act = createActs({ store, journal, markClient: (ip, owner) => vault.markClient(ip, owner), clock });
+  const outcomes = createOutcomes({ journal, lookup: createActLookup(store), retryMs: 10 });
+  const markClient: ActsDeps['markClient'] = (ip, owner) => vault.markClient(ip, owner);
+  const act = createActs({ store, journal, outcomes, markClient, clock });
   const isOperator = createIsOperator({ store });
   const forged: string[] = [];
   const faults: unknown[] = [];
@@ -227,6 +231,7 @@ export async function startWorld(
 
   // Teardown is last in, first out: what writes ends before what it writes to.
   t.teardown(async () => {
+    outcomes.stop();
     await shipper.stop();
     await journal.close();
     vault.close();
@@ -265,6 +270,7 @@ export async function startWorld(
     store,
     vault,
     journal,
+    outcomes,
     shipper,
     services,
     callers,

@@ -1,5 +1,6 @@
 import t from 'tap';
 import { verifyJournal } from '../../src/journal/verify.ts';
+import { allEnded } from '../support/all-ended.ts';
 import { startGateway } from '../support/gateway.ts';
 import { ask } from '../support/http-client.ts';
 import { scriptUpstream } from '../support/upstream.ts';
@@ -62,6 +63,7 @@ t.test(`a connection that is reset in ${cuts} COMMITs, done or not, loses and do
     t.ok(status >= 500 || status === 201, `${fate}: ${status}`);
   }
   line.fate = () => 'pass';
+  await allEnded(gateway.installation.journal);
   const { body: tokens } = await gateway.api('GET', '/tokens?limit=100');
   const made = tokens.data.map(({ name }: { name: string }) => name);
   t.ok(made.includes('kept') && !made.includes('lost'));
