@@ -114,7 +114,7 @@ export function createAdminSide(
     keys,
     keyring: rootKeys.keyring,
     seals: createSeals({ store, act, journal, vault, clock, onForgedRow }),
-    tokens: createTokens({ store, act, vault, clock, explain: dataPlane.explain }),
+    tokens: createTokens({ store, act, vault, providers, clock, explain: dataPlane.explain }),
     alerts: createAlerts({ store, act, clock }),
     webhooks: createWebhooks({
       store,

@@ -119,16 +119,22 @@ function customPlace(places: Places, isOperators: boolean, input: PlaceInput): P
   };
 }
 
+const customName = /^[a-z0-9][a-z0-9-]{0,62}$/;
+
+/** May a custom provider be called so? */
+export function isCustomName(providers: Pick<Places['providers'], 'has'>, name: string): boolean {
+  return customName.test(name) && !reserved.has(name) && !providers.has(name);
+}
+
 /** @throws {SallyportError} REQUEST_INVALID: the name stands in URLs, `/custom/NAME/…` and `NAME/model`. */
 export function checkCustomName({ providers }: Pick<Places, 'providers'>, name: string): void {
-  if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(name)) {
+  if (!customName.test(name)) {
     throw invalid(
       '/name',
       'of a custom provider is a part of URLs: 1 to 63 of a-z, 0-9 and -, the first no hyphen',
     );
   }
-  if (reserved.has(name) || providers.has(name))
-    throw invalid('/name', 'is the name of a known provider or base URL');
+  if (!isCustomName(providers, name)) throw invalid('/name', 'is the name of a known provider or base URL');
 }
 
 function readAuth(auth: string): Auth {

@@ -3,6 +3,7 @@ import type { Schema } from '../db/schema.ts';
 import type { Store, Tx } from '../db/store.ts';
 import { SallyportError } from '../errors.ts';
 import { isId } from '../ids.ts';
+import type { Provider } from '../providers/provider.ts';
 import { tokenMacFields } from '../vault/row-macs.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { Act } from './acts.ts';
@@ -18,6 +19,7 @@ import { type List, type Page, placeOf, rowsToRead, toList } from './paging.ts';
 import { can, demand } from './permissions.ts';
 import { readSentPolicy, type SentPolicy } from './sent-policy.ts';
 import { insertToken, mint, tokenDefaults } from './token-mint.ts';
+import { checkReach } from './token-reach.ts';
 import { type TokenRow, type TokenView, viewToken } from './token-view.ts';
 
 export interface NewToken {
@@ -49,6 +51,7 @@ export interface TokensDeps {
   readonly store: Pick<Store, 'asWorkspace'>;
   readonly act: Act;
   readonly vault: Pick<Vault, 'verifierOf' | 'rowMac' | 'checkRowMac'>;
+  readonly providers: ReadonlyMap<string, Pick<Provider, 'operations'>>;
   readonly clock: () => number;
   readonly explain: ExplainCall;
 }
@@ -56,7 +59,7 @@ export interface TokensDeps {
 export type Tokens = ReturnType<typeof createTokens>;
 
 /** Gateway and admin tokens: minted, shown once, listed, revoked. */
-export function createTokens({ store, act, vault, clock, explain }: TokensDeps) {
+export function createTokens({ store, act, vault, providers, clock, explain }: TokensDeps) {
   return Object.freeze({
     /**
      * @returns the token and its text, which is null for a replay of the same Idempotency-Key: it was shown once.
@@ -72,10 +75,8 @@ export function createTokens({ store, act, vault, clock, explain }: TokensDeps) 
       if (!isId('usr', userId) || (userId !== caller.userId && !can(caller.role, 'tokens:all')))
         throw notFound('user');
       const kind = input.kind ?? 'gateway';
-      if (kind === 'admin') {
-        demand(caller, 'tokens:admin');
-        refuseForAdmin(input);
-      }
+      if (kind === 'admin') demand(caller, 'tokens:admin');
+      checkReach(providers, input);
       const networks = readNetworks('/networks', input.networks ?? null);
       const expiresAt = readMaybeMoment('/expiresAt', input.expiresAt);
       return createOnce<{ token: TokenView; text: string | null }>(
@@ -85,6 +86,9 @@ export function createTokens({ store, act, vault, clock, explain }: TokensDeps) 
         clock(),
         {
           create: async (remember) => {
+            // Not of a replay: what it made may have expired since.
+            if (expiresAt !== null && expiresAt.getTime() <= clock())
+              throw invalid('/expiresAt', 'has to be in the future');
             const minted = await mint(
               vault,
               grantOf(caller, userId, kind, { ...input, networks }, expiresAt),
@@ -222,14 +226,6 @@ function grantOf(
     policy: readSentPolicy(input.policy ?? {}),
     expiresAt,
   };
-}
-
-/** They are about calls, and an admin token makes none: what would be ignored is refused. */
-function refuseForAdmin(input: NewToken): void {
-  for (const member of ['endpoints', 'networks', 'policy'] as const) {
-    if (input[member] !== undefined && input[member] !== null)
-      throw invalid(`/${member}`, 'is for gateway tokens only');
-  }
 }
 
 async function checkUser(tx: Tx, caller: Caller, userId: string, kind: 'gateway' | 'admin'): Promise<void> {

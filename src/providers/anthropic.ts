@@ -35,6 +35,7 @@ export default defineProvider({
   relays: ['anthropic-'],
   probe: { method: 'GET', path: '/v1/models?limit=1' },
   operation,
+  operations: [...operations.map(([, name]) => name), 'anthropic.other'],
   servesBareModel: (model) => model.startsWith('claude-'),
   knownModels: [
     'claude-fable-5-2',

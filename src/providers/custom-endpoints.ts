@@ -3,7 +3,7 @@ import { cohereReader } from '../dialects/cohere-usage.ts';
 import type { UsageReader } from '../dialects/usage-reader.ts';
 import { ollamaReader } from '../dialects/ollama-usage.ts';
 import { endpointSegments } from './canonical-path.ts';
-import { openaiUsageReader, operationOf } from './openai-endpoints.ts';
+import { openaiOperations, openaiUsageReader, operationOf } from './openai-endpoints.ts';
 
 /** Azure OpenAI's versioned paths name the deployment before OpenAI's endpoint (learn.microsoft.com/azure/ai-foundry/openai/reference). */
 const azureDeployment = /^openai\/deployments\/[^/]+\//;
@@ -27,6 +27,12 @@ const ollamaOperations: Readonly<Record<string, string>> = {
   'api/generate': 'ollama.generate',
   'api/embed': 'ollama.embed',
 };
+
+/** All that `customOperation` may say. */
+export const customOperations: readonly string[] = [
+  ...Object.values({ ...anthropicOperations, ...cohereOperations, ...ollamaOperations }),
+  ...openaiOperations,
+];
 
 export function customOperation(method: string, path: string): string {
   const endpoint = endpointSegments(path).join('/').replace(azureDeployment, '');

@@ -1,6 +1,6 @@
 import { saysApiKeyInvalid, saysScopesMissing } from './failure.ts';
 import { canonicalSegments } from './canonical-path.ts';
-import { customOperation, customUsageReader } from './custom-endpoints.ts';
+import { customOperation, customOperations, customUsageReader } from './custom-endpoints.ts';
 import { anyKey } from './key-shape.ts';
 import { defineProvider } from './provider.ts';
 
@@ -49,6 +49,7 @@ export default defineProvider({
   relays: ['openai-', 'anthropic-'],
   probe: { method: 'GET', path: '/v1/models' },
   operation: customOperation,
+  operations: customOperations,
   servesBareModel: () => false,
   knownModels: [],
   // A model of one's own may be read from disk first.

@@ -3,7 +3,12 @@ import { interactionReader } from '../dialects/interaction-usage.ts';
 import { endpointSegments } from './canonical-path.ts';
 import { saysApiKeyInvalid } from './failure.ts';
 import { keyStarting } from './key-shape.ts';
-import { openaiUsageReader, operationOf, slowOpenaiOperations } from './openai-endpoints.ts';
+import {
+  openaiOperations,
+  openaiUsageReader,
+  operationOf,
+  slowOpenaiOperations,
+} from './openai-endpoints.ts';
 import { defineProvider } from './provider.ts';
 
 /** Actions on models (`models/NAME:verb`), lower case as canonical paths are. */
@@ -75,6 +80,13 @@ export default defineProvider({
   ],
   probe: { method: 'GET', path: '/v1beta/models?pageSize=1' },
   operation,
+  operations: [
+    ...Object.values({ ...actions, ...laterActions, ...collections }),
+    'google.interactions',
+    'google.stored_interactions',
+    'google.other',
+    ...openaiOperations,
+  ],
   servesBareModel: (model) => /^(?:models\/)?(?:gemini-|gemma-|imagen-|veo-|text-embedding-00)/.test(model),
   knownModels: [
     'gemini-3.1-pro',

@@ -1,5 +1,6 @@
 import { keyStarting } from './key-shape.ts';
 import {
+  openaiOperations,
   isStatefulOpenaiPath,
   openaiOperation,
   openaiUsageReader,
@@ -22,6 +23,7 @@ export default defineProvider({
   relays: ['x-groq-'],
   probe: { method: 'GET', path: '/openai/v1/models' },
   operation: openaiOperation,
+  operations: openaiOperations,
   // Its models carry other makers' names: groq/llama-… says where they run.
   servesBareModel: () => false,
   knownModels: [

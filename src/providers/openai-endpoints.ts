@@ -82,6 +82,13 @@ const making: Readonly<Record<string, { readonly made: readonly string[]; readon
   'openai.responses': { made: ['responses', 'responses/compact'], stored: 'openai.stored_responses' },
 };
 
+/** All that `operationOf` may say. */
+export const openaiOperations: readonly string[] = [
+  ...operations.map(([, operation]) => operation),
+  ...Object.values(making).map(({ stored }) => stored),
+  'openai.other',
+];
+
 export function openaiOperation(method: string, path: string): string {
   return operationOf(method, endpointSegments(path).join('/'));
 }

@@ -1,6 +1,7 @@
 import { saysScopesMissing } from './failure.ts';
 import { keyStarting } from './key-shape.ts';
 import {
+  openaiOperations,
   isStatefulOpenaiPath,
   openaiOperation,
   openaiUsageReader,
@@ -47,6 +48,7 @@ export default defineProvider({
   relays: ['openai-', 'x-codex-turn-state'],
   probe: { method: 'GET', path: '/v1/models' },
   operation: openaiOperation,
+  operations: openaiOperations,
   servesBareModel: (model) => models.test(model),
   knownModels: [
     'gpt-6.1-sol',

@@ -34,6 +34,8 @@ export interface Provider {
   readonly probe: { readonly method: 'GET'; readonly path: string };
   /** A name from a closed set, for labels and records. `path` is the provider's, with or without a query. */
   operation(method: string, path: string): string;
+  /** That set. */
+  readonly operations: readonly string[];
   /** Does a model without a provider's name before it belong here? */
   servesBareModel(model: string): boolean;
   /** Names for the metrics' label; anything else is `other`. */

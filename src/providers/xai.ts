@@ -1,6 +1,7 @@
 import { errorObjects } from './failure.ts';
 import { keyStarting } from './key-shape.ts';
 import {
+  openaiOperations,
   isStatefulOpenaiPath,
   openaiOperation,
   openaiUsageReader,
@@ -23,6 +24,7 @@ export default defineProvider({
   relays: ['x-metrics-', 'x-zero-data-retention'],
   probe: { method: 'GET', path: '/v1/models' },
   operation: openaiOperation,
+  operations: openaiOperations,
   servesBareModel: (model) => model.startsWith('grok-'),
   knownModels: [
     'grok-4.5',

@@ -104,10 +104,56 @@ t.test('what a token may be given has bounds', async (t) => {
     { kind: 'admin', networks: ['10.0.0.0/8'] },
     { kind: 'admin', policy: {} },
     { kind: 'admin', endpoints: ['openai.*'] },
+    { kind: 'admin', providers: ['openai'] },
+    { kind: 'admin', models: ['gpt-4o'] },
+    { kind: 'admin', keyIds: [] },
+    { kind: 'admin', requestsPerMinute: 2 },
+    { kind: 'admin', concurrentCalls: 2 },
+    { expiresAt: '2020-01-01T00:00:00Z' },
+    { expiresAt: new Date(world.time.now).toISOString() },
+    { endpoints: ['openai.chat', 'foo'] },
+    { endpoints: ['foo.*'] },
+    { providers: ['OpenAI'] },
+    { providers: ['custom'] },
+    { providers: ['gemini'] },
   ]) {
     const answer = await call(owner, 'POST', '/api/tokens', { name: 'x', ...more });
     t.equal(answer.status, 400, JSON.stringify(more).slice(0, 60));
   }
+});
+
+t.test('what an admin token would not keep to, and what no call could meet, is named', async (t) => {
+  const said = async (more: object) =>
+    (await call(owner, 'POST', '/api/tokens', { name: 'x', ...more })).json.errors?.[0];
+  t.match(await said({ kind: 'admin', models: ['gpt-4o'] }), {
+    path: '/models',
+    message: 'is for gateway tokens only',
+  });
+  t.match(await said({ endpoints: ['openai.*', 'openai.chats'] }), {
+    path: '/endpoints/1',
+    message: /did you mean openai\.chat\?/,
+  });
+  t.match(await said({ providers: ['OpenAI'] }), { path: '/providers/0', message: /did you mean openai\?/ });
+  t.match(await said({ expiresAt: '2020-01-01' }), { path: '/expiresAt', message: /in the future/ });
+  const named = await call(owner, 'POST', '/api/tokens', {
+    name: 'x',
+    providers: ['groq', 'my-llm'],
+    endpoints: ['*', 'ollama.*', 'openai.stored_chat', 'google.other'],
+  });
+  t.equal(named.status, 201, 'the key of a custom provider may come later');
+  const admin = { name: 'x', kind: 'admin', models: null, tags: ['ci'] };
+  t.equal((await call(owner, 'POST', '/api/tokens', admin)).status, 201);
+});
+
+t.test('a replay is answered when what it made has expired', async (t) => {
+  const headers = { 'idempotency-key': 'short-lived' };
+  const body = { name: 'short', expiresAt: new Date(world.time.now + 60_000).toISOString() };
+  t.equal((await call(owner, 'POST', '/api/tokens', body, headers)).status, 201);
+  world.time.now += 60_000;
+  t.match(await call(owner, 'POST', '/api/tokens', body, headers), {
+    status: 201,
+    json: { status: 'expired' },
+  });
 });
 
 t.test('a token says whole what it may reach and how its calls are carried', async (t) => {
@@ -193,8 +239,10 @@ t.test('lists go by user and status', async (t) => {
   const make = async (more: object) =>
     (await call(owner, 'POST', '/api/tokens', { name: 'x', userId: member.id, ...more })).json.id;
   const active = await make({ expiresAt: '2099-01-01T00:00:00Z' });
-  const expired = await make({ expiresAt: '2020-01-01T00:00:00Z' });
-  const revoked = await make({ expiresAt: '2020-01-01T00:00:00Z' });
+  const soon = new Date(world.time.now + 60_000).toISOString();
+  const expired = await make({ expiresAt: soon });
+  const revoked = await make({ expiresAt: soon });
+  world.time.now += 60_000;
   await call(owner, 'DELETE', `/api/tokens/${revoked}`);
   const ids = async (query: string) =>
     (await call(owner, 'GET', `/api/tokens?userId=${member.id}&${query}`)).json.data.map(

@@ -149,7 +149,7 @@ export async function startWorld(
     keys,
     keyring: desk.keyring,
     seals: createSeals({ store, act, journal, vault, clock, onForgedRow }),
-    tokens: createTokens({ store, act, vault, clock, explain: async (_, supposed) => supposed }),
+    tokens: createTokens({ store, act, vault, providers, clock, explain: async (_, supposed) => supposed }),
     alerts: createAlerts({ store, act, clock }),
     webhooks: createWebhooks({
       store,

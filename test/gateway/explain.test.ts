@@ -1,4 +1,5 @@
 import t from 'tap';
+import { tokenMacFields } from '../../src/vault/row-macs.ts';
 import { startGateway } from '../support/gateway.ts';
 import { storeSeal } from '../support/sealed-key.ts';
 import { scriptUpstream } from '../support/upstream.ts';
@@ -28,6 +29,18 @@ for (const [alias, target] of [
 const tokenOf = async (more: object): Promise<string> =>
   (await gateway.api('POST', '/tokens', { name: 'some', ...more })).body.id;
 const plain = await tokenOf({});
+
+/** Its time is over: none is made so. */
+async function expire(id: string): Promise<void> {
+  const { store, vault } = gateway.installation;
+  await store.asWorkspace(gateway.workspaceId, async (tx) => {
+    const row = await tx.selectFrom('tokens').selectAll().where('id', '=', id).executeTakeFirstOrThrow();
+    const expires_at = new Date('2020-01-01T00:00:00Z');
+    const fields = tokenMacFields({ ...row, expires_at });
+    const mac = await vault.rowMac(row.workspace_id, 'tokens', fields);
+    await tx.updateTable('tokens').set({ expires_at, mac }).where('id', '=', id).execute();
+  });
+}
 
 async function explain(query: Readonly<Record<string, string>>, token = plain) {
   const answer = await gateway.api('GET', `/explain?${new URLSearchParams({ token, ...query }).toString()}`);
@@ -121,7 +134,6 @@ t.test('a call that would be refused is told with the code and the way out that 
     [{ endpoint: '/openai/v1/organization/admin_api_keys', method: 'GET' }, {}, 'ENDPOINT_FORBIDDEN'],
     [{ endpoint: '/nothing' }, {}, 'NOT_FOUND'],
     [{ endpoint: '/openai//v1' }, {}, 'REQUEST_INVALID'],
-    [{ model: 'gpt-4o' }, { expiresAt: '2020-01-01' }, 'AUTH_INVALID'],
     [{ model: 'gpt-4o' }, { kind: 'admin' }, 'AUTH_INVALID'],
   ] as const) {
     const said = await explain(query, await tokenOf(more));
@@ -131,6 +143,9 @@ t.test('a call that would be refused is told with the code and the way out that 
       JSON.stringify(query),
     );
   }
+  const expired = await tokenOf({});
+  await expire(expired);
+  t.match(await explain({ model: 'gpt-4o' }, expired), { refusal: { code: 'AUTH_INVALID' }, targets: [] });
   const revoked = await tokenOf({});
   await gateway.api('DELETE', `/tokens/${revoked}`);
   t.match(await explain({ model: 'gpt-4o' }, revoked), { refusal: { code: 'AUTH_INVALID' }, limits: null });

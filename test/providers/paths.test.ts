@@ -154,6 +154,7 @@ t.test('operations are named by method and path, wherever the API stands', async
   ];
   for (const [name, path, operation] of cases) {
     t.equal(provider(name).operation('POST', path), operation, `${name} ${path}`);
+    t.ok(provider(name).operations.includes(operation), `${operation} is one of its set`);
   }
   // Whoever reads an answer again is not charged for it again.
   t.equal(provider('openai').operation('GET', '/v1/responses/resp_1'), 'openai.stored_responses');
