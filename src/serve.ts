@@ -174,7 +174,7 @@ async function providersOf(app: App, { store }: Installation): Promise<string[]>
   return rows.map((row) => row.provider);
 }
 
-/** One press of Ctrl-C comes from the terminal and again from npm. */
+/** What a terminal (Ctrl-C) or a service manager sends to the whole group comes again from npm. */
 const pressMs = 200;
 
 /** The first asks for a stop, the second for a quick one, the third for an end. */
@@ -183,11 +183,11 @@ function nextSignal() {
   const second = Promise.withResolvers<string>();
   const third = Promise.withResolvers<string>();
   const waiting = [first, second, third];
-  let heardAt = -pressMs;
+  let heard = { name: '', at: 0 };
   const on = (name: NodeJS.Signals): void => {
     const now = performance.now();
-    if (name !== 'SIGINT' || now - heardAt >= pressMs) waiting.shift()?.resolve(name);
-    heardAt = now;
+    if (name !== heard.name || now - heard.at >= pressMs) waiting.shift()?.resolve(name);
+    heard = { name, at: now };
   };
   process.on('SIGINT', on).on('SIGTERM', on).on('SIGHUP', on);
   return {

@@ -95,7 +95,8 @@ export async function installProduct(
   t.teardown(async () => {
     for (const { child, ended } of running) {
       child.kill('SIGTERM');
-      child.kill('SIGTERM');
+      // Another one, which is not taken for the same come twice: at once, please.
+      child.kill('SIGHUP');
       await ended;
     }
     // A gateway that was killed leaves its database to the next one: this one only takes it over to end it.
