@@ -8,7 +8,10 @@ export interface TimeLimits {
   readonly betweenBytesMs: number;
   /** The whole call, its attempts together. */
   readonly totalMs: number;
-  /** How long a client may take nothing of what waits for it. */
+  /**
+   * How long a client may take nothing of what waits for it. Node tells that it took something only when the system has room for all that
+   * waits: at 120 s a steady reader of a large answer below roughly 5 to 10 KB a second may be cut.
+   */
   readonly writeIdleMs: number;
 }
 
