@@ -7,13 +7,16 @@ const key = 'sk-test-pipelined-0123456789abcdef';
 const json = 'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n';
 const size = 1024 * 1024;
 
-const turn = { isOpen: Promise.withResolvers<void>() };
+const turn = { isOpen: Promise.withResolvers<void>(), hasty: 0 };
 const upstream = await rawUpstream(t, (head) => ({
   async play(socket) {
     const [, what] = /\/files\/(\w+)/.exec(head) ?? [];
     if (what === 'first') {
       await turn.isOpen.promise;
       socket.write(`${json}content-length: 2\r\n\r\n{}`);
+    } else if (what === 'hasty') {
+      turn.hasty += 1;
+      socket.write(`${json}content-length: 4\r\n\r\n"ok"`);
     } else if (what === 'broken')
       socket.write(`${json}content-length: 9\r\nconnection: close\r\n\r\n{`, () => socket.end());
     else if (what === 'big') socket.write(`${json}content-length: ${size}\r\n\r\n${'1'.repeat(size)}`);
@@ -71,6 +74,21 @@ t.test('`100 Continue` waits for the turn of its answer', async (t) => {
     t.equal(text.match(/100 Continue/g)?.length, 1);
     client.socket.destroy();
   }
+});
+
+t.test('it is not said inside an answer that was there before its turn', async (t) => {
+  const { gateway: calls } = gateway.app.dataPlane;
+  const expects = 'content-type: application/json\r\ncontent-length: 2\r\nexpect: 100-continue\r\n';
+  const client = await rawConnection(
+    gateway.origin,
+    `${request('first')}${request('hasty', expects, 'POST')}{}`,
+  );
+  await until(() => turn.hasty === 1 && calls.callsInFlight() === 1);
+  turn.isOpen.resolve();
+  const text = await client.seen(/"ok"$/);
+  t.match(text, /\{\}HTTP\/1\.1 200/);
+  t.notMatch(text, /100 Continue/);
+  client.socket.destroy();
 });
 
 t.test('a client is not too slow for an answer whose turn has not come', async (t) => {
