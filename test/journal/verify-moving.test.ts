@@ -1,6 +1,8 @@
 import t, { type Test } from 'tap';
 import type { Store } from '../../src/db/store.ts';
 import { createActs } from '../../src/admin/acts.ts';
+import { createOutcomes } from '../../src/admin/outcomes.ts';
+import { createActLookup } from '../../src/journal/act-lookup.ts';
 import { settleCrashed } from '../../src/journal/recovery.ts';
 import { createShipper } from '../../src/journal/shipper.ts';
 import { createPace } from '../../src/journal/verify-pace.ts';
@@ -83,7 +85,9 @@ t.test(
     const journal = await openTestJournal(t, dir);
     await relay(journal);
     const markClient = () => ({ clientIpHash: '', network: '' });
-    const act = createActs({ store, journal, markClient, clock: Date.now });
+    const outcomes = createOutcomes({ journal, lookup: createActLookup(store) });
+    t.teardown(() => outcomes.stop());
+    const act = createActs({ store, journal, outcomes, markClient, clock: Date.now });
     const caller = {
       type: 'admin',
       id: 'tok_1',
