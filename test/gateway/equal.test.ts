@@ -35,8 +35,9 @@ const compared = new Set([
 ]);
 
 /** An event stream goes on in chunks, whether its length was told or not: an error event would not be counted. */
-function comparable({ status, headers, body, header, isWhole }: Answered): object {
-  const isStream = /^text\/event-stream/.test(header('content-type') ?? '');
+function comparable(answered: Answered): object {
+  const { status, headers, body, isWhole } = answered;
+  const isStream = answered.header('content-type')?.startsWith('text/event-stream') === true;
   return {
     status,
     isWhole,
