@@ -3,7 +3,7 @@ import { treeOf } from './process-tree.ts';
 /** Seconds of CPU time (user and system) of a process and its descendants that live. */
 export interface CpuTime {
   readonly own: number;
-  /** Of a PostgreSQL server among the descendants, which is not in `own`. */
+  /** Of a PostgreSQL server among the descendants, and of its backends, those that have ended too; not in `own`. */
   readonly postgres: number;
 }
 
@@ -12,6 +12,9 @@ export function cpuTimeOf(root: number): CpuTime | null {
   const tree = treeOf(root);
   if (tree.length === 0) return null;
   const total = { own: 0, postgres: 0 };
-  for (const { isPostgres, seconds } of tree) total[isPostgres ? 'postgres' : 'own'] += seconds;
+  for (const { endedSeconds, isPostgres, seconds } of tree) {
+    if (isPostgres) total.postgres += seconds + endedSeconds;
+    else total.own += seconds;
+  }
   return total;
 }

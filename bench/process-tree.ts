@@ -6,6 +6,8 @@ interface Stat {
   readonly parent: number;
   /** Of CPU time, user and system. */
   readonly seconds: number;
+  /** Of its children that have ended. */
+  readonly endedSeconds: number;
 }
 
 export interface Member extends Stat {
@@ -65,7 +67,7 @@ function readStat(pid: number): Stat | null {
   }
 }
 
-/** `pid (name) state ppid …`: the name may hold spaces and brackets, so the last bracket counts. utime and stime are fields 14 and 15. */
+/** `pid (name) state ppid …`: the name may hold spaces and brackets, so the last bracket counts. utime, stime, cutime and cstime are fields 14 to 17. */
 export function parseStat(text: string): Stat {
   const close = text.lastIndexOf(')');
   const fields = text.slice(close + 2).split(' ');
@@ -73,5 +75,6 @@ export function parseStat(text: string): Stat {
     name: text.slice(text.indexOf('(') + 1, close),
     parent: Number(fields[1]),
     seconds: (Number(fields[11]) + Number(fields[12])) / ticksPerSecond,
+    endedSeconds: (Number(fields[13]) + Number(fields[14])) / ticksPerSecond,
   };
 }

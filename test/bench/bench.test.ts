@@ -1,10 +1,12 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { chmodSync, copyFileSync } from 'node:fs';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { crc32 } from 'node:zlib';
 import t from 'tap';
 import { createAnswerReader, type Answer } from '../../bench/answer-reader.ts';
+import { cpuTimeOf } from '../../bench/cpu-time.ts';
 import { parseStat } from '../../bench/process-tree.ts';
 import type { Sample } from '../../bench/measure.ts';
 import { ratioOf, spreadOf } from '../../bench/spread.ts';
@@ -123,5 +125,23 @@ t.test('ratios are made within a round, and of nothing that was not measured', a
 
 t.test('a process may be called anything', async (t) => {
   const fields = 'S 7 1 1 0 -1 4194304 1 1 0 0 150 50 9 9 20 0 11 0 1 1 1';
-  t.strictSame(parseStat(`42 (a) S 1 (b)) ${fields}`), { name: 'a) S 1 (b)', parent: 7, seconds: 2 });
+  t.strictSame(parseStat(`42 (a) S 1 (b)) ${fields}`), {
+    name: 'a) S 1 (b)',
+    parent: 7,
+    seconds: 2,
+    endedSeconds: 0.18,
+  });
+});
+
+t.test('what a backend of PostgreSQL took does not go with it', async (t) => {
+  const server = path.join(t.testdir(), 'postgres');
+  copyFileSync('/bin/sh', server);
+  chmodSync(server, 0o755);
+  const child = spawn(server, [
+    '-c',
+    '(i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done); echo ended; read _',
+  ]);
+  t.teardown(() => child.stdin.end());
+  await once(child.stdout, 'data');
+  t.ok((cpuTimeOf(process.pid)?.postgres ?? 0) >= 0.05);
 });
