@@ -70,7 +70,7 @@ export interface InstallationDeps {
   readonly maxConnections?: number | undefined;
 }
 
-/** Other processes fill the journal's folder, and empty it: one that looked only when it removes something itself would stay `full`. */
+/** Other workers fill the journal's folder, and empty it: one that looked only when it removes something itself would stay `full`. */
 const measureMs = 1000;
 
 /** The server that this installation uses: the one named, or its own. */
@@ -170,8 +170,10 @@ export async function openInstallation(
       },
     });
     closers.push(() => journal.close());
-    const measuring = setInterval(() => void journal.measure().catch(() => {}), measureMs).unref();
-    closers.push(() => clearInterval(measuring));
+    if (config.workers > 1) {
+      const measuring = setInterval(() => void journal.measure().catch(() => {}), measureMs).unref();
+      closers.push(() => clearInterval(measuring));
+    }
     const aftermath = createAftermath({ journal, lookup: createActLookup(store), log });
     if (!isWorker) await aftermath.start();
     const shipper = createShipper({

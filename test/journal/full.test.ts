@@ -10,7 +10,8 @@ import { folder } from './fixture.ts';
 
 t.test('a gate that other processes’ files have closed opens when they are gone', async (t) => {
   const { connection } = await testDatabase(t);
-  const config = readConfig({ DATA_DIR: dirname(await folder(t)), JOURNAL_MAX_BYTES: '16MiB' });
+  const settings = { DATA_DIR: dirname(await folder(t)), JOURNAL_MAX_BYTES: '16MiB', WORKERS: '2' };
+  const config = readConfig(settings);
   const gate = { closed: Promise.withResolvers<void>(), open: Promise.withResolvers<void>() };
   const installation = await openInstallation(config, {
     log: createLog({
