@@ -164,7 +164,7 @@ const test: Command = {
     const keyId = idOf('key', context.argument);
     const api = await context.api();
     const headers = await sealHeaders(context, await api.call<Key>('GET', `/api/api-keys/${keyId}`));
-    const result = await api.call<{ ok: boolean; code: string; ms: number; message: string }>(
+    const result = await api.call<{ ok: boolean; code: string | null; ms: number; message: string }>(
       'POST',
       '/api/api-keys/test',
       { keyId },
