@@ -1,5 +1,7 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import { Readable } from 'node:stream';
+import fc from 'fast-check';
 import t from 'tap';
 import { skipContinue, type Awaiting } from '../../src/egress/skip-continue.ts';
 
@@ -39,8 +41,28 @@ async function readOf(writes: readonly string[], call: Awaiting = { isAnswered: 
   return text;
 }
 
+/** What comes through of these reads, one after the other. */
+function readsOf(reads: readonly Buffer[]): string {
+  const stream = new Readable({ read: () => {} });
+  const call = { isAnswered: false };
+  skipContinue(stream as Socket, () => call);
+  let text = '';
+  for (const read of reads) {
+    stream.push(read);
+    text += (stream.read() as Buffer | null)?.toString('latin1') ?? '';
+  }
+  return text;
+}
+
+/** @param cuts where a read ends, ascending */
+function splitAt(all: Buffer, cuts: readonly number[]): Buffer[] {
+  return [...cuts, all.length].map((end, i) => all.subarray(cuts[i - 1] ?? 0, end));
+}
+
 const go = 'HTTP/1.1 100 Continue\r\n\r\n';
 const named = 'HTTP/1.1 100\r\nx-why: HTTP/1.1 100\r\n\r\n';
+const hint = 'HTTP/1.1 103 Early Hints\r\nlink: </HTTP/1.1 100 >\r\n\r\n';
+const working = 'HTTP/1.1 102\r\n\r\n';
 const ok = 'HTTP/1.1 200 OK\r\ncontent-length: 29\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nbody';
 
 t.test('what says to continue is taken out wherever it is cut, and nothing else is', async (t) => {
@@ -48,7 +70,10 @@ t.test('what says to continue is taken out wherever it is cut, and nothing else 
     [go + ok, ok],
     [named + go + ok, ok],
     [ok, ok],
-    ['HTTP/1.1 103 Early Hints\r\n\r\n', 'HTTP/1.1 103 Early Hints\r\n\r\n'],
+    [hint, hint],
+    [hint + go + ok, hint + ok],
+    [working + go + named + hint + go + ok, working + hint + ok],
+    ['HTTP/1.1 101 x\r\n\r\n' + go, 'HTTP/1.1 101 x\r\n\r\n' + go],
     ['HTTP/1.1 1000 x\r\n\r\n', 'HTTP/1.1 1000 x\r\n\r\n'],
     ['no HTTP', 'no HTTP'],
   ] as const) {
@@ -59,9 +84,69 @@ t.test('what says to continue is taken out wherever it is cut, and nothing else 
   t.equal(await readOf((go + ok).split('')), ok, 'byte by byte');
 });
 
+t.test('behind other informational answers too, over every split of the bytes into reads', (t) => {
+  const interim = fc.oneof(
+    fc.constantFrom(go, named, hint, working, 'HTTP/1.1 100 \r\n\r\n', 'HTTP/1.1 199 x\r\na:\r\n\r\n'),
+    fc
+      .tuple(fc.integer({ min: 102, max: 199 }), fc.stringMatching(/^[ -~]{0,20}$/))
+      .map(([status, text]) => `HTTP/1.1 ${status} ${text}\r\nx: ${text}\r\n\r\n`),
+  );
+  const last = fc.oneof(
+    fc.constantFrom(
+      ok,
+      `HTTP/1.1 101 Up\r\n\r\n${go}`,
+      `HTTP/1.1 1000 x\r\n\r\n${go}`,
+      `HTTP/1.0 200\r\n\r\n${go}`,
+    ),
+    fc.string({ unit: 'binary-ascii', maxLength: 40 }).map((text) => `HTTP/1.1 5${text}`),
+  );
+  fc.assert(
+    fc.property(
+      fc.array(interim, { maxLength: 6 }),
+      last,
+      fc.array(fc.nat(), { maxLength: 40 }),
+      (before, final, places) => {
+        const all = Buffer.from(before.join('') + final, 'latin1');
+        const kept = before.filter((head) => !head.startsWith('HTTP/1.1 100')).join('') + final;
+        const cuts = [...new Set(places.map((place) => place % all.length))].toSorted((a, b) => a - b);
+        return readsOf(splitAt(all, cuts)) === kept;
+      },
+    ),
+    { numRuns: 2000 },
+  );
+  const all = Buffer.from(go + hint + named + ok, 'latin1');
+  for (let one = 0; one < all.length; one += 1)
+    for (let two = one; two < all.length; two += 1)
+      if (readsOf(splitAt(all, [one, two])) !== hint + ok) t.fail(`cut at ${one} and ${two}`);
+  t.end();
+});
+
 t.test('a head without an end is not kept for ever', async (t) => {
   const endless = `HTTP/1.1 100 Continue\r\n${'x-more: and more\r\n'.repeat(2000)}`;
   t.equal(await readOf([endless]), endless);
+  const held = Buffer.from(hint + endless);
+  for (const cut of [hint.length, hint.length + 16_383, hint.length + 16_384, hint.length + 16_385]) {
+    t.equal(readsOf(splitAt(held, [cut])), hint + endless, `cut at ${cut}`);
+    t.equal(
+      readsOf([held.subarray(0, cut)]),
+      hint + (cut > hint.length + 16_384 ? endless.slice(0, 16_385) : ''),
+    );
+  }
+});
+
+t.test('a call that comes next finds nothing of what was held for another', (t) => {
+  const stream = new Readable({ read: () => {} });
+  let call: Awaiting | null = { isAnswered: false };
+  skipContinue(stream as Socket, () => call);
+  stream.push('HTTP/1.1 10');
+  t.equal(stream.read(), null);
+  call = { isAnswered: false };
+  stream.push(ok);
+  t.equal(String(stream.read()), ok);
+  call = null;
+  stream.push(go);
+  t.equal(String(stream.read()), go);
+  t.end();
 });
 
 t.test('where an answer has begun, nothing is looked for', async (t) => {

@@ -144,6 +144,8 @@ t.test('answers to a hint and an upgrade that nobody asked for do no harm', asyn
   const hinted = await call();
   t.equal(hinted.status, 200);
   t.equal(hinted.header('openai-x'), null);
+  plays(`HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n${answerOf([])}`);
+  t.equal((await call()).status, 200);
   plays('HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\nboo');
   t.match(await call(), { status: 502, code: 'UPSTREAM_ERROR' });
   plays('HTTP/1.1 100 Continue\r\n\r\n');
