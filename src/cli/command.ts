@@ -45,6 +45,8 @@ export interface Command {
   /** Name of the positional argument in the usage text. */
   readonly argument?: string;
   readonly options: Readonly<Record<string, Option>>;
+  /** Never asks `/api`, and so takes no --url. */
+  readonly isLocal?: true;
   /** @returns the exit code */
   run(context: Context): Promise<number>;
 }

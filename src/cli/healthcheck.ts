@@ -70,6 +70,7 @@ function reachable(host: string): string {
 
 export const healthcheckCommand: Command = {
   words: 'healthcheck',
+  isLocal: true,
   doc: 'Ask the gateway of this configuration whether it serves; for containers.',
   options: {},
   async run(context) {

@@ -7,6 +7,7 @@ import { printable } from './text-table.ts';
 
 const serve: Command = {
   words: 'serve',
+  isLocal: true,
   doc: 'Run the gateway; on an empty data directory, set everything up first.',
   options: {
     'keys-fd': { value: 'N', doc: 'where provider keys of the environment come in', isHidden: true },
@@ -20,6 +21,7 @@ const serve: Command = {
 
 const init: Command = {
   words: 'init',
+  isLocal: true,
   doc: 'Set up the data directory: keyring, workspace, admin token, gateway token.',
   options: {},
   async run(context) {
@@ -33,6 +35,7 @@ const init: Command = {
 
 const migrate: Command = {
   words: 'migrate',
+  isLocal: true,
   doc: 'Bring the database’s schema up to date.',
   options: {},
   async run(context) {
@@ -46,6 +49,7 @@ const migrate: Command = {
 
 const doctor: Command = {
   words: 'doctor',
+  isLocal: true,
   doc: 'Say what is wrong with this installation, and how to mend it.',
   options: {},
   async run(context) {

@@ -8,6 +8,7 @@ import { textTable } from './text-table.ts';
 
 const verify: Command = {
   words: 'journal verify',
+  isLocal: true,
   doc: 'Check that no record of the journal was changed, lost or moved.',
   options: {
     dir: { value: 'FOLDER', doc: 'check a copy of the journal’s files alone, without the database' },
@@ -66,6 +67,7 @@ const outcomes = {
 
 const retire: Command = {
   words: 'journal retire',
+  isLocal: true,
   doc: 'Drop the months that are older than JOURNAL_RETENTION_MONTHS, as the gateway does every day; verifies before.',
   options: { 'dry-run': { value: null, doc: 'say what would go, and drop nothing' } },
   async run(context) {

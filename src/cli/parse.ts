@@ -3,11 +3,17 @@ import { nearName } from '../near-name.ts';
 import type { Command, Option } from './command.ts';
 import { usageError } from './failure.ts';
 
-export const commonOptions: Readonly<Record<string, Option>> = {
+const commonOptions: Readonly<Record<string, Option>> = {
   json: { value: null, doc: 'one JSON document on standard output' },
   url: { value: 'URL', doc: 'the gateway to talk to, with SALLYPORT_ADMIN_TOKEN (also SALLYPORT_URL)' },
   help: { value: null, doc: 'this text' },
 };
+
+/** Its own and those of every command, as far as they mean something to it. */
+export function optionsOf({ options, isLocal }: Command): Readonly<Record<string, Option>> {
+  const common = Object.entries(commonOptions).filter(([name]) => isLocal !== true || name !== 'url');
+  return { ...options, ...Object.fromEntries(common) };
+}
 
 export type Parsed =
   | { readonly kind: 'help'; readonly command: Command | null }
@@ -51,7 +57,7 @@ export function parse(argv: readonly string[], commands: readonly Command[]): Pa
 }
 
 function parseOptions(argv: readonly string[], command: Command) {
-  const options = { ...command.options, ...commonOptions };
+  const options = optionsOf(command);
   const { tokens } = parseArgs({
     args: [...argv],
     options: specOf(options),
@@ -67,6 +73,11 @@ function parseOptions(argv: readonly string[], command: Command) {
     if (token.kind !== 'option') continue;
     const option = Object.hasOwn(options, token.name) ? options[token.name] : undefined;
     if (option === undefined) {
+      if (token.name === 'url')
+        throw usageError(
+          `${command.words} works on this machine alone: it takes no --url.`,
+          `Run it on the machine that it is about, without --url. ${fix}`,
+        );
       const near = nearName(
         token.rawName,
         Object.keys(options).map((name) => `--${name}`),

@@ -14,6 +14,7 @@ const age = {
 
 const vaultExport: Command = {
   words: 'vault export',
+  isLocal: true,
   doc: 'Write every record of the vault to a file, as ciphertext: useless without the keyring.',
   options: {
     to: { value: 'FILE', doc: 'a new file; it gets mode 0600', isRequired: true },
@@ -37,6 +38,7 @@ const vaultExport: Command = {
 
 const vaultImport: Command = {
   words: 'vault import',
+  isLocal: true,
   doc: 'Found an empty installation anew from an export, after verifying every record.',
   argument: 'FILE',
   options: { identity: { value: 'FILE', doc: 'of a portable export: the age identity file' } },
@@ -57,6 +59,7 @@ const vaultImport: Command = {
 
 const backup: Command = {
   words: 'backup',
+  isLocal: true,
   doc: 'Back up database and journal while the gateway runs; with --every, until it is stopped.',
   options: {
     to: { value: 'DIR', doc: 'folder of backups', isRequired: true },
@@ -99,6 +102,7 @@ const backup: Command = {
 
 const restore: Command = {
   words: 'restore',
+  isLocal: true,
   doc: 'Bring a backup back into an empty DATA_DIR.',
   options: {
     from: { value: 'DIR', doc: 'folder of backups, or one of them', isRequired: true },

@@ -1,5 +1,5 @@
 import type { Command } from './command.ts';
-import { commonOptions, usageLine } from './parse.ts';
+import { optionsOf, usageLine } from './parse.ts';
 
 export function overviewText(commands: readonly Command[]): string {
   const width = Math.max(...commands.map(({ words, argument }) => nameOf(words, argument).length));
@@ -19,9 +19,7 @@ Exit codes: 0 ok, 1 refused or bad, 2 wrong usage, 3 not found, 4 out of reach, 
 }
 
 export function commandText(command: Command): string {
-  const options = Object.entries({ ...command.options, ...commonOptions }).filter(
-    ([, option]) => option.isHidden !== true,
-  );
+  const options = Object.entries(optionsOf(command)).filter(([, option]) => option.isHidden !== true);
   const forms = options.map(([name, option]) =>
     option.value === null ? `--${name}` : `--${name} ${option.value}`,
   );

@@ -51,6 +51,36 @@ t.test('wrong usage is exit 2 with the form that is right', async (t) => {
     t.match(refusal(...argv), { code: 'REQUEST_INVALID', exit: 2, message }, argv.join(' '));
 });
 
+t.test('what works on this machine alone takes no --url, instead of passing over it', async (t) => {
+  const local = [
+    'serve',
+    'init',
+    'migrate',
+    'doctor',
+    'healthcheck',
+    'journal verify',
+    'journal retire',
+    'vault export',
+    'vault import',
+    'backup',
+    'restore',
+    'demo',
+  ];
+  for (const { words, argument, options } of commands) {
+    const argv = [...words.split(' '), ...(argument === undefined ? [] : ['x'])];
+    for (const [name, option] of Object.entries(options))
+      if (option.isRequired === true) argv.push(`--${name}=x`);
+    t.equal(refusal(...argv), null, words);
+    if (local.includes(words)) {
+      const message = `${words} works on this machine alone: it takes no --url.`;
+      for (const url of [['--url', 'http://127.0.0.1:1'], ['--url=http://127.0.0.1:1'], ['--url']])
+        t.match(refusal(...argv, ...url), { code: 'REQUEST_INVALID', exit: 2, message }, words);
+    } else t.equal(refusal(...argv, '--url', 'http://127.0.0.1:1'), null, words);
+    const command = commands.find((one) => one.words === words);
+    t.equal(command !== undefined && commandText(command).includes('--url'), !local.includes(words), words);
+  }
+});
+
 t.test('an argument that looks like a key or token is refused and not repeated', async (t) => {
   const secrets = [
     'sk-proj-0123456789abcdef',

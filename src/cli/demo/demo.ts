@@ -23,6 +23,7 @@ const usageMs = 10_000;
 
 export const demoCommand: Command = {
   words: 'demo',
+  isLocal: true,
   doc: 'Show a key’s way, offline and without a real key, and check each promise.',
   options: {
     keep: {
