@@ -1,5 +1,6 @@
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { checkArchivePlace } from './backup/archive-place.ts';
 import { openArchive, type Archive, type Backup } from './backup/archive.ts';
 import { storedBytes, takeBackup } from './backup/backup.ts';
 import { linesOf, writeNewFile } from './backup/export-file.ts';
@@ -86,6 +87,13 @@ export function createSafekeeping(config: Config, deps: SafekeepingDeps): Safeke
     });
   }
 
+  async function openOwnArchive(to: string): Promise<Archive> {
+    requireEmbedded(config);
+    if (!hasDatabase(dataDir)) throw notSetUp();
+    checkArchivePlace(to, dataDir);
+    return openArchive(to);
+  }
+
   return Object.freeze<Safekeeping>({
     async exportVault({ to, recipients }) {
       const ring = await readRing(config);
@@ -148,9 +156,7 @@ export function createSafekeeping(config: Config, deps: SafekeepingDeps): Safeke
     },
 
     async backup({ to, recipients, keep }) {
-      requireEmbedded(config);
-      if (!hasDatabase(dataDir)) throw notSetUp();
-      const archive = await openArchive(to);
+      const archive = await openOwnArchive(to);
       try {
         const made = await withConnection((connection) =>
           take(archive, maintenanceOf(connection as SocketConnection), recipients),
@@ -164,9 +170,7 @@ export function createSafekeeping(config: Config, deps: SafekeepingDeps): Safeke
     },
 
     async keepBackups({ everyMs, keep, onEvent, recipients, signal, to }) {
-      requireEmbedded(config);
-      if (!hasDatabase(dataDir)) throw notSetUp();
-      const archive = await openArchive(to);
+      const archive = await openOwnArchive(to);
       try {
         await runSchedule({
           archive,

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { PassThrough } from 'node:stream';
@@ -78,6 +78,33 @@ t.test('what is not there is said, and nothing is made', async (t) => {
   t.match(await run(['backup', '--to', path.join(top, 'empty')]), { exit: 78, message: /not been set up/ });
   t.match(await run(['backup', '--to', path.join(top, 'empty'), '--every', '1h']), { exit: 78 });
   t.same(readdirSync(top), names);
+});
+
+t.test('backups are not kept in the very folder that they are of', async (t) => {
+  const dataDir = path.join(top, 'own');
+  mkdirSync(path.join(dataDir, 'postgres'), { recursive: true });
+  writeFileSync(path.join(dataDir, 'postgres', 'PG_VERSION'), '18\n');
+  symlinkSync(dataDir, path.join(top, 'alias'));
+  symlinkSync(path.join(dataDir, 'postgres'), path.join(top, 'inner'));
+  for (const DATA_DIR of [dataDir, path.join(top, 'alias')]) {
+    for (const to of ['own', 'own/backups', 'own/postgres/a/b', 'alias/backups', 'inner', 'inner/a'])
+      for (const every of [[], ['--every', '1h']]) {
+        const refused = await run(['backup', '--to', path.join(top, to), ...every], { DATA_DIR });
+        t.match(
+          refused,
+          { exit: 2, code: 'REQUEST_INVALID', message: /lies in DATA_DIR/, fix: /--to DIR/ },
+          `${DATA_DIR} ${to}`,
+        );
+      }
+  }
+  t.same(readdirSync(dataDir), ['postgres']);
+  t.same(readdirSync(path.join(dataDir, 'postgres')), ['PG_VERSION']);
+  t.match(
+    await run(['backup', '--to', path.join(top, 'absent/data/b')], { DATA_DIR: path.join(top, 'absent') }),
+    {
+      message: /not been set up/,
+    },
+  );
 });
 
 t.test('a schedule waits for its gateway, and ends well when it is told to', async (t) => {
