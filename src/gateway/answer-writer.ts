@@ -63,9 +63,7 @@ export class AnswerWriter {
     this.#isFull = true;
     this.#source.onFull();
     // A client that has stopped reading would hold his place, the provider's and these bytes for as long as he likes.
-    // Nor may he be blamed before the answer's turn has come.
-    if (response.socket === null) response.once('socket', () => this.#watchStall());
-    else this.#watchStall();
+    this.#onTurn(() => this.#watchStall());
     response.once('drain', () => {
       clearTimeout(this.#stalled);
       this.#isFull = false;
@@ -86,8 +84,8 @@ export class AnswerWriter {
     const response = this.#response;
     if (this.#isFramed) response.end(lastChunk);
     else response.end();
-    if (this.#writeIdleMs > 0 && (response.socket?.writableLength ?? 0) > 0)
-      this.#destroyIn(this.#writeIdleMs);
+    if (this.#writeIdleMs > 0 && response.socket?.writableLength !== 0)
+      this.#onTurn(() => this.#destroyIn(this.#writeIdleMs));
   }
 
   /** Ends an answer so that it does not look whole. @param lastWord null where the format has no place for one */
@@ -95,7 +93,7 @@ export class AnswerWriter {
     const response = this.#response;
     if (lastWord === null || response.destroyed) return this.#cut();
     // Whoever does not read does not get to keep a cut stream's socket.
-    this.#destroyIn(lastWordMs);
+    this.#onTurn(() => this.#destroyIn(lastWordMs));
     response.write(this.#framed(lastWord), () => this.#cut());
   }
 
@@ -115,6 +113,13 @@ export class AnswerWriter {
 
   #framed(bytes: Buffer): Buffer {
     return this.#isFramed && bytes.length > 0 ? frameChunk(bytes) : bytes;
+  }
+
+  /** At once, but for the answer to a pipelined call: nobody may be blamed for not taking it before its turn has come. */
+  #onTurn(begin: () => void): void {
+    const response = this.#response;
+    if (response.socket === null) response.once('socket', begin);
+    else begin();
   }
 
   #destroyIn(ms: number): void {
