@@ -1,7 +1,7 @@
 import { EventFraming } from '../dialects/event-framing.ts';
 import { UsageHolder } from '../dialects/held-usage.ts';
 import { createMeter, type Meter, type Reading } from '../dialects/meter.ts';
-import { answerForm, type AnswerForm, isCutOff } from './answer-form.ts';
+import { answerForm, type AnswerForm, hasNoBody, isCutOff } from './answer-form.ts';
 import type { RelayOptions } from './relay-options.ts';
 
 type AnswerBodyOptions = Pick<RelayOptions, 'target' | 'method' | 'holdsUsage' | 'requestBytes'>;
@@ -10,6 +10,7 @@ type AnswerBodyOptions = Pick<RelayOptions, 'target' | 'method' | 'holdsUsage' |
 export class AnswerBody {
   readonly #form: AnswerForm;
   readonly #options: AnswerBodyOptions;
+  readonly #isBodiless: boolean;
   readonly #meter: Meter | null;
   readonly #framing: EventFraming | null;
   readonly #holder: UsageHolder | null;
@@ -20,6 +21,7 @@ export class AnswerBody {
     const reader = status < 300 && method !== 'HEAD' ? target.provider.usageReader(target.operation) : null;
     this.#form = form;
     this.#options = options;
+    this.#isBodiless = hasNoBody(status, method);
     this.#meter =
       reader === null
         ? null
@@ -68,8 +70,8 @@ export class AnswerBody {
 
   /** HTTP says that all has come: did the answer break off all the same? */
   isCutOff(reading: Reading | null): boolean {
-    const { method, target } = this.#options;
-    const isKnown = target.provider.name !== 'custom';
-    return method !== 'HEAD' && isCutOff(this.#form, reading, isKnown, this.#framing?.endsInLine === true);
+    if (this.#isBodiless) return false;
+    const isKnown = this.#options.target.provider.name !== 'custom';
+    return isCutOff(this.#form, reading, isKnown, this.#framing?.endsInLine === true);
   }
 }

@@ -30,6 +30,11 @@ export function answerForm(headers: Headers): AnswerForm {
   };
 }
 
+/** By HTTP's own rules (RFC 9110, 6.4.1 and 15.3.6): a body that is not there lacks no end, whatever its type would be. */
+export function hasNoBody(status: number, method: string): boolean {
+  return method === 'HEAD' || status === 204 || status === 205 || status === 304;
+}
+
 /**
  * HTTP says that all has come: has it?
  *
