@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { constants, type Stats } from 'node:fs';
+import { type BigIntStats, constants, type Stats } from 'node:fs';
 import { type FileHandle, link, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { SallyportError } from '../errors.ts';
@@ -46,7 +46,12 @@ export async function readKeyringFile(path: string): Promise<readonly RingKey[]>
 /** Differs when the file was written anew; null where there is none. */
 export async function keyringFileStamp(path: string): Promise<string | null> {
   const found = await stat(path, { bigint: true }).catch(() => null);
-  return found === null ? null : `${found.ino}:${found.size}:${found.mtimeNs}:${found.mode}`;
+  return found === null ? null : stampOf(found);
+}
+
+/** Without the ctime, which a new name changes. */
+function stampOf({ ino, size, mtimeNs, mode }: BigIntStats): string {
+  return `${ino}:${size}:${mtimeNs}:${mode}`;
 }
 
 /**
@@ -88,12 +93,14 @@ export async function createKeyringFile(
  * Writes the file anew, whole or not at all, one writer at a time: `work` gets the keys as they stand now and gives those to write.
  * No copy of the old text is kept: a key that was retired must not live on in a backup that nobody thinks of.
  *
+ * @returns what was written and its `keyringFileStamp`, both of this very file: under its name another one may lie by then, which
+ *   nobody has checked.
  * @throws {SallyportError} CONFIG_INVALID (cannot be read or written), CONFLICT (another edit is under way), what `work` throws.
  */
 export async function editKeyringFile(
   path: string,
   work: (keys: readonly RingKey[]) => readonly RingKey[],
-): Promise<readonly RingKey[]> {
+): Promise<{ readonly keys: readonly RingKey[]; readonly stamp: string }> {
   // Its name is the lock; a killed edit leaves it, with keys in it, for the next one to take away.
   const draft = `${path}.edit`;
   await removeStale(draft);
@@ -104,10 +111,11 @@ export async function editKeyringFile(
           fix: 'Its folder has to be writable for the gateway’s user; else edit the ring where it is kept.',
         }),
   );
+  let written: { readonly keys: readonly RingKey[]; readonly stamp: string };
   try {
     const next = keyringText(work(await readKeyringFile(path)));
-    readKeyringText(next, path);
-    await writeWhole(lock, next, await stat(path));
+    const keys = readKeyringText(next, path);
+    written = { keys, stamp: await writeWhole(lock, next, await stat(path)) };
     await rename(draft, path);
   } catch (error) {
     // Not once it is renamed: what has the name by then is another edit's.
@@ -118,11 +126,16 @@ export async function editKeyringFile(
     await lock.close();
   }
   await syncFolder(path);
-  return readKeyringFile(path);
+  return written;
 }
 
-/** Into a new file, which is closed then. @param like  whose file it replaces: root may edit the ring of the user that the gateway runs as. */
-async function writeWhole(file: FileHandle, text: string, like: Stats | null): Promise<void> {
+/**
+ * Into a new file, which is closed then.
+ *
+ * @param like  whose file it replaces: root may edit the ring of the user that the gateway runs as.
+ * @returns its stamp
+ */
+async function writeWhole(file: FileHandle, text: string, like: Stats | null): Promise<string> {
   const bytes = Buffer.from(text, 'utf8');
   try {
     // The umask takes bits from the mode of open(); chmod makes it exact.
@@ -130,6 +143,7 @@ async function writeWhole(file: FileHandle, text: string, like: Stats | null): P
     if (like !== null && process.getuid?.() === 0) await file.chown(like.uid, like.gid);
     await file.writeFile(bytes);
     await file.sync();
+    return stampOf(await file.stat({ bigint: true }));
   } finally {
     wipe(bytes);
     await file.close();

@@ -77,8 +77,9 @@ export function createKeyringHome(deps: {
       }
       return inTurn(async () => {
         await takeOver(file);
-        ring.replace(await editKeyringFile(file, change));
-        stamp = await keyringFileStamp(file);
+        const written = await editKeyringFile(file, change);
+        ring.replace(written.keys);
+        stamp = written.stamp;
       });
     },
   });
