@@ -1,13 +1,15 @@
 /**
- * The known name that `name` was probably meant to be, or null: the least edit distance, 3 at most and less than half of
+ * The known name that `name` was probably meant to be, or null: the least edit distance, `within` at most and less than half of
  * the name. Names are cut at 64 characters, so that a hostile one costs no time.
  */
-export function nearName(name: string, known: readonly string[]): string | null {
+export function nearName(name: string, known: readonly string[], within = 3): string | null {
   const ranked = known
     .map((candidate) => ({ candidate, distance: editDistance(name, candidate) }))
     .toSorted((a, b) => a.distance - b.distance);
   const best = ranked[0];
-  return best !== undefined && best.distance <= 3 && best.distance * 2 < name.length ? best.candidate : null;
+  return best !== undefined && best.distance <= within && best.distance * 2 < name.length
+    ? best.candidate
+    : null;
 }
 
 /** Levenshtein's distance. */

@@ -19,7 +19,7 @@ import { type List, type Page, placeOf, rowsToRead, toList } from './paging.ts';
 import { can, demand } from './permissions.ts';
 import { readSentPolicy, type SentPolicy } from './sent-policy.ts';
 import { insertToken, mint, tokenDefaults } from './token-mint.ts';
-import { checkReach } from './token-reach.ts';
+import { checkReach, checkSlips } from './token-reach.ts';
 import { type TokenRow, type TokenView, viewToken } from './token-view.ts';
 
 export interface NewToken {
@@ -89,6 +89,8 @@ export function createTokens({ store, act, vault, providers, clock, explain }: T
             // Not of a replay: what it made may have expired since.
             if (expiresAt !== null && expiresAt.getTime() <= clock())
               throw invalid('/expiresAt', 'has to be in the future');
+            const { workspaceId } = caller;
+            await checkSlips(store, providers, { workspaceId, userId }, input);
             const minted = await mint(
               vault,
               grantOf(caller, userId, kind, { ...input, networks }, expiresAt),

@@ -145,6 +145,51 @@ t.test('what an admin token would not keep to, and what no call could meet, is n
   t.equal((await call(owner, 'POST', '/api/tokens', admin)).status, 201);
 });
 
+t.test(
+  'a provider’s name that is probably another’s is refused, and one of a key to come is not',
+  async (t) => {
+    const making = async (who: string, providers: readonly string[], more: object = {}, headers = {}) =>
+      call(who, 'POST', '/api/tokens', { name: 'x', providers, ...more }, headers);
+    const custom = async (who: string, name: string): Promise<string> => {
+      const origins = ['https://llm.example.com'];
+      const key = { name, provider: 'custom', value: newKey(), origins };
+      return (await call(who, 'POST', '/api/api-keys', key)).json.id;
+    };
+    for (const [wrong, right] of [
+      ['opnai', 'openai'],
+      ['opeani', 'openai'],
+      ['openai2', 'openai'],
+      ['antropic', 'anthropic'],
+      ['grok', 'groq'],
+    ] as const) {
+      const refused = await making(owner, ['openai', wrong]);
+      t.match(refused, { status: 400, json: { code: 'REQUEST_INVALID' } }, wrong);
+      t.match(refused.json.errors, [
+        { path: '/providers/1', message: new RegExp(`did you mean ${right}\\?`) },
+      ]);
+    }
+    for (const later of ['my-llm', 'openai-eu', 'azure', 'mistral', 'ai'])
+      t.equal((await making(owner, [later])).status, 201, later);
+
+    // What there is may be named, also where it looks like another.
+    await custom(owner, 'grok');
+    t.equal((await making(owner, ['grok', 'groq'])).status, 201);
+
+    // A custom name is known to whoever may use its key.
+    const member = await world.newUser(owner, 'member');
+    const replayed = { 'idempotency-key': 'before-its-time' };
+    t.equal((await making(owner, ['olama'], {}, replayed)).status, 201);
+    const made = await custom(owner, 'ollama');
+    t.match((await making(owner, ['olama'])).json.errors, [{ message: /did you mean ollama\?/ }]);
+    t.equal((await making(owner, ['olama'], {}, replayed)).status, 201, 'a replay makes nothing');
+    t.equal((await making(owner, ['olama'], { userId: member.id })).status, 201);
+    t.equal((await making(member.token, ['olama'])).status, 201);
+    const shared = { sharedWith: 'workspace' };
+    t.equal((await call(owner, 'PATCH', `/api/api-keys/${made}`, shared)).status, 200);
+    t.match((await making(member.token, ['olama'])).json.errors, [{ message: /did you mean ollama\?/ }]);
+  },
+);
+
 t.test('a replay is answered when what it made has expired', async (t) => {
   const headers = { 'idempotency-key': 'short-lived' };
   const body = { name: 'short', expiresAt: new Date(world.time.now + 60_000).toISOString() };
