@@ -55,6 +55,8 @@ const owners: readonly (readonly [RegExp, readonly string[]])[] = [
       'db/embedded',
       'vault/keyring-file.ts',
       'routes/tls.ts',
+      // Reads its own program.
+      'dialects/json-scan.ts',
       'backup/',
       'cli/',
     ],
@@ -71,6 +73,7 @@ const words: readonly (readonly [RegExp, readonly string[]])[] = [
   [/\bcreate(De|C)ipheriv\b/, ['vault/']],
   [/\b(hkdfSync|hkdf|diffieHellman)\(/, ['vault/']],
   [/\bopenRecord\(/, ['vault/']],
+  [/\bWebAssembly\b/, ['dialects/json-scan.ts']],
   [/\bconsole\.\w+\(/, []],
 ];
 
