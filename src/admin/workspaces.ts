@@ -8,6 +8,7 @@ import type { Caller } from './caller.ts';
 import { found } from './found.ts';
 import type { KeyShred } from './key-shred.ts';
 import { iso } from './moment.ts';
+import { type List, type Page, placeOf, rowsToRead, toList } from './paging.ts';
 import { demand, demandOperator } from './permissions.ts';
 import { checkConfirm, demandConfirm, type StoringChange } from './storing.ts';
 import { type Grant, insertToken, mint, tokenDefaults } from './token-mint.ts';
@@ -43,7 +44,7 @@ export interface NewWorkspace {
 }
 
 export interface WorkspacesDeps {
-  readonly store: Pick<Store, 'asWorkspace'>;
+  readonly store: Pick<Store, 'asWorkspace' | 'asSystem'>;
   readonly act: Act;
   readonly vault: Pick<Vault, 'makeWorkspaceKey' | 'createWorkspaceKey' | 'verifierOf' | 'rowMac' | 'forget'>;
   readonly shredder: KeyShred;
@@ -95,6 +96,22 @@ export function createWorkspaces({ store, act, vault, shredder, clock }: Workspa
         vault.forget(workspaceId);
         throw error;
       }
+    },
+
+    /** To the operator all that he has made, to everybody else his own: of others nobody is told. */
+    async list(caller: Caller, page: Page): Promise<List<WorkspaceView>> {
+      demand(caller, 'workspace:read');
+      const after = placeOf(page, [/^ws_[0-9a-f]{32}$/]);
+      const read = (tx: Tx) => {
+        let query = tx.selectFrom('workspaces').selectAll().orderBy('id', 'desc').limit(rowsToRead(page));
+        if (after !== null) query = query.where('id', '<', after[0]);
+        if (!caller.isOperator) query = query.where('id', '=', caller.workspaceId);
+        return query.execute();
+      };
+      const rows = caller.isOperator
+        ? await store.asSystem(read)
+        : await store.asWorkspace(caller.workspaceId, read);
+      return toList(rows, page, (row) => [row.id], view);
     },
 
     current,

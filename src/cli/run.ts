@@ -18,12 +18,14 @@ import { keyringCommands } from './keyring.ts';
 import { keyLifeCommands } from './key-life.ts';
 import { keyCommands } from './keys.ts';
 import { type Parsed, parse } from './parse.ts';
+import { memberCommands } from './members.ts';
 import { peopleCommands } from './people.ts';
 import { sealCommands } from './seals.ts';
 import { tokenCommands } from './tokens.ts';
 import { safekeepingCommands } from './safekeeping.ts';
 import { type Transport, adminSocketPath, isListening, openTransport } from './transport.ts';
 import { webhookCommands } from './webhooks.ts';
+import { workspaceCommands } from './workspaces.ts';
 import { recostCommand, usageCommand } from './usage.ts';
 import { commandText, overviewText } from './usage-text.ts';
 
@@ -38,6 +40,8 @@ export const commands: readonly Command[] = [
   ...explainCommands,
   ...priceCommands,
   ...peopleCommands,
+  ...memberCommands,
+  ...workspaceCommands,
   ...journalCommands,
   ...alertCommands,
   ...webhookCommands,

@@ -20,6 +20,14 @@ export function textTable(heads: readonly string[], rows: readonly (readonly Cel
   return `${[line([...heads], sample), ...cells.map((row, i) => line(row, rows[i] ?? []))].join('\n')}\n`;
 }
 
+/** One thing's fields, a line each under one another. */
+export function fieldList(fields: Readonly<Record<string, Cell>>): string {
+  const width = Math.max(...Object.keys(fields).map((name) => name.length));
+  return Object.entries(fields)
+    .map(([name, value]) => `${name.padEnd(width)}  ${show(value)}\n`)
+    .join('');
+}
+
 function show(cell: Cell): string {
   if (cell === null) return '–';
   return typeof cell === 'number' ? cell.toLocaleString('en-US') : printable(cell);

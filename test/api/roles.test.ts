@@ -52,6 +52,7 @@ const allowed: Record<string, string> = {
   'POST /api/keyring/promote': '',
   'POST /api/keyring/rewrap': '',
   'POST /api/keyring/retire': '',
+  'GET /api/workspaces': all,
   'GET /api/workspaces/current': all,
   'PATCH /api/workspaces/current': 'owner admin',
   'GET /api/providers': all,
@@ -300,6 +301,25 @@ t.test('only the operator makes workspaces', async (t) => {
   t.same(Object.keys(made.json), ['workspaceId', 'adminToken', 'token']);
   t.equal((await call(made.json.adminToken, 'GET', '/api/workspaces/current')).json.name, 'third');
   t.equal((await call(made.json.token, 'GET', '/api/workspaces/current')).status, 401);
+});
+
+t.test('the operator lists all workspaces, everybody else his own', async (t) => {
+  const idsOf = async (token: string, query = '') =>
+    (await call(token, 'GET', `/api/workspaces${query}`)).json.data.map((one: { id: string }) => one.id);
+  const { workspaceId: operators } = await world.callerOf(world.first.adminToken);
+  const { workspaceId: owners } = await world.callerOf(workspace.adminToken);
+  const every = await idsOf(world.first.adminToken);
+  t.ok(every.length > 2 && every.at(-1) === operators && every.includes(owners));
+  const page = (await call(world.first.adminToken, 'GET', '/api/workspaces?limit=1')).json;
+  t.same([page.data.length, page.data[0].id], [1, every[0]]);
+  t.same(await idsOf(world.first.adminToken, `?cursor=${page.nextCursor}`), every.slice(1));
+  for (const role of roles) {
+    const user = await world.newUser(workspace.adminToken, role);
+    t.same(await idsOf(user.token), [owners], role);
+    t.same(await idsOf(user.token, `?cursor=${page.nextCursor}`), [owners], 'a cursor opens nothing');
+  }
+  const peer = await world.newUser(world.first.adminToken, 'owner');
+  t.same(await idsOf(peer.token), [operators], 'an owner of the first workspace is no operator');
 });
 
 t.test('faults of the gateway say nothing of themselves', (t) => {

@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import type { Workspaces } from '../../admin/workspaces.ts';
-import { answers, Name, strict } from './shapes.ts';
+import { answers, listOf, Name, paging, strict } from './shapes.ts';
 import { DryRun, shredding, storing } from './storing-shapes.ts';
 
 export const WorkspaceShape = Type.Object({
@@ -37,6 +37,14 @@ export function workspaceRoutes({
         const made = await workspaces.createWorkspace(request.caller, request.body);
         return reply.code(201).send(made);
       },
+    );
+    app.get(
+      '/',
+      {
+        config: { needs: 'workspace:read' },
+        schema: { querystring: strict(paging), response: answers(200, listOf(WorkspaceShape)) },
+      },
+      (request) => workspaces.list(request.caller, request.query),
     );
     app.get(
       '/current',
