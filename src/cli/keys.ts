@@ -127,6 +127,8 @@ const list: Command = {
   options: {
     provider: { value: 'NAME', doc: 'of one provider' },
     user: { value: 'USER', doc: 'of one user' },
+    'expiring-within': { value: 'DAYS', doc: 'that expire within so many days' },
+    'rotation-due': { value: null, doc: 'whose value is older than it should get' },
   },
   async run(context) {
     const api = await context.api();
@@ -134,6 +136,8 @@ const list: Command = {
     const data = await api.list<Key>('/api/api-keys', {
       provider: context.text('provider'),
       userId: user === null ? null : await userId(api, user),
+      expiringWithin: context.text('expiring-within'),
+      rotationDue: context.has('rotation-due') ? 'true' : null,
     });
     const rows = data.map((key) => [
       key.id,
@@ -144,7 +148,11 @@ const list: Command = {
       key.status,
       key.lastUsedAt,
     ]);
-    const none = 'No keys. Store one: bin/sallyport keys add --provider openai --name main\n';
+    const isAll = ['provider', 'user', 'expiring-within'].every((name) => context.text(name) === null);
+    const none =
+      isAll && !context.has('rotation-due')
+        ? 'No keys. Store one: bin/sallyport keys add --provider openai --name main\n'
+        : 'No such keys.\n';
     context.print(
       { data },
       rows.length === 0

@@ -10,6 +10,7 @@ const kinds = {
   price: ['price', 'prices list'],
   alert: ['alert', 'alerts list'],
   hook: ['webhook', 'webhooks list'],
+  call: ['call', 'usage calls'],
 } as const;
 
 /**

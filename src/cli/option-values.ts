@@ -19,6 +19,13 @@ export function wholeNumber(context: Context, option: string): number | null {
   return Number(text);
 }
 
+export function yesOrNo(context: Context, option: string): boolean | null {
+  const text = context.text(option);
+  if (text !== null && text !== 'yes' && text !== 'no')
+    throw usageError(`--${option} is yes or no.`, `--${option} yes`);
+  return text === null ? null : text === 'yes';
+}
+
 const unitMs: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 const unitBytes: Readonly<Record<string, number>> = { B: 1, KB: 1e3, MB: 1e6, KiB: 1024, MiB: 1024 ** 2 };
 

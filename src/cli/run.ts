@@ -15,6 +15,7 @@ import { healthcheckCommand } from './healthcheck.ts';
 import { installationCommands } from './installation.ts';
 import { journalCommands } from './journal.ts';
 import { keyringCommands } from './keyring.ts';
+import { keyEditCommands } from './key-edit.ts';
 import { keyLifeCommands } from './key-life.ts';
 import { keyCommands } from './keys.ts';
 import { type Parsed, parse } from './parse.ts';
@@ -26,6 +27,8 @@ import { safekeepingCommands } from './safekeeping.ts';
 import { type Transport, adminSocketPath, isListening, openTransport } from './transport.ts';
 import { webhookCommands } from './webhooks.ts';
 import { workspaceCommands } from './workspaces.ts';
+import { callCommands } from './usage-calls.ts';
+import { providerCommands } from './providers.ts';
 import { recostCommand, usageCommand } from './usage.ts';
 import { commandText, overviewText } from './usage-text.ts';
 
@@ -33,9 +36,11 @@ export const commands: readonly Command[] = [
   ...installationCommands,
   healthcheckCommand,
   ...keyCommands,
+  ...keyEditCommands,
   ...keyLifeCommands,
   ...sealCommands,
   ...tokenCommands,
+  ...providerCommands,
   ...aliasCommands,
   ...explainCommands,
   ...priceCommands,
@@ -50,6 +55,7 @@ export const commands: readonly Command[] = [
   ...safekeepingCommands,
   ...auditCommands,
   usageCommand,
+  ...callCommands,
   recostCommand,
   demoCommand,
 ];

@@ -1,20 +1,12 @@
+import type { TokenView } from '../admin/token-view.ts';
 import type { Command } from './command.ts';
 import { exits } from './failure.ts';
 import { idOf } from './named-id.ts';
 import { entriesOf, wholeNumber } from './option-values.ts';
 import { given, userId } from './people.ts';
 import { textTable } from './text-table.ts';
+import { tokenText } from './token-text.ts';
 import { policyOf, policyOptions } from './token-policy.ts';
-
-interface Token {
-  readonly id: string;
-  readonly name: string;
-  readonly kind: string;
-  readonly prefix: string;
-  readonly status: string;
-  readonly expiresAt: string | null;
-  readonly lastUsedAt: string | null;
-}
 
 const create: Command = {
   words: 'tokens create',
@@ -74,7 +66,7 @@ const list: Command = {
   async run(context) {
     const api = await context.api();
     const user = context.text('user');
-    const data = await api.list<Token>('/api/tokens', {
+    const data = await api.list<TokenView>('/api/tokens', {
       userId: user === null ? null : await userId(api, user),
       status: context.text('status'),
       tag: context.text('tag'),
@@ -99,6 +91,20 @@ const list: Command = {
   },
 };
 
+const show: Command = {
+  words: 'tokens show',
+  doc: 'Show a token: what it may reach, its limits and how its calls are carried; never its secret.',
+  argument: 'ID',
+  options: {},
+  async run(context) {
+    const id = idOf('tok', context.argument);
+    const api = await context.api();
+    const token = await api.call<TokenView>('GET', `/api/tokens/${id}`);
+    context.print(token, tokenText(token));
+    return exits.ok;
+  },
+};
+
 const revoke: Command = {
   words: 'tokens revoke',
   doc: 'End a token; its streams are cut within a second.',
@@ -107,10 +113,10 @@ const revoke: Command = {
   async run(context) {
     const id = idOf('tok', context.argument);
     const api = await context.api();
-    const token = await api.call<Token>('DELETE', `/api/tokens/${id}`);
+    const token = await api.call<TokenView>('DELETE', `/api/tokens/${id}`);
     context.print(token, `Revoked ${token.id} (${token.prefix}…).\n`);
     return exits.ok;
   },
 };
 
-export const tokenCommands: readonly Command[] = [create, list, revoke];
+export const tokenCommands: readonly Command[] = [create, list, show, revoke];

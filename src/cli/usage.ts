@@ -1,6 +1,8 @@
 import { queryOf } from './api.ts';
 import type { Command } from './command.ts';
 import { exits } from './failure.ts';
+import { dollars } from './dollars.ts';
+import { callFilterOf, callFilters } from './usage-calls.ts';
 import { textTable } from './text-table.ts';
 
 interface Sums {
@@ -25,7 +27,7 @@ export const usageCommand: Command = {
   options: {
     from: { value: 'TIME', doc: 'RFC 3339 (30 days ago)' },
     to: { value: 'TIME', doc: 'RFC 3339 (now)' },
-    tag: { value: 'WORD', doc: 'of tokens with this tag' },
+    ...callFilters,
     bucket: { value: 'WHAT', doc: 'part each group by hour, day or month' },
     prices: { value: 'WHICH', doc: 'recorded, or latest: those of the newest reckoning (usage recost)' },
     'group-by': { value: 'WHAT', doc: 'hour, day, month, key, token, user, provider, model or tag' },
@@ -36,7 +38,7 @@ export const usageCommand: Command = {
       from: context.text('from'),
       to: context.text('to'),
       groupBy: context.text('group-by'),
-      tag: context.text('tag'),
+      ...(await callFilterOf(context, api)),
       bucket: context.text('bucket'),
       prices: context.text('prices'),
     });
@@ -106,12 +108,3 @@ export const recostCommand: Command = {
     return exits.ok;
   },
 };
-
-/** Integer nano-dollars, in decimal text of any length, as dollars. */
-export function dollars(nano: string | null): string | null {
-  if (nano === null || !/^-?\d+$/.test(nano)) return null;
-  const sign = nano.startsWith('-') ? '-' : '';
-  const digits = nano.replace('-', '').padStart(10, '0');
-  const fraction = digits.slice(-9).replace(/0{1,7}$/, '');
-  return `${sign}$${digits.slice(0, -9)}.${fraction}`;
-}

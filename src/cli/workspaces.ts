@@ -1,7 +1,8 @@
-import type { Command, Context } from './command.ts';
+import type { Command } from './command.ts';
 import type { Initialised } from './deps.ts';
-import { exits, usageError } from './failure.ts';
+import { exits } from './failure.ts';
 import { credentialsText } from './installation.ts';
+import { yesOrNo } from './option-values.ts';
 import { demandChange, given } from './people.ts';
 import { fieldList, textTable } from './text-table.ts';
 
@@ -91,11 +92,4 @@ function textOf({ id, name, managedKeys, storeKeys, createdAt }: Workspace): str
     'lends managed keys': managedKeys ? 'to all its users' : 'to the operator',
     made: createdAt,
   });
-}
-
-function yesOrNo(context: Context, option: string): boolean | null {
-  const text = context.text(option);
-  if (text !== null && text !== 'yes' && text !== 'no')
-    throw usageError(`--${option} is yes or no.`, `--${option} yes`);
-  return text === null ? null : text === 'yes';
 }
