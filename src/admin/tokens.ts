@@ -1,17 +1,13 @@
-import { type Selectable, sql } from 'kysely';
-import type { Schema } from '../db/schema.ts';
+import { sql } from 'kysely';
 import type { Store, Tx } from '../db/store.ts';
-import { SallyportError } from '../errors.ts';
 import { isId } from '../ids.ts';
 import type { Provider } from '../providers/provider.ts';
-import { tokenMacFields } from '../vault/row-macs.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { Act } from './acts.ts';
 import type { Caller } from './caller.ts';
 import { type ExplainCall, type ExplainQuery, explainTo } from './explain.ts';
 import { found, notFound } from './found.ts';
 import { createOnce, onceOf } from './idempotency.ts';
-import { isUsableBy } from './key-visibility.ts';
 import { demandOwnerFor } from './members.ts';
 import { invalid, readMaybeMoment } from './moment.ts';
 import { readNetworks } from './network.ts';
@@ -19,7 +15,9 @@ import { type List, type Page, placeOf, rowsToRead, toList } from './paging.ts';
 import { can, demand } from './permissions.ts';
 import { readSentPolicy, type SentPolicy } from './sent-policy.ts';
 import { insertToken, mint, tokenDefaults } from './token-mint.ts';
+import { createTokenEdit, type TokenChange } from './token-edit.ts';
 import { checkReach, checkSlips } from './token-reach.ts';
+import { checkKeys, revokeRow, visibleTokens } from './token-row.ts';
 import { type TokenRow, type TokenView, viewToken } from './token-view.ts';
 
 export interface NewToken {
@@ -58,8 +56,11 @@ export interface TokensDeps {
 
 export type Tokens = ReturnType<typeof createTokens>;
 
-/** Gateway and admin tokens: minted, shown once, listed, revoked. */
-export function createTokens({ store, act, vault, providers, clock, explain }: TokensDeps) {
+/** Gateway and admin tokens: minted, shown once, listed, changed, revoked. */
+export function createTokens(deps: TokensDeps) {
+  const { store, act, vault, providers, clock, explain } = deps;
+  const edit = createTokenEdit(deps);
+
   return Object.freeze({
     /**
      * @returns the token and its text, which is null for a replay of the same Idempotency-Key: it was shown once.
@@ -114,7 +115,7 @@ export function createTokens({ store, act, vault, providers, clock, explain }: T
       const after = placeOf(filter, [/^tok_[0-9a-f]{32}$/]);
       const now = new Date(clock());
       const rows = await store.asWorkspace(caller.workspaceId, (tx) => {
-        let query = visible(tx, caller).orderBy('id', 'desc').limit(rowsToRead(filter));
+        let query = visibleTokens(tx, caller).orderBy('id', 'desc').limit(rowsToRead(filter));
         if (after !== null) query = query.where('id', '<', after[0]);
         if (filter.userId !== undefined) query = query.where('user_id', '=', filter.userId);
         if (filter.tag !== undefined) query = query.where(sql<boolean>`tags @> array[${filter.tag}]::text[]`);
@@ -144,6 +145,13 @@ export function createTokens({ store, act, vault, providers, clock, explain }: T
       return explainTo(explain, caller, id, query);
     },
 
+    /** A part of what it grants; its secret, its user and its kind stay. Calls under way keep what they began with. */
+    async update(caller: Caller, id: string, change: TokenChange): Promise<TokenView> {
+      const seen = await read(caller, id);
+      demand(caller, 'tokens:write');
+      return viewToken(await edit(caller, seen, change), clock());
+    },
+
     /** Idempotent: a revoked token stays as it is, and the answer is the same. */
     async revoke(caller: Caller, id: string): Promise<TokenView> {
       const seen = await read(caller, id);
@@ -155,7 +163,7 @@ export function createTokens({ store, act, vault, providers, clock, explain }: T
         { tokenId: id, userId: seen.user_id },
         async (tx) => {
           const row = found(
-            await visible(tx, caller).where('id', '=', id).forUpdate().executeTakeFirst(),
+            await visibleTokens(tx, caller).where('id', '=', id).forUpdate().executeTakeFirst(),
             'token',
           );
           if (row.revoked_at !== null) return row;
@@ -178,30 +186,11 @@ export function createTokens({ store, act, vault, providers, clock, explain }: T
     if (!isId('tok', id)) throw notFound('token');
     return found(
       await store.asWorkspace(caller.workspaceId, (tx) =>
-        visible(tx, caller).where('id', '=', id).executeTakeFirst(),
+        visibleTokens(tx, caller).where('id', '=', id).executeTakeFirst(),
       ),
       'token',
     );
   }
-}
-
-/** Sets `revoked_at`. A row that was edited round us keeps its wrong MAC: a new one would make the forgery good. */
-export async function revokeRow(
-  tx: Tx,
-  vault: Pick<Vault, 'rowMac' | 'checkRowMac'>,
-  row: TokenRow,
-  now: Date,
-): Promise<TokenRow> {
-  const isOurs = await vault.checkRowMac(row.workspace_id, 'tokens', tokenMacFields(row), row.mac);
-  const revoked = { ...row, revoked_at: now };
-  const mac = isOurs ? await vault.rowMac(row.workspace_id, 'tokens', tokenMacFields(revoked)) : row.mac;
-  await tx.updateTable('tokens').set({ revoked_at: now, mac }).where('id', '=', row.id).execute();
-  return { ...revoked, mac };
-}
-
-function visible(tx: Tx, caller: Caller) {
-  const all = tx.selectFrom('tokens').selectAll().where('workspace_id', '=', caller.workspaceId);
-  return can(caller.role, 'tokens:all') ? all : all.where('user_id', '=', caller.userId);
 }
 
 function grantOf(
@@ -242,20 +231,4 @@ async function checkUser(tx: Tx, caller: Caller, userId: string, kind: 'gateway'
   found(user, 'user');
   // An admin token acts as its user: who may not make owners may not act as one.
   if (kind === 'admin') await demandOwnerFor(tx, caller, userId);
-}
-
-/** A token may name only keys that its user could use anyway. */
-async function checkKeys(tx: Tx, caller: Caller, userId: string, keyIds: readonly string[]): Promise<void> {
-  if (keyIds.length === 0) return;
-  const rows: Pick<Selectable<Schema['provider_keys']>, 'id'>[] = await tx
-    .selectFrom('provider_keys')
-    .select('id')
-    .where('workspace_id', '=', caller.workspaceId)
-    .where('id', 'in', keyIds)
-    .where(isUsableBy(userId))
-    .execute();
-  const usable = new Set(rows.map((row) => row.id));
-  if (!keyIds.every((id) => usable.has(id))) {
-    throw new SallyportError('NOT_FOUND', 'One of the keyIds is not a key that the token’s user may use.');
-  }
 }

@@ -3,7 +3,7 @@ import { usageError } from './failure.ts';
 import { durationMs, entriesOf, sizeBytes, wholeNumber } from './option-values.ts';
 import { given } from './people.ts';
 
-/** How a token's calls are carried, as options of `tokens create`. */
+/** How a token's calls are carried, as options of `tokens create` and `tokens update`. */
 export const policyOptions: Readonly<Record<string, Option>> = {
   'fallback-models': { value: 'LIST', doc: 'tried in order when every key of the model asked for fails' },
   'max-attempts': { value: 'N', doc: '1 to 10 attempts a call, all targets together' },
@@ -29,16 +29,26 @@ const timeoutNames: Readonly<Record<string, string>> = {
 /** The member `policy`, or null where no option says anything of it. */
 export function policyOf(context: Context): Readonly<Record<string, unknown>> | null {
   const policy = {
-    ...given('fallbackModels', entriesOf(context, 'fallback-models')),
+    ...given(
+      'fallbackModels',
+      isNone(context, 'fallback-models') ? [] : entriesOf(context, 'fallback-models'),
+    ),
     ...given('maxAttempts', wholeNumber(context, 'max-attempts')),
-    ...given('retryStale', context.has('no-retry-stale') ? false : null),
+    ...given('retryStale', context.has('no-retry-stale') ? false : context.has('retry-stale') ? true : null),
     ...given('timeouts', timeoutsOf(context)),
     ...given('onDisconnect', onDisconnectOf(context)),
   };
   return Object.keys(policy).length === 0 ? null : policy;
 }
 
-function timeoutsOf(context: Context): Readonly<Record<string, number>> | null {
+/** What a token has is taken away; a new one has none anyway. */
+function isNone(context: Context, option: string): boolean {
+  return context.text(option) === 'none';
+}
+
+function timeoutsOf(context: Context): Readonly<Record<string, number | null>> | null {
+  if (isNone(context, 'timeouts'))
+    return Object.fromEntries(Object.values(timeoutNames).map((member) => [member, null]));
   const entries = entriesOf(context, 'timeouts');
   if (entries === null) return null;
   return Object.fromEntries(

@@ -1,12 +1,27 @@
 import type { TokenView } from '../admin/token-view.ts';
-import type { Command } from './command.ts';
+import type { Command, Context, Option } from './command.ts';
 import { exits } from './failure.ts';
 import { idOf } from './named-id.ts';
 import { entriesOf, wholeNumber } from './option-values.ts';
-import { given, userId } from './people.ts';
+import { demandChange, given, givenOrNone, userId } from './people.ts';
 import { textTable } from './text-table.ts';
 import { tokenText } from './token-text.ts';
 import { policyOf, policyOptions } from './token-policy.ts';
+
+/** What a token may reach, and how often. */
+const reachOptions: Readonly<Record<string, Option>> = {
+  providers: { value: 'LIST', doc: 'only these providers, separated by commas' },
+  models: { value: 'LIST', doc: 'only these models, separated by commas' },
+  keys: { value: 'LIST', doc: 'only these key ids, separated by commas' },
+  'requests-per-minute': { value: 'N', doc: 'at most so many calls a minute' },
+  'concurrent-calls': { value: 'N', doc: 'at most so many calls at once' },
+  endpoints: {
+    value: 'LIST',
+    doc: 'only these operations, such as openai.chat,openai.embeddings or google.*',
+  },
+  networks: { value: 'LIST', doc: 'only from these addresses: 10.0.0.0/8,2001:db8::/32' },
+  tags: { value: 'LIST', doc: 'words to find its usage by' },
+};
 
 const create: Command = {
   words: 'tokens create',
@@ -16,17 +31,7 @@ const create: Command = {
     user: { value: 'USER', doc: 'whose token it is (id, external id or name); else the operator’s' },
     admin: { value: null, doc: 'an admin token (spa_…), for /api' },
     expires: { value: 'TIME', doc: 'RFC 3339: 2027-12-31T23:59:59Z' },
-    providers: { value: 'LIST', doc: 'only these providers, separated by commas' },
-    models: { value: 'LIST', doc: 'only these models, separated by commas' },
-    keys: { value: 'LIST', doc: 'only these key ids, separated by commas' },
-    'requests-per-minute': { value: 'N', doc: 'at most so many calls a minute' },
-    'concurrent-calls': { value: 'N', doc: 'at most so many calls at once' },
-    endpoints: {
-      value: 'LIST',
-      doc: 'only these operations, such as openai.chat,openai.embeddings or google.*',
-    },
-    networks: { value: 'LIST', doc: 'only from these addresses: 10.0.0.0/8,2001:db8::/32' },
-    tags: { value: 'LIST', doc: 'words to find its usage by' },
+    ...reachOptions,
     ...policyOptions,
   },
   async run(context) {
@@ -105,6 +110,44 @@ const show: Command = {
   },
 };
 
+const update: Command = {
+  words: 'tokens update',
+  doc: 'Change what a token may do; what is left out stays, and the app goes on with the token that it has.',
+  argument: 'ID',
+  options: {
+    name: { value: 'NAME', doc: 'what it is for' },
+    expires: { value: 'TIME', doc: 'RFC 3339: 2027-12-31T23:59:59Z; none: never' },
+    ...Object.fromEntries(
+      Object.entries({ ...reachOptions, ...policyOptions }).map(([name, option]) => [
+        name,
+        option.value === 'LIST' ? { ...option, doc: `${option.doc}; or none` } : option,
+      ]),
+    ),
+    'retry-stale': { value: null, doc: 'takes --no-retry-stale back' },
+  },
+  async run(context) {
+    const change = {
+      ...given('name', context.text('name')),
+      ...givenOrNone(context, 'expiresAt', 'expires'),
+      ...entriesOrNone(context, 'providers', 'providers'),
+      ...entriesOrNone(context, 'models', 'models'),
+      ...entriesOrNone(context, 'keyIds', 'keys'),
+      ...entriesOrNone(context, 'endpoints', 'endpoints'),
+      ...entriesOrNone(context, 'networks', 'networks'),
+      ...entriesOrNone(context, 'tags', 'tags'),
+      ...given('requestsPerMinute', wholeNumber(context, 'requests-per-minute')),
+      ...given('concurrentCalls', wholeNumber(context, 'concurrent-calls')),
+      ...given('policy', policyOf(context)),
+    };
+    demandChange(change, 'bin/sallyport tokens update --help');
+    const id = idOf('tok', context.argument);
+    const api = await context.api();
+    const token = await api.call<TokenView>('PATCH', `/api/tokens/${id}`, change);
+    context.print(token, tokenText(token));
+    return exits.ok;
+  },
+};
+
 const revoke: Command = {
   words: 'tokens revoke',
   doc: 'End a token; its streams are cut within a second.',
@@ -119,4 +162,9 @@ const revoke: Command = {
   },
 };
 
-export const tokenCommands: readonly Command[] = [create, list, show, revoke];
+export const tokenCommands: readonly Command[] = [create, list, show, update, revoke];
+
+/** `none` takes the restriction away. */
+function entriesOrNone(context: Context, name: string, option: string) {
+  return context.text(option) === 'none' ? { [name]: null } : given(name, entriesOf(context, option));
+}

@@ -55,6 +55,7 @@ function requests({ key, token, user, seal, alias, price }: Things): [string, st
     ...ofSeals(seal, key),
     ['GET', `/api/tokens/${token}`],
     ['GET', `/api/explain?token=${token}&model=gpt-4o`],
+    ['PATCH', `/api/tokens/${token}`, { requestsPerMinute: 1_000 }],
     ['DELETE', `/api/tokens/${token}`],
     ['POST', '/api/tokens', { name: 'n', userId: user }],
     ['POST', '/api/tokens', { name: 'n', keyIds: [key] }],

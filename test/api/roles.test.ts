@@ -27,6 +27,7 @@ const allowed: Record<string, string> = {
   'POST /api/tokens': 'owner admin member',
   'GET /api/tokens': 'owner admin member viewer',
   'GET /api/tokens/:id': 'owner admin member viewer',
+  'PATCH /api/tokens/:id': 'owner admin member',
   'DELETE /api/tokens/:id': 'owner admin member',
   'POST /api/aliases': 'owner admin',
   'GET /api/aliases': all,
@@ -174,6 +175,7 @@ function bodyOf(route: string, userId: string): unknown {
       return { storeKeys: true };
     case 'PUT /api/api-keys/:id':
     case 'PATCH /api/api-keys/:id':
+    case 'PATCH /api/tokens/:id':
       return { name: 'renamed' };
     case 'POST /api/seals':
       return { name: 'mine', publicKey: seal.publicKey };
@@ -232,6 +234,17 @@ t.test('nobody rises by himself', async (t) => {
     (await call(admin.token, 'DELETE', `/api/tokens/${first.id}`)).status,
     403,
     'an admin locks an owner out',
+  );
+  t.equal(
+    (await call(admin.token, 'PATCH', `/api/tokens/${first.id}`, { expiresAt: '2099-01-01' })).status,
+    403,
+    'an admin changes an owner’s admin token',
+  );
+  const lent = await world.newUser(workspace.adminToken, 'member');
+  t.equal(
+    (await call(lent.token, 'PATCH', `/api/tokens/${lent.tokenId}`, { expiresAt: null })).status,
+    403,
+    'a member keeps an admin token that he was lent',
   );
   t.equal(
     (await call(member.token, 'POST', '/api/tokens', { name: 'x', kind: 'admin' })).status,

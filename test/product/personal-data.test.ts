@@ -146,6 +146,10 @@ t.test('whatever is done, records, logs and metrics hold ids only', async (t) =>
     id: string;
     token: string;
   };
+  await act('PATCH /tokens/{id}', `/tokens/${gone.id}`, {
+    name: markOf('new token name'),
+    tags: [markOf('new tag')],
+  });
   await act('DELETE /tokens/{id}', `/tokens/${gone.id}`);
   const alias = (
     await act('POST /aliases', '/aliases', { alias: 'fast', target: 'openai/gpt-4o' })

@@ -39,10 +39,8 @@ export const TokenShape = Type.Object(members);
 /** `token` is there once, and not in the answer to a repeated request. */
 export const NewTokenShape = Type.Object({ ...members, token: Type.Optional(Type.String()) });
 
-const Body = strict({
-  name: Name,
-  kind: Type.Optional(Kind),
-  userId: Type.Optional(Id),
+/** What may be said of a new token, and changed of one that is there. */
+const grant = {
   expiresAt: Type.Optional(maybe(Moment)),
   providers: Type.Optional(maybe(Names(64))),
   models: Type.Optional(maybe(Names(256))),
@@ -53,7 +51,10 @@ const Body = strict({
   networks: Type.Optional(maybe(Networks)),
   tags: Type.Optional(maybe(Tags)),
   policy: Type.Optional(maybe(SentPolicyShape)),
-});
+};
+
+const Body = strict({ name: Name, kind: Type.Optional(Kind), userId: Type.Optional(Id), ...grant });
+const Change = strict({ name: Type.Optional(Name), ...grant });
 
 const Query = strict({
   ...paging,
@@ -85,6 +86,14 @@ export function tokenRoutes({ tokens }: { readonly tokens: Tokens }): FastifyPlu
       '/:id',
       { config: { needs: 'tokens:read' }, schema: { params: Params, response: answers(200, TokenShape) } },
       (request) => tokens.get(request.caller, request.params.id),
+    );
+    app.patch(
+      '/:id',
+      {
+        config: { needs: 'tokens:write' },
+        schema: { params: Params, body: Change, response: answers(200, TokenShape) },
+      },
+      (request) => tokens.update(request.caller, request.params.id, request.body),
     );
     app.delete(
       '/:id',
