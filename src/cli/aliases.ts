@@ -1,4 +1,5 @@
 import type { Command } from './command.ts';
+import { confirm, confirmOption } from './confirmation.ts';
 import { exits } from './failure.ts';
 import { idOf } from './named-id.ts';
 import { textTable } from './text-table.ts';
@@ -51,10 +52,15 @@ const rm: Command = {
   words: 'aliases rm',
   doc: 'Take a name away; calls that say it are refused from then on.',
   argument: 'ID',
-  options: {},
+  options: confirmOption,
   async run(context) {
     const id = idOf('alias', context.argument);
     const api = await context.api();
+    await confirm(context, async () => {
+      const found = (await api.list<Alias>('/api/aliases')).find((one) => one.id === id);
+      if (found === undefined) return null;
+      return `This takes the name “${found.alias}” (${found.target}) away: calls that say it are refused from now on.`;
+    });
     const gone = await api.call<{ receipt: string }>('DELETE', `/api/aliases/${id}`);
     context.print(gone, `Deleted. Receipt: ${gone.receipt}\n`);
     return exits.ok;

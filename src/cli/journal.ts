@@ -2,6 +2,7 @@ import path from 'node:path';
 import { readMoment } from '../admin/moment.ts';
 import { queryOf } from './api.ts';
 import type { Command, Context } from './command.ts';
+import { confirm, confirmOption } from './confirmation.ts';
 import { exits } from './failure.ts';
 import { writeNew } from './new-file.ts';
 import { textTable } from './text-table.ts';
@@ -69,10 +70,21 @@ const retire: Command = {
   words: 'journal retire',
   isLocal: true,
   doc: 'Drop the months that are older than JOURNAL_RETENTION_MONTHS, as the gateway does every day; verifies before.',
-  options: { 'dry-run': { value: null, doc: 'say what would go, and drop nothing' } },
+  options: { 'dry-run': { value: null, doc: 'say what would go, and drop nothing' }, ...confirmOption },
   async run(context) {
     const deps = await context.deps();
-    const months = await deps.retireJournal({ isDryRun: context.has('dry-run') });
+    const isDryRun = context.has('dry-run');
+    if (!isDryRun) {
+      await confirm(context, async () => {
+        const due = (await deps.retireJournal({ isDryRun: true })).filter(({ outcome }) => outcome === 'due');
+        if (due.length === 0) return null;
+        const told = due.map(
+          ({ month, records }) => `${month.slice(0, 7)} (${records.toLocaleString('en-US')} records)`,
+        );
+        return `This drops for good, with their usage rows: ${told.join(', ')}.`;
+      });
+    }
+    const months = await deps.retireJournal({ isDryRun });
     const rows = months.map(({ month, outcome, records }) => [month.slice(0, 7), records, outcomes[outcome]]);
     const text =
       months.length === 0 ? 'No month is old enough.\n' : textTable(['MONTH', 'RECORDS', ''], rows);

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Api } from './api.ts';
 import type { Command, Context } from './command.ts';
+import { confirm, confirmOption } from './confirmation.ts';
 import { exits, usageError } from './failure.ts';
 import { given } from './people.ts';
 import { textTable } from './text-table.ts';
@@ -103,9 +104,15 @@ const retire: Command = {
   words: 'keyring retire',
   doc: 'Delete a root key that nothing uses any more; backups under it open never again.',
   argument: 'ID',
-  options: {},
+  options: confirmOption,
   async run(context) {
     const api: Api = await context.api();
+    await confirm(context, async () => {
+      const { keys } = await api.call<Keyring>('GET', '/api/keyring');
+      const key = keys.find(({ id }) => id === context.argument);
+      if (key === undefined) return null;
+      return `This deletes the root key ${key.id} (${key.state}, ${key.place ?? key.scheme ?? 'in the keyring'}) for good: backups under it open never again.`;
+    });
     const ring = await api.call<Keyring>('POST', '/api/keyring/retire', { rootKeyId: context.argument });
     return show(context, ring, `Retired ${context.argument}; its bytes are gone from the keyring.\n\n`);
   },

@@ -1,5 +1,6 @@
 import { wipe } from '../secret.ts';
 import type { Command } from './command.ts';
+import { confirm, confirmOption } from './confirmation.ts';
 import { exits, usageError } from './failure.ts';
 import { intakeContent } from './key-content.ts';
 import { idOf } from './named-id.ts';
@@ -188,10 +189,15 @@ const rm: Command = {
   words: 'keys rm',
   doc: 'Delete a key for good; the record of its uses stays.',
   argument: 'ID',
-  options: {},
+  options: confirmOption,
   async run(context) {
     const id = idOf('key', context.argument);
     const api = await context.api();
+    await confirm(context, async () => {
+      const { name, provider, last4, lastUsedAt } = await api.call<Key>('GET', `/api/api-keys/${id}`);
+      const ends = last4 === null ? '' : `, …${last4}`;
+      return `This deletes the key “${name}” (${provider}${ends}) for good: its value is shredded, and calls that use it are cut. Last used: ${lastUsedAt ?? 'never'}.`;
+    });
     const gone = await api.call<{ receipt: string }>('DELETE', `/api/api-keys/${id}`);
     context.print(gone, `Deleted. Receipt: ${gone.receipt}\n`);
     return exits.ok;

@@ -1,4 +1,5 @@
 import type { Command } from './command.ts';
+import { confirm, confirmOption } from './confirmation.ts';
 import { exits } from './failure.ts';
 import { type Member, userId } from './people.ts';
 import { textTable } from './text-table.ts';
@@ -34,10 +35,14 @@ const rm: Command = {
   words: 'members rm',
   doc: 'Take a user’s role away: his admin tokens are refused, his keys and gateway tokens stay.',
   argument: 'USER',
-  options: {},
+  options: confirmOption,
   async run(context) {
     const api = await context.api();
     const id = await userId(api, context.argument);
+    await confirm(context, async () => {
+      const { name, role } = await api.call<Member>('GET', `/api/members/${id}`);
+      return `This takes the role ${role} from “${name}”: his admin tokens are refused from now on. His keys and gateway tokens stay.`;
+    });
     const gone = await api.call<{ receipt: string }>('DELETE', `/api/members/${id}`);
     context.print(gone, `Taken away. Receipt: ${gone.receipt}\n`);
     return exits.ok;

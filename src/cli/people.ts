@@ -1,6 +1,7 @@
 import { isId } from '../ids.ts';
 import type { Api } from './api.ts';
 import type { Command, Context } from './command.ts';
+import { confirm, confirmOption } from './confirmation.ts';
 import { writeNew } from './new-file.ts';
 import { AnsweredError, exits, failureOf, usageError } from './failure.ts';
 import { fieldList, textTable } from './text-table.ts';
@@ -116,10 +117,16 @@ const usersErase: Command = {
   words: 'users erase',
   doc: 'Erase a user for good: his keys are shredded, his tokens and all that says who he is deleted, his streams cut.',
   argument: 'USER',
-  options: {},
+  options: confirmOption,
   async run(context) {
     const api = await context.api();
     const id = await userId(api, context.argument);
+    await confirm(context, async () => {
+      const user = await findUser(api, id);
+      if (user === null) return null;
+      const { keys, tokens } = await holdingsOf(api, id);
+      return `This erases the user “${user.name}” (${user.externalId ?? id}) for good: ${keys ?? 'all'} keys of his are shredded, ${tokens ?? 'all'} tokens that work and all that says who he is are deleted. Uses stay on record under his id.`;
+    });
     const gone = await api.call<{ receipt: string }>('DELETE', `/api/users/${id}`);
     context.print(gone, `Erased. Receipt: ${gone.receipt}\n`);
     return exits.ok;
@@ -185,6 +192,14 @@ export function givenOrNone(context: Context, name: string, option: string): Rec
 /** @throws {SallyportError} REQUEST_INVALID: the command says nothing to change. */
 export function demandChange(change: object, fix: string): void {
   if (Object.keys(change).length === 0) throw usageError('This says nothing to change.', fix);
+}
+
+/** Null for one who is gone: to erase him again is answered with the receipt of the first time. */
+async function findUser(api: Api, id: string): Promise<User | null> {
+  return api.call<User>('GET', `/api/users/${id}`).catch((error: unknown) => {
+    if (failureOf(error).code === 'NOT_FOUND') return null;
+    throw error;
+  });
 }
 
 /** How many of a user's keys and live tokens there are, of those that the caller sees; null where he may see none. */

@@ -1,4 +1,5 @@
 import type { Command, Context } from './command.ts';
+import { confirm, confirmOption } from './confirmation.ts';
 import { exits, usageError } from './failure.ts';
 import { idOf } from './named-id.ts';
 import { textTable } from './text-table.ts';
@@ -71,10 +72,15 @@ const rm: Command = {
   words: 'prices rm',
   doc: 'Take a price away; costs that were reckoned by it stay.',
   argument: 'ID',
-  options: {},
+  options: confirmOption,
   async run(context) {
     const id = idOf('price', context.argument);
     const api = await context.api();
+    await confirm(context, async () => {
+      const found = (await api.list<Price>('/api/prices')).find((one) => one.id === id);
+      if (found === undefined) return null;
+      return `This takes the price of ${found.provider} ${found.model} (${told(found.prices)}) away: calls from now on are reckoned without it.`;
+    });
     const gone = await api.call<{ receipt: string }>('DELETE', `/api/prices/${id}`);
     context.print(gone, `Deleted. Receipt: ${gone.receipt}\n`);
     return exits.ok;

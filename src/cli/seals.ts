@@ -5,6 +5,7 @@ import { secretBuffer, wipe } from '../secret.ts';
 import { leastPassphraseBytes, newDerivation, secretOfPassphrase } from '../vault/seal-derivation.ts';
 import { sealPublicKeyOf } from '../vault/seal-pair.ts';
 import type { Command, Context } from './command.ts';
+import { confirm, confirmOption } from './confirmation.ts';
 import { AnsweredError, exits, usageError } from './failure.ts';
 import { idOf } from './named-id.ts';
 import { given } from './people.ts';
@@ -112,13 +113,15 @@ const rm: Command = {
   words: 'seals rm',
   doc: 'Delete a seal to which no key is sealed.',
   argument: 'ID',
-  options: {},
+  options: confirmOption,
   async run(context) {
+    const id = idOf('seal', context.argument);
     const api = await context.api();
-    const gone = await api.call<{ receipt: string }>(
-      'DELETE',
-      `/api/seals/${idOf('seal', context.argument)}`,
-    );
+    await confirm(context, async () => {
+      const { name, keys } = await api.call<SealView>('GET', `/api/seals/${id}`);
+      return keys > 0 ? null : `This deletes the seal “${name}” for good: no key can be sealed to it again.`;
+    });
+    const gone = await api.call<{ receipt: string }>('DELETE', `/api/seals/${id}`);
     context.print(gone, `Deleted. Receipt: ${gone.receipt}\n`);
     return exits.ok;
   },

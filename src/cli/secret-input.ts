@@ -1,6 +1,7 @@
 import { SallyportError } from '../errors.ts';
 import { secretBuffer, secretCopy, wipe } from '../secret.ts';
 import type { Terminal } from './command.ts';
+import { readKeyPresses } from './key-presses.ts';
 
 /** Twice the longest key that the vault takes (8192), so that the gateway's own refusal is what a user sees. */
 const maxBytes = 16_384;
@@ -94,32 +95,13 @@ async function drain({ input }: Terminal, room: Buffer): Promise<number> {
   return length;
 }
 
-/** Reads key presses until Enter, without showing them; Backspace and Ctrl-U mend, Ctrl-C and Ctrl-D give up. */
-async function ask({ input, error }: Terminal, prompt: string, room: Buffer): Promise<number> {
-  error.write(prompt);
-  input.setRawMode?.(true);
-  const done = Promise.withResolvers<number>();
-  let length = 0;
-  const onData = (chunk: Buffer) => {
-    for (const byte of chunk) {
-      if (byte === 0x0d || byte === 0x0a) done.resolve(length);
-      else if (byte === 0x03 || byte === 0x04) done.reject(refusal('Given up; nothing was stored.'));
-      else if (byte === 0x15) length = 0;
-      else if (byte === 0x7f || byte === 0x08) length = Math.max(0, length - 1);
-      else if (length === room.length) done.reject(refusal(`More than ${maxBytes} bytes, which is no key.`));
-      else room[length++] = byte;
-    }
-    wipe(chunk);
-  };
-  const onEnd = () => done.resolve(length);
-  input.on('data', onData).on('end', onEnd).resume();
-  try {
-    return await done.promise;
-  } finally {
-    input.off('data', onData).off('end', onEnd).pause();
-    input.setRawMode?.(false);
-    error.write('\n');
-  }
+/** The length of what was typed into `room`. */
+function ask(terminal: Terminal, prompt: string, room: Buffer): Promise<number> {
+  return readKeyPresses(terminal, prompt, room, {
+    isShown: false,
+    givenUp: () => refusal('Given up; nothing was stored.'),
+    tooMuch: () => refusal(`More than ${maxBytes} bytes, which is no key.`),
+  });
 }
 
 function isBlank(byte: number | undefined): boolean {

@@ -1,5 +1,6 @@
 import type { TokenView } from '../admin/token-view.ts';
 import type { Command, Context, Option } from './command.ts';
+import { confirm, confirmOption } from './confirmation.ts';
 import { exits } from './failure.ts';
 import { idOf } from './named-id.ts';
 import { entriesOf, wholeNumber } from './option-values.ts';
@@ -152,10 +153,15 @@ const revoke: Command = {
   words: 'tokens revoke',
   doc: 'End a token; its streams are cut within a second.',
   argument: 'ID',
-  options: {},
+  options: confirmOption,
   async run(context) {
     const id = idOf('tok', context.argument);
     const api = await context.api();
+    await confirm(context, async () => {
+      const { name, prefix, status, lastUsedAt } = await api.call<TokenView>('GET', `/api/tokens/${id}`);
+      if (status === 'revoked') return null;
+      return `This revokes the token “${name}” (${prefix}…) for good: whoever uses it is refused from now on. Last used: ${lastUsedAt ?? 'never'}.`;
+    });
     const token = await api.call<TokenView>('DELETE', `/api/tokens/${id}`);
     context.print(token, `Revoked ${token.id} (${token.prefix}…).\n`);
     return exits.ok;

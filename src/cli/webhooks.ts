@@ -1,6 +1,7 @@
 import type { WebhookView } from '../admin/webhooks.ts';
 import type { WebhookResult } from '../admin/webhook-sender.ts';
 import type { Command } from './command.ts';
+import { confirm, confirmOption } from './confirmation.ts';
 import { exits } from './failure.ts';
 import { idOf } from './named-id.ts';
 import { textTable } from './text-table.ts';
@@ -67,13 +68,16 @@ const rm: Command = {
   words: 'webhooks rm',
   doc: 'Take a webhook away, and what waits for it.',
   argument: 'ID',
-  options: {},
+  options: confirmOption,
   async run(context) {
+    const id = idOf('hook', context.argument);
     const api = await context.api();
-    const gone = await api.call<{ receipt: string }>(
-      'DELETE',
-      `/api/webhooks/${idOf('hook', context.argument)}`,
-    );
+    await confirm(context, async () => {
+      const found = (await api.list<WebhookView>('/api/webhooks')).find((one) => one.id === id);
+      if (found === undefined) return null;
+      return `This takes the webhook ${found.url} away for good, with its secret and ${found.waiting} messages that wait for it.`;
+    });
+    const gone = await api.call<{ receipt: string }>('DELETE', `/api/webhooks/${id}`);
     context.print(gone, `Deleted. Receipt: ${gone.receipt}\n`);
     return exits.ok;
   },
