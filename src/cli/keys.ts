@@ -1,5 +1,5 @@
 import { wipe } from '../secret.ts';
-import type { Command } from './command.ts';
+import type { Command, Context } from './command.ts';
 import { confirm, confirmOption } from './confirmation.ts';
 import { exits, usageError } from './failure.ts';
 import { intakeContent } from './key-content.ts';
@@ -21,6 +21,10 @@ interface Key {
   readonly source: string;
   readonly status: string;
   readonly last4: string | null;
+  /** Of the workspace's values: the same for the same value, and null of what is sealed. */
+  readonly fingerprint: string | null;
+  /** Other keys with the same value, of those that the caller sees; a gateway from before has none. */
+  readonly duplicates?: readonly string[];
   readonly expiresAt: string | null;
   readonly lastUsedAt: string | null;
 }
@@ -86,7 +90,11 @@ const add: Command = {
         ...content,
       });
       const next = provider === 'custom' ? '' : `  Does it work? bin/sallyport keys test ${key.id}\n`;
-      context.print({ id: key.id, name: key.name, provider: key.provider }, `Stored ${key.id}\n${next}`);
+      context.print(
+        { id: key.id, name: key.name, provider: key.provider, duplicates: key.duplicates },
+        `Stored ${key.id}\n${next}`,
+      );
+      warnOfDuplicates(context, key);
       return exits.ok;
     } finally {
       wipe(secret);
@@ -113,14 +121,32 @@ const replace: Command = {
           ? await intakeContent(api, key.provider, secret)
           : await sealedContent(context, api, await placeInForce(api, key), key.sealId, secret);
       const force = given('force', context.has('force') ? true : null);
-      const { version } = await api.call<Key>('PATCH', `/api/api-keys/${id}`, { ...content, ...force });
-      context.print({ id, version }, `Replaced: ${id} is at version ${version}.\n`);
+      const next = await api.call<Key>('PATCH', `/api/api-keys/${id}`, { ...content, ...force });
+      const { duplicates, fingerprint, version } = next;
+      const isSameValue = fingerprint === null ? null : fingerprint === key.fingerprint;
+      context.print({ id, version, isSameValue, duplicates }, `Replaced: ${id} is at version ${version}.\n`);
+      if (isSameValue === true) warn(context, 'That is the value that it had before: nothing was exchanged.');
+      warnOfDuplicates(context, next);
       return exits.ok;
     } finally {
       wipe(secret);
     }
   },
 };
+
+/** With --json the document has it, and standard error is for what failed. */
+function warn({ isJson, terminal }: Context, text: string): void {
+  if (!isJson) terminal.error.write(`${text}\n`);
+}
+
+/** The same value twice is one key at its provider, with one limit: it shares no load, and is revoked as one. */
+function warnOfDuplicates(context: Context, { duplicates = [] }: Key): void {
+  if (duplicates.length === 0) return;
+  warn(
+    context,
+    `The same value is stored as ${duplicates.join(', ')}: at the provider that is one key, with one limit.\n  What they are: bin/sallyport keys show ID`,
+  );
+}
 
 const list: Command = {
   words: 'keys list',

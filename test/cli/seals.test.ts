@@ -78,7 +78,7 @@ for (const isOffline of [false, true]) {
       t.match(bare, { status: 200, body: { ok: false, code: 'SEAL_REQUIRED' } }, 'without its seal');
 
       const replaced = await run(`keys replace ${key.id}`, { ...way, input: value });
-      t.same(replaced.json, { id: key.id, version: 2 });
+      t.same(replaced.json, { id: key.id, version: 2, isSameValue: null, duplicates: [] });
       t.match(await run(test, { ...way, seal }), { exit: 0, json: { ok: true } });
 
       const next = (await run('seals create --name next', way)).json;
