@@ -31,7 +31,10 @@ export async function socketUpstream(t: Pick<Test, 'teardown'>): Promise<SocketU
   const waiting: { readonly part: string; readonly resolve: (session: SeenSession) => void }[] = [];
   let raw: ((request: IncomingMessage, wire: Socket) => void) | null = null;
   let chosen: string | null = 'realtime';
-  const server = createServer();
+  // A gateway tries out a key that was refused, by a plain request. That is answered at once, with what says nothing of the key.
+  const server = createServer(
+    (_request, response) => void response.writeHead(503, { connection: 'close' }).end(),
+  );
   const sessionsOf = new WebSocketServer({
     noServer: true,
     perMessageDeflate: true,
