@@ -157,7 +157,7 @@ t.test('a client that leaves between two attempts gets no second one', async (t)
 
 t.test('what a provider sends that is no HTTP is a 502 and nothing of it is told', async (t) => {
   const { upstream, gateway } = await start(t);
-  for (const bytes of [
+  const answers = [
     'garbage\r\n\r\n',
     'HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello!',
     'HTTP/1.1 200 OK\r\nx-ratelimit-a: b\u0001c\r\ncontent-length: 0\r\n\r\n',
@@ -167,12 +167,20 @@ t.test('what a provider sends that is no HTTP is a 502 and nothing of it is told
     'HTTP/1.1 999 \r\ncontent-length: 0\r\n\r\n',
     'HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n',
     '',
-  ]) {
-    const raw: Respond = (_seen, answer) => void answer.socket?.end(bytes);
-    upstream.respond(raw);
-    const answer = await ask(`${gateway.origin}/openai/v1/models`, {
-      headers: { 'x-api-key': gateway.token },
-    });
+  ];
+  const raw: Respond = ({ path }, answer) => {
+    const n = Number(new URL(path, 'http://x').searchParams.get('case'));
+    answer.socket?.end(answers[n] as string);
+  };
+  upstream.respond(raw);
+  // Side by side, because each is asked again after pauses.
+  const told = await Promise.all(
+    answers.map(async (bytes, n) => {
+      const headers = { 'x-api-key': gateway.token };
+      return { bytes, answer: await ask(`${gateway.origin}/openai/v1/models?case=${n}`, { headers }) };
+    }),
+  );
+  for (const { bytes, answer } of told) {
     t.ok(
       answer.status >= 502 || answer.status === 200,
       `${answer.status} for ${JSON.stringify(bytes.slice(0, 60))}`,
