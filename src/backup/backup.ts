@@ -47,6 +47,7 @@ export async function takeBackup(deps: BackupDeps): Promise<Backup> {
         const { folders } = databaseFiles(databaseDir);
         for (const name of folders) await pack.addFolder(name);
         const taken = await takeBaseBackup(maintenance, databaseDir, {
+          begin: (systemIdentifier) => checkSame(archive, systemIdentifier),
           async copy(names) {
             for (const name of names) {
               deps.signal?.throwIfAborted();
@@ -61,13 +62,6 @@ export async function takeBackup(deps: BackupDeps): Promise<Backup> {
         pack.abandon();
       }
     })();
-    const other = archive.list().find(({ manifest }) => manifest.systemIdentifier !== base.systemIdentifier);
-    if (other !== undefined) {
-      // Whoever keeps the newest seven would delete those of the other one by and by.
-      throw new SallyportError('CONFLICT', `${archive.dir} holds backups of another database: ${other.id}.`, {
-        fix: 'Name a folder for this one alone: --to DIR',
-      });
-    }
     if (keyring !== null) await writeWhole(path.join(draft, 'keyring.age'), keyring.sealed);
     // Before it gets its name, and thus before anybody can take it for a backup.
     await record({ backup: id, recipients });
@@ -85,6 +79,15 @@ export async function takeBackup(deps: BackupDeps): Promise<Backup> {
       recipients,
       files: files.toSorted((a, b) => (a.path < b.path ? -1 : 1)),
     };
+  });
+}
+
+/** Whoever keeps the newest seven would delete those of the other one by and by. @throws {SallyportError} CONFLICT */
+function checkSame(archive: Archive, systemIdentifier: string): void {
+  const other = archive.list().find(({ manifest }) => manifest.systemIdentifier !== systemIdentifier);
+  if (other === undefined) return;
+  throw new SallyportError('CONFLICT', `${archive.dir} holds backups of another database: ${other.id}.`, {
+    fix: 'Name a folder for this one alone: --to DIR',
   });
 }
 

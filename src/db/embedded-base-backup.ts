@@ -3,17 +3,19 @@ import path from 'node:path';
 import type { Client } from 'pg';
 import { SallyportError } from '../errors.ts';
 import { type SocketConnection, withClient } from './connection.ts';
+import { systemIdentifierOf } from './embedded-wal.ts';
 import { isWalName, walName, walPlace } from './wal-names.ts';
 
 /** Where the copy goes; paths are relative to the database folder, with `/`. */
 export interface BackupTarget {
+  /** First, before the server is asked for a backup. Throws where it takes none of this database. */
+  begin(systemIdentifier: string): void;
   /** A file that has gone meanwhile is passed over: the WAL knows what became of it. */
   copy(names: readonly string[]): Promise<void>;
   write(name: string, content: string): Promise<void>;
 }
 
 export interface BaseBackup {
-  /** Database and server: `initdb` gives it, copies keep it. */
   readonly systemIdentifier: string;
   readonly timeline: number;
   readonly startLsn: string;
@@ -91,14 +93,12 @@ interface Stopped {
   readonly label: string;
   readonly map: string;
   readonly at: Date;
-  readonly system: string;
   readonly version: string;
 }
 
 async function stop(client: Client): Promise<Stopped> {
   const { rows } = await client.query<Stopped>(
     `select stopped.lsn::text, labelfile as label, spcmapfile as map, clock_timestamp() as at,
-            (select system_identifier::text from pg_control_system()) as system,
             current_setting('server_version') as version
      from pg_backup_stop(false) as stopped`,
   );
@@ -117,6 +117,8 @@ export async function takeBaseBackup(
   target: BackupTarget,
 ): Promise<BaseBackup> {
   return withClient(maintenance, async (client) => {
+    const systemIdentifier = await systemIdentifierOf(client);
+    target.begin(systemIdentifier);
     const { lsn: startLsn, timeline } = await start(client);
     await target.copy(databaseFiles(databaseDir).files);
     // Last: it names the newest checkpoint, and the label the one to begin at.
@@ -126,7 +128,7 @@ export async function takeBaseBackup(
     if (stopped.map !== '') await target.write('tablespace_map', stopped.map);
     await target.copy(walBetween(databaseDir, startLsn, stopped.lsn, timeline));
     return Object.freeze<BaseBackup>({
-      systemIdentifier: stopped.system,
+      systemIdentifier,
       timeline,
       startLsn,
       stopLsn: stopped.lsn,

@@ -26,12 +26,10 @@ export async function holdWal(maintenance: SocketConnection, databaseDir: string
   try {
     await client.connect();
     await client.query('select pg_create_physical_replication_slot($1, true, true)', [slot]);
-    const { rows } = await client.query<{ system: string }>(
-      'select system_identifier::text as system from pg_control_system()',
-    );
+    const systemIdentifier = await systemIdentifierOf(client);
     return Object.freeze<HeldWal>({
       dir: path.join(databaseDir, 'pg_wal'),
-      systemIdentifier: rows[0]?.system ?? '',
+      systemIdentifier,
       async position() {
         const found = await client.query<{ lsn: string; at: Date; timeline: number }>(
           `select lsn::text, clock_timestamp() as at,
@@ -50,4 +48,12 @@ export async function holdWal(maintenance: SocketConnection, databaseDir: string
     await client.end().catch(() => {});
     throw error;
   }
+}
+
+/** Of database and server: `initdb` gives it, copies keep it. */
+export async function systemIdentifierOf(client: pg.Client): Promise<string> {
+  const { rows } = await client.query<{ system: string }>(
+    'select system_identifier::text as system from pg_control_system()',
+  );
+  return rows[0]?.system ?? '';
 }

@@ -186,6 +186,32 @@ t.test('a moment between two acts comes back, with a journal that fits it and sa
   await steps.round();
   t.equal(events.length, 1, 'no second backup before its time');
 
+  await t.test(
+    'a folder with backups of another database is refused before anything is copied',
+    async (t) => {
+      const foreign = await openArchive(path.join(top, 'foreign'));
+      t.teardown(() => foreign.close());
+      const manifest = { finishedAt: '2026-01-01T00:00:00.000Z', files: [], systemIdentifier: '1' } as never;
+      await foreign.publish(foreign.nextId(new Date()), async () => manifest);
+      await t.rejects(
+        takeBackup({
+          archive: foreign,
+          maintenance: running() as never,
+          dataDir: source.dataDir,
+          deployment,
+          keyring: null,
+          record: async () => void t.fail('nothing to record'),
+          clock: () => Date.now(),
+          version: 'test',
+          // The first file would be met by it.
+          signal: AbortSignal.abort(),
+        }),
+        { code: 'CONFLICT', message: /holds backups of another database/ },
+      );
+      t.equal(foreign.list().length, 1);
+    },
+  );
+
   await t.test('at the moment between', async (t) => {
     const { config, restored } = await restoreTo('between', between);
     t.match(restored, {
