@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Dialect } from '../dialects/dialect.ts';
 import { SallyportError, type ErrorCode } from '../errors.ts';
-import { giveBack } from '../memory.ts';
+import { giveBack, largeBytes } from '../memory.ts';
 import type { Receipt } from '../journal/journal.ts';
 import { sendAttempt } from './attempt.ts';
 import type { Asked, Dispatch, Undecided } from './decision.ts';
@@ -226,6 +226,7 @@ export class Attempts {
     const { id, request, response, dialect, ownHeaders } = this.#options;
     const { target, limits, body, holdsUsage } = dispatch;
     const method = this.#method;
+    const requestBytes = Buffer.isBuffer(body) ? body.length : 0;
     const relay = new Relay({
       target,
       response,
@@ -234,12 +235,13 @@ export class Attempts {
       dialect,
       ownHeaders,
       holdsUsage,
-      requestBytes: Buffer.isBuffer(body) ? body.length : 0,
+      requestBytes,
       stalledMs: limits.writeIdleMs,
-      // A stream may last for hours, and its prompt is of no more use.
-      onStream: (isForgotten) => {
+      // What was asked is of no more use. A stream may last for hours.
+      onBegun: (isStream, forgetSent) => {
+        if (!isStream && requestBytes < largeBytes) return;
         // A form keeps what it was made from.
-        if (!isForgotten || asked.form !== null) return;
+        if (!forgetSent() || asked.form !== null) return;
         if (Buffer.isBuffer(asked.body) && asked.body !== body && !giveBack(asked.body)) return;
         onForgotten();
       },

@@ -17,7 +17,7 @@ export interface RelayOptions {
   readonly requestBytes: number;
   /** How long a client may take nothing of what waits for it. */
   readonly stalledMs: number;
-  /** A stream has begun: no other attempt follows. `isForgotten`: the memory of the body that was sent has been given back. */
-  readonly onStream?: (isForgotten: boolean) => void;
+  /** The answer has begun: no other attempt follows. `forgetSent` gives the memory of the body that was sent back, if it can be. */
+  readonly onBegun?: (isStream: boolean, forgetSent: () => boolean) => void;
   readonly now: () => number;
 }

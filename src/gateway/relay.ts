@@ -170,12 +170,12 @@ export class Relay implements EgressHandler, GatheringEnds, AnswerSource {
   }
 
   #begin(given: readonly [string, string][]): void {
-    const { target, ownHeaders, onStream } = this.#options;
+    const { target, ownHeaders, onBegun } = this.#options;
     this.#body = new AnswerBody(this.#status, given, this.#options);
     if (this.#drain !== null) return;
     const headers = answerHeaders(target.provider, given, this.#body.keepsLength);
     this.#writer.writeHead(this.#status, [...headers, ...ownHeaders()], this.#body.isEvents);
-    if (this.#body.isEvents) onStream?.(this.#control?.forgetBody() === true);
+    onBegun?.(this.#body.isEvents, () => this.#control?.forgetBody() === true);
     this.#gathering.awaitTurnEnd();
   }
 

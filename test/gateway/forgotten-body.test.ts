@@ -46,6 +46,36 @@ t.test('a stream holds neither the body that came nor the one that was sent', as
   t.same(rows, [{ request_bytes: BigInt(sent.length), outcome: 'ok' }]);
 });
 
+t.test(
+  'no more does a call while its answer comes, and what it has cost is told by what it sent',
+  async (t) => {
+    const rest = Promise.withResolvers<void>();
+    upstream.respond((_request, answer) => {
+      answer.writeHead(200, { 'content-type': 'application/json' });
+      answer.write('{"choices":[],');
+      void rest.promise.then(() => answer.end('"usage":{}}'));
+    });
+    const body = JSON.stringify({ model: 'gpt-4o', messages: [{ role: 'user', content: 'x'.repeat(4e6) }] });
+    const connection = await rawConnection(gateway.origin);
+    const before = bytesHeld();
+    connection.socket.write(
+      `POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${gateway.token}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+    );
+    await connection.seen(/choices/);
+    const held = bytesHeld() - before;
+    // What the upstream of this test keeps.
+    t.ok(held < 6e6, `${held} bytes are held`);
+    rest.resolve();
+    await connection.seen(/usage/);
+    connection.socket.end();
+    await gateway.shipped();
+    const rows = await gateway.database.store.asSystem((tx) =>
+      tx.selectFrom('usage_events').select(['request_bytes', 'outcome']).orderBy('started_at').execute(),
+    );
+    t.same(rows.at(-1), { request_bytes: BigInt(body.length), outcome: 'ok' });
+  },
+);
+
 t.test('what may be sent once more is kept: a stream that was refused goes out again, whole', async (t) => {
   const before = upstream.requests.length;
   upstream.respond((request) =>
