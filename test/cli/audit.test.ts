@@ -4,6 +4,7 @@ import t from 'tap';
 import { runCli } from '../../src/cli/run.ts';
 import { readConfig } from '../../src/config.ts';
 import { startGateway } from '../support/gateway.ts';
+import { said } from '../support/said.ts';
 
 const gateway = await startGateway(t);
 const admin = await gateway.api('POST', '/tokens', { name: 'watcher', kind: 'admin' });
@@ -63,5 +64,5 @@ t.test('records are listed, exported and shown as they come', async (t) => {
   t.ok(made.has(told.record.userId));
   t.equal((await gateway.api('DELETE', `/tokens/${admin.body.id}`)).status, 200);
   t.equal(await tail.exit, 1, 'a token that was revoked is shown no more');
-  t.match(String(tail.error.read()), /revoked/);
+  t.match(said(tail.error), /revoked/);
 });

@@ -6,6 +6,7 @@ import { readConfig } from '../../src/config.ts';
 import { runCommand } from '../support/command.ts';
 import { startGateway } from '../support/gateway.ts';
 import { newSeal } from '../support/seal.ts';
+import { said } from '../support/said.ts';
 
 t.setTimeout(60_000);
 
@@ -40,7 +41,7 @@ async function atTerminal(line: string, keys: string, deps: Partial<CliDeps> = {
       }),
     loadDeps: () => Promise.resolve(deps as CliDeps),
   });
-  return { exit, shown, isAsked: isAnswered, modes: input.modes, output: String(output.read() ?? '') };
+  return { exit, shown, isAsked: isAnswered, modes: input.modes, output: said(output) };
 }
 
 const statusOf = async (path: string) => (await gateway.api('GET', path)).status;

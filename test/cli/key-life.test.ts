@@ -9,6 +9,7 @@ import { readConfig } from '../../src/config.ts';
 import { startGateway } from '../support/gateway.ts';
 import { ask } from '../support/http-client.ts';
 import { scriptUpstream } from '../support/upstream.ts';
+import { said } from '../support/said.ts';
 
 t.setTimeout(60_000);
 
@@ -29,11 +30,11 @@ async function run(argv: readonly string[], input = '') {
     readConfig: () => readConfig({ DATA_DIR: '/nonexistent', ...settings }),
     loadDeps: () => Promise.reject(new Error('not to be used here')),
   });
-  const text = String((output.read() as Buffer | null) ?? '');
+  const text = said(output);
   return {
     exit,
     json: text === '' ? null : JSON.parse(text),
-    err: String((error.read() as Buffer | null) ?? ''),
+    err: said(error),
   };
 }
 

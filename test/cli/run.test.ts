@@ -23,6 +23,7 @@ import { mintToken, newId } from '../../src/ids.ts';
 import { encodeContext } from '../../src/vault/context.ts';
 import { createHpke, deriveKeyPair } from '../../src/vault/hpke.ts';
 import { newSeal } from '../support/seal.ts';
+import { said } from '../support/said.ts';
 
 type Teardown = { teardown(work: () => unknown): void };
 
@@ -115,8 +116,7 @@ async function run(
     loadDeps: () => Promise.resolve((options.deps as CliDeps | undefined) ?? noDeps),
   };
   const exit = await runCli(program);
-  const text = (stream: PassThrough) => String((stream.read() as Buffer | null) ?? '');
-  return { exit, out: text(output), err: text(error) };
+  return { exit, out: said(output), err: said(error) };
 }
 
 t.test('with a URL, keys add sends the value sealed, and prints the contract’s document', async (t) => {
@@ -565,5 +565,5 @@ t.test('a reader that goes away in the middle of an export is no failure', async
     readConfig: () => readConfig({ DATA_DIR: '/nonexistent', SALLYPORT_ADMIN_TOKEN: adminToken }),
     loadDeps: () => Promise.resolve(noDeps),
   });
-  t.same([exit, error.read()], [0, null]);
+  t.same([exit, said(error)], [0, '']);
 });

@@ -8,6 +8,7 @@ import t from 'tap';
 import { runCli } from '../../src/cli/run.ts';
 import { readConfig } from '../../src/config.ts';
 import { createCliDeps } from '../../src/program.ts';
+import { said } from '../support/said.ts';
 
 const top = mkdtempSync(path.join(tmpdir(), 'cli-safe-'));
 t.teardown(() => rmSync(top, { recursive: true, force: true }));
@@ -22,8 +23,7 @@ async function run(argv: readonly string[], settings: Readonly<Record<string, st
     readConfig: () => readConfig({ DATA_DIR: path.join(top, 'data'), LOG_LEVEL: 'silent', ...settings }),
     loadDeps: async (config) => createCliDeps(config, { version: 'test', output }),
   });
-  const said: unknown = error.read();
-  const text = Buffer.isBuffer(said) ? said.toString('utf8') : '{}';
+  const text = said(error) || '{}';
   return { exit, text, ...(JSON.parse(text) as { code?: string; message?: string; fix?: string }) };
 }
 

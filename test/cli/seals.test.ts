@@ -8,6 +8,7 @@ import { secretOfPassphrase } from '../../src/vault/seal-derivation.ts';
 import { startGateway } from '../support/gateway.ts';
 import { newSeal } from '../support/seal.ts';
 import { scriptUpstream } from '../support/upstream.ts';
+import { said } from '../support/said.ts';
 
 const value = 'sk-proj-the-value-that-is-sealed-0123456789';
 const upstream = await scriptUpstream(t, { key: value, script: () => ({ body: { data: [] } }) });
@@ -43,8 +44,7 @@ async function run(
       }) as unknown as Awaited<ReturnType<Program['loadDeps']>>,
   };
   const exit = await runCli(program);
-  const text = (stream: PassThrough): string => String((stream.read() as Buffer | null) ?? '');
-  const [out, err] = [text(output), text(error)];
+  const [out, err] = [said(output), said(error)];
   return { exit, err, json: out === '' ? null : JSON.parse(out) };
 }
 
@@ -143,7 +143,7 @@ t.test('a gateway that names another public key is found out by whoever has the 
       }) as unknown as Awaited<ReturnType<Program['loadDeps']>>,
   });
   t.equal(exit, 1);
-  t.match(String(error.read()), /"SEAL_WRONG"/);
+  t.match(said(error), /"SEAL_WRONG"/);
   t.notOk(
     sent.some((line) => line.startsWith('POST')),
     'no key left this program',

@@ -10,6 +10,7 @@ import { startGateway, type TestGateway } from '../support/gateway.ts';
 import { recipesCa } from '../support/tls-files.ts';
 import { scriptUpstream, type SeenRequest } from '../support/upstream.ts';
 import { blocks, page } from './pages.ts';
+import { said } from '../support/said.ts';
 
 const text = page('docs/providers.md');
 /** Sections with a line that stores a key: title, name of the key, words of the line. */
@@ -59,7 +60,7 @@ async function runLine(gateway: TestGateway, argv: readonly string[], key: strin
         }),
       }) as unknown as CliDeps,
   });
-  return { exit, told: JSON.parse(String(output.read())) as { id: string; provider: string } };
+  return { exit, told: JSON.parse(said(output)) as { id: string; provider: string } };
 }
 
 /** Plays one provider: its key in its header, nothing else, and its recorded answers. */

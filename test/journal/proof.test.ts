@@ -12,6 +12,7 @@ import { startGateway } from '../support/gateway.ts';
 import { ask } from '../support/http-client.ts';
 import { scriptUpstream } from '../support/upstream.ts';
 import { asDatabaseWriter, selfIntroduced, strangersKey } from '../faults/tampering.ts';
+import { said } from '../support/said.ts';
 
 t.setTimeout(120_000);
 
@@ -93,8 +94,8 @@ async function run(...argv: string[]) {
       }),
     loadDeps: () => Promise.reject(new Error('not to be used here')),
   });
-  const text = String((output.read() as Buffer | null) ?? '');
-  return { exit, json: text === '' ? null : JSON.parse(text), err: String(error.read() ?? '') };
+  const text = said(output);
+  return { exit, json: text === '' ? null : JSON.parse(text), err: said(error) };
 }
 
 const receipts: string[] = [];

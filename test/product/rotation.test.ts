@@ -21,6 +21,7 @@ import { startKms } from '../support/kms-fake.ts';
 import { lockWaits } from '../support/lock-waits.ts';
 import { scriptUpstream, testCa } from '../support/upstream.ts';
 import { kmsKey } from '../vault/root-key-services.ts';
+import { said } from '../support/said.ts';
 
 const key = 'sk-proj-abcdefghijklmnopqrstuvwxyz0123456789';
 
@@ -347,7 +348,7 @@ t.test('the command line goes all the way, waits for the end and shows what is w
           }),
         }) as unknown as CliDeps,
     });
-    return { code, text: String(output.read() ?? ''), error: String(error.read() ?? '') };
+    return { code, text: said(output), error: said(error) };
   };
   const [, old = ''] = /^(k1\S+) +active +local +1 /m.exec((await run('keyring', 'status')).text) ?? [];
   t.match(await run('keyring', 'stage'), { code: 0, text: /keyring promote[\s\S]*staged/ });

@@ -2,6 +2,7 @@ import { PassThrough, Readable } from 'node:stream';
 import { runCli } from '../../src/cli/run.ts';
 import { readConfig } from '../../src/config.ts';
 import type { TestGateway } from './gateway.ts';
+import { said } from './said.ts';
 
 /** Runs one command against a gateway, as its owner with a token would. */
 export async function runCommand(
@@ -16,6 +17,5 @@ export async function runCommand(
     readConfig: () => readConfig({ SALLYPORT_URL: origin, SALLYPORT_ADMIN_TOKEN: adminToken }),
     loadDeps: () => Promise.reject(new Error('over HTTP alone')),
   });
-  const text = (stream: PassThrough): string => String(stream.read() ?? '');
-  return { exit, output: text(output), error: text(error) };
+  return { exit, output: said(output), error: said(error) };
 }
