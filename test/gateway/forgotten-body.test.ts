@@ -1,8 +1,15 @@
-import t from 'tap';
+import { createHash, hash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import * as http from 'node:http';
+import * as https from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { setImmediate } from 'node:timers/promises';
+import t, { type Test } from 'tap';
 import { collectGarbage } from '../support/garbage.ts';
 import { startGateway } from '../support/gateway.ts';
 import { rawConnection } from '../support/http-client.ts';
-import { scriptUpstream } from '../support/upstream.ts';
+import { scriptUpstream, testCa } from '../support/upstream.ts';
 
 t.setTimeout(60_000);
 
@@ -98,3 +105,62 @@ t.test('what may be sent once more is kept: a stream that was refused goes out a
   const [first, second] = upstream.requests.slice(before);
   t.ok(first !== undefined && second !== undefined && first.body.equals(second.body));
 });
+
+/** A provider that answers with the digest of each body. Of every second one it begins to answer before it has read it, and reads it slowly. */
+async function startHasher(t: Test, tls: boolean): Promise<string> {
+  const folder = new URL('../support/tls/', import.meta.url);
+  let calls = 0;
+  const answer = async (request: http.IncomingMessage, response: http.ServerResponse): Promise<void> => {
+    calls += 1;
+    const isEarly = calls % 2 === 0;
+    response.setHeader('content-type', 'application/json');
+    if (isEarly) response.write('{"choices":[],');
+    const digest = createHash('sha256');
+    for await (const chunk of request) {
+      digest.update(chunk as Buffer);
+      if (isEarly) await setImmediate();
+    }
+    response.end(`${isEarly ? '' : '{"choices":[],'}"id":"${digest.digest('hex')}"}`);
+  };
+  const onRequest: http.RequestListener = (request, response) =>
+    void answer(request, response).catch(() => response.destroy());
+  const server = tls
+    ? https.createServer(
+        { cert: readFileSync(new URL('leaf.pem', folder)), key: readFileSync(new URL('leaf.key', folder)) },
+        onRequest,
+      )
+    : http.createServer(onRequest);
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  return `${tls ? 'https' : 'http'}://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+for (const tls of [false, true]) {
+  t.test(
+    `bodies arrive whole, when the answer comes before them too, ${tls ? 'by TLS' : 'in clear'}`,
+    async (t) => {
+      const gateway = await startGateway(t, { upstreams: { openai: await startHasher(t, tls) }, ca: testCa });
+      await gateway.addKey('openai', key);
+      const call = async (n: number): Promise<[string, string]> => {
+        const content = randomBytes(n % 3 === 0 ? 4e6 : 150_000 + n * 7001).toString('base64');
+        const body = JSON.stringify({ model: 'gpt-4o', messages: [{ role: 'user', content }] });
+        const response = await fetch(`${gateway.origin}/v1/chat/completions`, {
+          method: 'POST',
+          headers: { authorization: `Bearer ${gateway.token}`, 'content-type': 'application/json' },
+          body,
+        });
+        const { id } = (await response.json()) as { id: string };
+        // What is given back is soon somebody else's.
+        randomBytes(body.length).fill(n);
+        return [id, hash('sha256', body)];
+      };
+      for (let round = 0; round < 2; round += 1)
+        for (const [got, sent] of await Promise.all(Array.from({ length: 12 }, (_, n) => call(n))))
+          t.equal(got, sent);
+    },
+  );
+}
