@@ -25,10 +25,12 @@ export interface TokenChange {
   readonly keyIds?: string[] | null | undefined;
   readonly requestsPerMinute?: number | undefined;
   readonly concurrentCalls?: number | undefined;
+  /** Patterns of operations: `openai.chat`, `google.*`. */
   readonly endpoints?: string[] | null | undefined;
+  /** Addresses and CIDRs. */
   readonly networks?: string[] | null | undefined;
   readonly tags?: string[] | null | undefined;
-  /** Likewise: members that are left out stay; null: as for every token. */
+  /** Members that are left out stay, too; null: as for every token. */
   readonly policy?: SentPolicy | null | undefined;
 }
 

@@ -13,30 +13,19 @@ import { invalid, readMaybeMoment } from './moment.ts';
 import { readNetworks } from './network.ts';
 import { type List, type Page, placeOf, rowsToRead, toList } from './paging.ts';
 import { can, demand } from './permissions.ts';
-import { readSentPolicy, type SentPolicy } from './sent-policy.ts';
+import { readSentPolicy } from './sent-policy.ts';
 import { insertToken, mint, tokenDefaults } from './token-mint.ts';
 import { createTokenEdit, type TokenChange } from './token-edit.ts';
 import { checkReach, checkSlips } from './token-reach.ts';
 import { checkKeys, revokeRow, visibleTokens } from './token-row.ts';
 import { type TokenRow, type TokenView, viewToken } from './token-view.ts';
 
-export interface NewToken {
+/** What is left out of a new token is as for every one; `null` restricts nothing. */
+export interface NewToken extends TokenChange {
   readonly name: string;
   readonly kind?: 'gateway' | 'admin' | undefined;
   /** Left out: the caller's own user. */
   readonly userId?: string | undefined;
-  readonly expiresAt?: string | null | undefined;
-  readonly providers?: string[] | null | undefined;
-  readonly models?: string[] | null | undefined;
-  readonly keyIds?: string[] | null | undefined;
-  readonly requestsPerMinute?: number | undefined;
-  readonly concurrentCalls?: number | undefined;
-  /** Patterns of operations: `openai.chat`, `google.*`. */
-  readonly endpoints?: string[] | null | undefined;
-  /** Addresses and CIDRs. */
-  readonly networks?: string[] | null | undefined;
-  readonly tags?: string[] | null | undefined;
-  readonly policy?: SentPolicy | null | undefined;
 }
 
 export interface TokenFilter extends Page {
