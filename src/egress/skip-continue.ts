@@ -28,7 +28,8 @@ export function skipContinue(socket: Socket, awaiting: () => Awaiting | null): v
   let isLooking = false;
   let held: Buffer | null = null;
 
-  socket.read = (size?: number): Buffer | null => {
+  /** Undefined: something came, and nothing of it goes on yet. */
+  const next = (size?: number): Buffer | null | undefined => {
     const chunk = read(size);
     const present = awaiting();
     if (present !== call) {
@@ -46,8 +47,16 @@ export function skipContinue(socket: Socket, awaiting: () => Awaiting | null): v
     isLooking = isHead;
     held = isHead && rest.length > 0 ? rest : null;
     const passed = isHead ? kept : [...kept, rest];
-    if (passed.length < 2) return passed[0] ?? null;
-    return Buffer.concat(passed);
+    return passed.length < 2 ? passed[0] : Buffer.concat(passed);
+  };
+
+  socket.read = (size?: number): Buffer | null => {
+    for (;;) {
+      const bytes = next(size);
+      if (bytes !== undefined) return bytes;
+      // To null undici reads on only when more arrives, and what waits may be all that ever comes.
+      if (socket.readableLength === 0) return null;
+    }
   };
 }
 

@@ -65,6 +65,24 @@ const hint = 'HTTP/1.1 103 Early Hints\r\nlink: </HTTP/1.1 100 >\r\n\r\n';
 const working = 'HTTP/1.1 102\r\n\r\n';
 const ok = 'HTTP/1.1 200 OK\r\ncontent-length: 29\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nbody';
 
+t.test('what waits behind a piece that is held back is read at once', async (t) => {
+  for (const [pieces, rest] of [
+    [['HTTP/1.1 1', go.slice(10) + ok], ok],
+    [[go, hint.slice(0, 9), hint.slice(9), go, ok], hint + ok],
+    [(go + ok).split(''), ok],
+  ] as const) {
+    const stream = new Readable({ read: () => {} });
+    const call = { isAnswered: false };
+    skipContinue(stream as Socket, () => call);
+    for (const piece of pieces) stream.push(piece);
+    let text = '';
+    // As undici does: null says that nothing is there, and that an event tells when there is.
+    for (let chunk = stream.read() as Buffer | null; chunk !== null; chunk = stream.read() as Buffer | null)
+      text += chunk.toString('latin1');
+    t.equal(text, rest);
+  }
+});
+
 t.test('what says to continue is taken out wherever it is cut, and nothing else is', async (t) => {
   for (const [all, rest] of [
     [go + ok, ok],
