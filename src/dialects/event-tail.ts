@@ -1,3 +1,4 @@
+import { withoutLongTexts } from './long-texts.ts';
 import { findEventEnd } from './sse.ts';
 
 interface Kept {
@@ -27,6 +28,7 @@ export class EventTail {
   #lastByte = -1;
   #isCut = false;
   #hasLost = false;
+  #leftOutBytes = 0;
   /** Not looked at yet. */
   #fresh: Buffer[] = [];
   #freshBytes = 0;
@@ -42,7 +44,7 @@ export class EventTail {
     if (this.#freshBytes > soonBytes || this.#fresh.length >= soonChunks) this.#keepFresh();
   }
 
-  /** From the start of a whole event to the last byte that came. */
+  /** From the start of a whole event to the last byte that came; long texts may be left out. */
   bytes(): Buffer {
     this.#keepFresh();
     const bytes = Buffer.concat(this.#kept.map((part) => part.bytes));
@@ -51,7 +53,12 @@ export class EventTail {
     return start < 0 ? Buffer.alloc(0) : bytes.subarray(start);
   }
 
-  /** True once an event longer than the bound was let go. */
+  /** Of long texts, so far. */
+  get leftOutBytes(): number {
+    return this.#leftOutBytes;
+  }
+
+  /** True once an event longer than the bound, and not by its texts, was let go. */
   hasLost(): boolean {
     this.#keepFresh();
     return this.#hasLost;
@@ -85,14 +92,25 @@ export class EventTail {
       if (ends > 0) this.#dropFront();
     }
     if (this.#keptBytes > this.#maxBytes) {
-      this.#kept = [];
-      this.#keptBytes = 0;
-      this.#keptEnds = 0;
-      this.#isCut = true;
-      this.#hasLost = true;
+      this.#shorten();
     } else if (this.#kept.length > maxChunks) {
       this.#kept = [{ bytes: Buffer.concat(this.#kept.map(({ bytes }) => bytes)), ends: this.#keptEnds }];
     }
+  }
+
+  /** An event of megabytes is one with a picture in it, and behind the picture stands what it cost. */
+  #shorten(): void {
+    const bytes = Buffer.concat(this.#kept.map((part) => part.bytes));
+    const short = withoutLongTexts(bytes);
+    this.#leftOutBytes += bytes.length - short.length;
+    // Half of the bound, or what is left would be gone through again for a few bytes more.
+    const isShort = short.length <= this.#maxBytes / 2;
+    this.#kept = isShort ? [{ bytes: short, ends: this.#keptEnds }] : [];
+    this.#keptBytes = isShort ? short.length : 0;
+    if (isShort) return;
+    this.#keptEnds = 0;
+    this.#isCut = true;
+    this.#hasLost = true;
   }
 
   #dropFront(): void {

@@ -1,4 +1,5 @@
 import { isObject, type JsonObject, type JsonValue, parseJson } from './dialect.ts';
+import { withoutLongTexts } from './long-texts.ts';
 
 /** A bounded copy of a JSON answer, by reference to its chunks. */
 export interface JsonCopy {
@@ -19,8 +20,8 @@ export interface JsonAnswer {
 const tailBytes = 64 * 1024;
 
 /**
- * Beyond `maxBytes` only the end is kept. Vectors and pictures come before the counts, so these are still found, and proved to
- * be members of the outermost object: what follows their name must end exactly where the answer ends.
+ * Beyond `maxBytes` long texts are left out, and where that is not enough only the end is kept. Vectors come before the counts, so these are
+ * still found, and proved to be members of the outermost object: what follows their name must end exactly where the answer ends.
  */
 export function createJsonCopy(maxBytes: number, names: readonly string[]): JsonCopy {
   let kept: Buffer[] = [];
@@ -32,8 +33,9 @@ export function createJsonCopy(maxBytes: number, names: readonly string[]): Json
       kept.push(chunk);
       keptBytes += chunk.length;
       if (keptBytes > maxBytes || kept.length > 4096) {
-        const all = Buffer.concat(kept);
-        isCut ||= keptBytes > maxBytes;
+        const all = keptBytes > maxBytes ? withoutLongTexts(Buffer.concat(kept)) : Buffer.concat(kept);
+        // Half, or what is left would be gone through again for a few bytes more.
+        isCut ||= keptBytes > maxBytes && all.length > maxBytes / 2;
         // A copy, or the tail would hold the whole of it in memory.
         kept = [isCut ? Buffer.from(all.subarray(-tailBytes)) : all];
         keptBytes = kept[0]?.length ?? 0;

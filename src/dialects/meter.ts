@@ -43,7 +43,7 @@ export interface MeterOptions {
   readonly requestBytes?: number;
 }
 
-/** GATEWAY.md: first event and everything since the last boundary, at most 1 MiB. */
+/** GATEWAY.md: first event and everything since the last boundary, at most 1 MiB, of which long texts are left out. */
 const maxBytes = 1024 * 1024;
 /** Anthropic's `message_start` is the only first event that is read, and is less than 2 KiB. */
 const maxFirstBytes = 64 * 1024;
@@ -185,7 +185,12 @@ class EventMeter implements Meter {
     if (last !== null && (last.isDone || last.json !== null)) events.push(last);
     const { reader, requestBytes } = this.#metered;
     const found = reader.fromStream(this.#first, events);
-    const relayed = { bytes: this.#relayedBytes, sample: events, sampleBytes: bytes.length, requestBytes };
+    const relayed = {
+      bytes: this.#relayedBytes - this.#tail.leftOutBytes,
+      sample: events,
+      sampleBytes: bytes.length,
+      requestBytes,
+    };
     const isComplete = found.isComplete ? complete : this.#tail.hasLost() && complete ? null : false;
     return toReading(reader, found, isComplete, relayed);
   }

@@ -2,6 +2,7 @@ import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync, zstdCompress
 import fc from 'fast-check';
 import t from 'tap';
 import { createMeter, type Reading } from '../../src/dialects/meter.ts';
+import { googleReader } from '../../src/dialects/google-usage.ts';
 import { openaiReader } from '../../src/dialects/openai-usage.ts';
 import type { UsageReader } from '../../src/dialects/usage-reader.ts';
 import { providers } from '../../src/providers/catalogue.ts';
@@ -20,6 +21,14 @@ function meter(
   const made = createMeter(reader, { isStream: true, contentEncoding: encoding, requestBytes: 400 });
   for (const chunk of chunks) made.push(chunk);
   return made.finish(complete);
+}
+
+function piecesOf(text: string, size: number): Buffer[] {
+  const bytes = Buffer.from(text);
+  if (size >= bytes.length) return [bytes];
+  return Array.from({ length: Math.ceil(bytes.length / size) }, (_, n) =>
+    bytes.subarray(n * size, (n + 1) * size),
+  );
 }
 
 const event = (value: unknown): string => `data: ${JSON.stringify(value)}\n\n`;
@@ -120,8 +129,71 @@ t.test('a long stream that breaks off is estimated from what was relayed', async
   t.match(meter(openaiReader, [Buffer.from(': ping\n\n')], false), { usage: null, usageSource: 'unknown' });
 });
 
-t.test('an event of more than a MiB is let go: unknown, not wrong', async (t) => {
-  const big = Buffer.from(`data: {"type":"response.completed","response":{"x":"${'y'.repeat(1_200_000)}"`);
+t.test('what pictures of megabytes cost is read behind them', async (t) => {
+  const picture = 'A'.repeat(3_000_000);
+  const tokens = { input_tokens: 50, output_tokens: 1056, total_tokens: 1106 };
+  const response = {
+    id: 'resp_1',
+    status: 'completed',
+    model: 'gpt-5.1-2025-11-13',
+    output: [
+      { type: 'web_search_call', action: { type: 'search' } },
+      { type: 'image_generation_call', status: 'completed', result: picture },
+    ],
+    service_tier: 'priority',
+    usage: tokens,
+  };
+  const candidates = [{ content: { parts: [{ inlineData: { data: picture } }] }, finishReason: 'STOP' }];
+  const gemini = {
+    candidates,
+    usageMetadata: { promptTokenCount: 50, candidatesTokenCount: 1056, totalTokenCount: 1106 },
+  };
+  const partial = event({ type: 'response.image_generation_call.partial_image', partial_image_b64: picture });
+  const drawn = { type: 'image_generation.completed', b64_json: picture, usage: tokens };
+  const searched = { webSearches: 1, terms: 'image-generation+priority' };
+  const answers: Readonly<Record<string, readonly [UsageReader, string, object]>> = {
+    'Responses, a stream': [
+      openaiReader,
+      delta('a').repeat(20) + partial.repeat(3) + event({ type: 'response.completed', response }),
+      searched,
+    ],
+    'Responses, whole': [openaiReader, JSON.stringify(response), searched],
+    'images, a stream': [openaiReader, event(drawn), { imageOutputTokens: 1056 }],
+    'images, whole': [
+      openaiReader,
+      JSON.stringify({ data: [{ b64_json: picture }, { b64_json: picture }], usage: tokens }, null, 2),
+      { images: 2, imageOutputTokens: 1056 },
+    ],
+    'Gemini, a stream': [googleReader, event(gemini), {}],
+    'Gemini, an array': [googleReader, JSON.stringify([gemini]), {}],
+    'Gemini, whole': [googleReader, JSON.stringify(gemini, null, 2), {}],
+  };
+  for (const [name, [reader, text, billed]] of Object.entries(answers)) {
+    for (const size of [65_536, 1400, 2_000_000, Infinity]) {
+      const reading = meter(reader, piecesOf(text, size), true);
+      t.match(
+        reading,
+        { usageSource: 'provider', isComplete: true, usage: { inputTokens: 50, outputTokens: 1056 }, billed },
+        `${name}, in pieces of ${size}`,
+      );
+    }
+  }
+});
+
+t.test('a stream that breaks off behind a picture is estimated without it', async (t) => {
+  const picture = event({
+    type: 'response.image_generation_call.partial_image',
+    partial_image_b64: 'A'.repeat(3_000_000),
+  });
+  const text = event({ type: 'response.output_text.delta', delta: 'four' });
+  const reading = meter(openaiReader, piecesOf(picture + text.repeat(4), 65_536), false);
+  t.match(reading, { usageSource: 'estimated', isComplete: false });
+  t.ok((reading.usage?.outputTokens ?? 0) < 100, `${reading.usage?.outputTokens}`);
+});
+
+t.test('an event of more than a MiB of short texts is let go: unknown, not wrong', async (t) => {
+  const words = JSON.stringify(Array.from({ length: 200_000 }, () => 'word'));
+  const big = Buffer.from(`data: {"type":"response.completed","response":{"x":${words}`);
   const end = Buffer.from(`,"usage":{"input_tokens":1,"output_tokens":2}}}\n\n`);
   t.match(meter(openaiReader, [Buffer.from(delta('a')), big, end], true), {
     usage: null,
@@ -155,12 +227,7 @@ t.test('a bomb costs a bounded decode and gives unknown', async (t) => {
 
 t.test('counts behind megabytes of vectors are found, and only at top level', async (t) => {
   const vectors = `"data":[${Array.from({ length: 3000 }, () => `{"embedding":"${'A'.repeat(1000)}"}`).join(',')}]`;
-  const split = (text: string): Buffer[] => {
-    const bytes = Buffer.from(text);
-    return Array.from({ length: Math.ceil(bytes.length / 65_536) }, (_, n) =>
-      bytes.subarray(n * 65_536, (n + 1) * 65_536),
-    );
-  };
+  const split = (text: string): Buffer[] => piecesOf(text, 65_536);
   const counts = '"usage":{"prompt_tokens":8,"total_tokens":8}';
   t.match(meter(openaiReader, split(`{${vectors},"model":"m",${counts}}\n`), true), {
     usageSource: 'provider',
