@@ -42,7 +42,8 @@ export interface CallersDeps {
 /**
  * The cache of verified tokens. An entry is good while the epoch stands; when it moves, entries with calls in flight are read anew at
  * once (their streams are cut where the token or the key is gone), the others at their next call. With the database away cached
- * callers are served for `staleSeconds`, and unknown tokens get 503, never 401.
+ * callers are served for `staleSeconds`, and unknown tokens get 503, never 401. With the root key away they are served as long as the
+ * epoch stands.
  */
 export function createCallers({ read, epoch, staleSeconds, now, maxEntries = 10_000 }: CallersDeps) {
   const entries = new Map<string, Entry>();
@@ -107,7 +108,7 @@ export function createCallers({ read, epoch, staleSeconds, now, maxEntries = 10_
     try {
       snapshot = await read(token);
     } catch (cause) {
-      throw unavailable(cause);
+      throw isSealed(cause) ? cause : unavailable(cause);
     }
     if (snapshot === null) {
       if (unknown.size >= maxEntries) unknown.clear();
@@ -136,7 +137,9 @@ export function createCallers({ read, epoch, staleSeconds, now, maxEntries = 10_
       misses += 1;
       try {
         await reload(key, cached);
-      } catch {
+      } catch (error) {
+        // The database says that something has changed, and what it was nobody can check: it may be this token's end.
+        if (isSealed(error)) throw error;
         checkAge();
         return cached;
       }
@@ -150,7 +153,7 @@ export function createCallers({ read, epoch, staleSeconds, now, maxEntries = 10_
      * The caller, and a way to register the call that he makes until it ends.
      *
      * @param beforeLookUp may refuse, by throwing, to spend a look-up on a token that is not cached.
-     * @throws {SallyportError} AUTH_INVALID, AUTH_UNAVAILABLE.
+     * @throws {SallyportError} AUTH_INVALID, AUTH_UNAVAILABLE, VAULT_SEALED.
      */
     async authenticate(
       credentials: Pick<Credentials, 'text' | 'token'>,
@@ -201,6 +204,11 @@ function isPast(expiresAt: number | null, at: number): boolean {
 
 function earliestExpiry({ expiresAt, keys }: CallerSnapshot): number {
   return keys.reduce((earliest, key) => Math.min(earliest, key.expiresAt ?? Infinity), expiresAt ?? Infinity);
+}
+
+/** The database answers, and the root key under which its rows are checked does not (docs/root-keys.md). */
+function isSealed(error: unknown): boolean {
+  return error instanceof SallyportError && error.code === 'VAULT_SEALED';
 }
 
 function refused(): SallyportError {

@@ -1,18 +1,20 @@
 import t from 'tap';
 import { createCallers, type RunningCall } from '../../src/gateway/callers.ts';
 import type { CallerSnapshot } from '../../src/gateway/snapshot.ts';
+import { SallyportError } from '../../src/errors.ts';
 import { mintToken } from '../../src/ids.ts';
 import { callerOf, keyOf } from './callers-fixture.ts';
 
 /** A database that says what it is told, a version row and a clock that are moved by hand. */
 function world(options: { staleSeconds?: number; maxEntries?: number } = {}) {
-  const state = { epoch: 1n, now: 0, readAt: 0, isDown: false, reads: 0 };
+  const state = { epoch: 1n, now: 0, readAt: 0, isDown: false, isSealed: false, reads: 0 };
   const rows = new Map<string, CallerSnapshot>();
   const ageMs = (): number => state.now - state.readAt;
   const callers = createCallers({
     read: async (token) => {
       state.reads += 1;
       if (state.isDown) throw new Error('connection refused');
+      if (state.isSealed) throw new SallyportError('VAULT_SEALED', 'not now', { retryAfter: 7 });
       return rows.get(token.prefix) ?? null;
     },
     epoch: {
@@ -92,6 +94,27 @@ t.test(
     state.isDown = false;
     state.readAt = state.now;
     await callers.authenticate(known);
+  },
+);
+
+t.test(
+  'with the root key away and the database there nobody is served by what has changed since',
+  async (t) => {
+    const { callers, mint, rows, state } = world();
+    const [known, gone, other] = [mint(), mint(), mint()];
+    await callers.authenticate(known);
+    await callers.authenticate(gone);
+    state.isSealed = true;
+    const sealed = { code: 'VAULT_SEALED', retryAfter: 7 };
+    await t.rejects(callers.authenticate(other), sealed, 'the database is not what is out of reach');
+    await t.resolves(callers.authenticate(known), 'nothing has changed');
+    rows.delete(gone.token.prefix);
+    state.epoch += 1n;
+    await t.rejects(callers.authenticate(gone), sealed, 'it may have been revoked, and was');
+    await t.rejects(callers.authenticate(known), sealed, 'nobody can tell that it was not');
+    state.isSealed = false;
+    await t.resolves(callers.authenticate(known));
+    await t.rejects(callers.authenticate(gone), { code: 'AUTH_INVALID' });
   },
 );
 
