@@ -99,6 +99,7 @@ export async function createDataPlane(deps: DataPlaneDeps): Promise<DataPlane> {
   const epoch = await createEpoch({
     read: () => store.readEpoch(),
     now,
+    tick: () => performance.now(),
     onRead: () => callers.refreshRunning(),
   });
   const onForgedRow = (kind: string, record: string): void =>

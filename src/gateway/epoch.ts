@@ -25,7 +25,10 @@ export interface Epoch {
 
 export interface EpochDeps {
   readonly read: () => Promise<bigint>;
+  /** ms since the epoch. */
   readonly now: () => number;
+  /** ms that only grow (performance.now). */
+  readonly tick: () => number;
   /** After every successful read, so that what failed at a move is tried again. */
   readonly onRead: () => void;
   readonly intervalMs?: number;
@@ -35,20 +38,20 @@ const staleAfterMs = 1000;
 /** As long as a connection to the database may take. */
 const patienceMs = 5000;
 
-export async function createEpoch({ read, now, onRead, intervalMs = 250 }: EpochDeps): Promise<Epoch> {
+export async function createEpoch({ read, now, tick, onRead, intervalMs = 250 }: EpochDeps): Promise<Epoch> {
   let value = await read();
-  let readAt = now();
+  let [readAt, readTick] = [now(), tick()];
   let timer: NodeJS.Timeout | null = null;
   let running: Promise<void> | null = null;
   /** The last answer was none. */
   let isAway = false;
 
   const pollOnce = async (): Promise<void> => {
-    const startedAt = now();
+    const [startedAt, startedTick] = [now(), tick()];
     try {
       const next = await read();
       // The age counts from the question, not from the answer: what changed in between is not in it.
-      readAt = startedAt;
+      [readAt, readTick] = [startedAt, startedTick];
       value = next;
       isAway = false;
       onRead();
@@ -67,7 +70,9 @@ export async function createEpoch({ read, now, onRead, intervalMs = 250 }: Epoch
     await running;
     await poll();
   };
-  const ageMs = (): number => now() - readAt;
+  // The larger of two: a clock that is set back would let AUTH_STALE_SECONDS begin anew, and one that only grows stands still while the
+  // machine sleeps.
+  const ageMs = (): number => Math.max(now() - readAt, tick() - readTick);
   return Object.freeze<Epoch>({
     value: () => value,
     ageMs,

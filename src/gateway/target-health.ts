@@ -85,31 +85,45 @@ export function createTargetHealth({
   now,
   random,
 }: {
+  /** ms since the epoch. */
   readonly now: () => number;
   readonly random: () => number;
 }): TargetHealth {
   const known = new Map<string, Health>();
+  let latest = 0;
   const nameOf = ({ id, version }: KeyValue, origin: string): string => `${id} ${version} ${origin}`;
+
+  /** A clock that was set back would hold a target off for as long as it was set back by. */
+  function look(): number {
+    const at = now();
+    if (at < latest) known.clear();
+    latest = at;
+    return at;
+  }
 
   return Object.freeze<TargetHealth>({
     isWell(key, origin) {
-      return known.size === 0 || standingOf(known.get(nameOf(key, origin)), now()) !== 'cooling';
+      if (known.size === 0) return true;
+      const at = look();
+      return standingOf(known.get(nameOf(key, origin)), at) !== 'cooling';
     },
     begin({ key, origin }) {
       if (known.size === 0 || key.id === null) return false;
+      const at = look();
       const name = nameOf(key, origin);
       const health = known.get(name);
       if (health === undefined) return false;
-      if (standingOf(health, now()) === 'half-open')
-        known.set(name, { ...health, probedUntil: now() + maxProbeMs });
+      if (standingOf(health, at) === 'half-open')
+        known.set(name, { ...health, probedUntil: at + maxProbeMs });
       return true;
     },
     end({ key, origin }, startedAt, verdict, retryAfterMs) {
       if (key.id === null || (known.size === 0 && verdict !== 'ill')) return;
+      const at = look();
       const name = nameOf(key, origin);
       const health = known.get(name);
       if (verdict === 'ill') {
-        known.set(name, afterFailure(health, { startedAt, now: now(), retryAfterMs }, random()));
+        known.set(name, afterFailure(health, { startedAt, now: at, retryAfterMs }, random()));
         const [oldest] = known.keys();
         if (known.size > maxEntries && oldest !== undefined) known.delete(oldest);
       } else if (health !== undefined && startedAt >= health.failedAt) {
@@ -121,8 +135,9 @@ export function createTargetHealth({
       for (const name of known.keys()) if (name.startsWith(`${keyId} `)) known.delete(name);
     },
     cooling() {
+      const at = look();
       let count = 0;
-      for (const health of known.values()) if (standingOf(health, now()) === 'cooling') count += 1;
+      for (const health of known.values()) if (standingOf(health, at) === 'cooling') count += 1;
       return count;
     },
   });

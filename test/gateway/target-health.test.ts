@@ -126,6 +126,22 @@ t.test('a call that finds out and never ends holds nobody off for ever', async (
   t.ok(health.isWell(a, origin));
 });
 
+t.test('a clock that is set back holds no key off for longer', async (t) => {
+  let now = 3_600_000;
+  const health = createTargetHealth({ now: () => now, random: () => 0 });
+  health.end(target, now, 'ill', 30_000);
+  t.notOk(health.isWell(a, origin));
+  now = 0;
+  t.ok(health.isWell(a, origin), 'an hour back, half a minute is not an hour and a half minute');
+  health.begin(target);
+  health.end(target, now, 'ill', null);
+  t.notOk(health.isWell(a, origin), 'from now on it counts by the new time');
+  now = 1000;
+  health.begin(target);
+  health.end(target, now, 'well', null);
+  t.notOk(health.begin(target), 'and what goes well is believed');
+});
+
 t.test('what went well but began before the failure says nothing of now', async (t) => {
   let now = 0;
   const health = createTargetHealth({ now: () => now, random: () => 0 });
