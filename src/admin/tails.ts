@@ -72,6 +72,9 @@ export function createTails({ reader, callers, clock, onError, pollMs = 1_000 }:
     return done;
   }
 
+  /** A clock that is set back must not keep what is due waiting, so both directions count. */
+  const passedSince = (at: number): number => Math.abs(clock() - at);
+
   function drop(tail: Tail, code: string | null): void {
     if (!tails.delete(tail)) return;
     const waiting = code === null ? 0 : tail.sink.write(`event: end\ndata: ${JSON.stringify({ code })}\n\n`);
@@ -84,7 +87,7 @@ export function createTails({ reader, callers, clock, onError, pollMs = 1_000 }:
 
   /** May he still, and what is his? @returns false: he may not, and the tail has ended. */
   async function recheck(tail: Tail): Promise<boolean> {
-    if (clock() - tail.checkedAt < recheckMs) return true;
+    if (passedSince(tail.checkedAt) < recheckMs) return true;
     try {
       await callers.recheck(tail.caller);
     } catch (error) {
@@ -154,8 +157,8 @@ export function createTails({ reader, callers, clock, onError, pollMs = 1_000 }:
     }
     for (const tail of tails) {
       // Those too that are coming in, at the pace of a client who may have stopped.
-      if (clock() - tail.checkedAt >= idleRecheckMs) await recheck(tail);
-      if (tails.has(tail) && tail.isJoined && clock() - tail.saidAt >= heartbeatMs)
+      if (passedSince(tail.checkedAt) >= idleRecheckMs) await recheck(tail);
+      if (tails.has(tail) && tail.isJoined && passedSince(tail.saidAt) >= heartbeatMs)
         send(tail, `id: ${placeText(shared)}\n: still here\n\n`);
     }
   }

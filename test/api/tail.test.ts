@@ -194,6 +194,19 @@ t.test('who is revoked, or becomes another, is told so and no more', async (t) =
   }
 });
 
+t.test('a clock that is set back shows nobody more than he may see', async (t) => {
+  const gone = await world.newUser(owner, 'member');
+  const client = await joined(gone.token);
+  await call(owner, 'DELETE', `/api/tokens/${gone.tokenId}`);
+  world.time.now -= 3_600_000;
+  t.teardown(() => {
+    world.time.now += 3_600_000;
+  });
+  await record({ userId: gone.id });
+  await world.shipper.flush();
+  t.match(await client.next(), { event: 'end', data: { code: 'AUTH_INVALID' } });
+});
+
 t.test('a quiet tail is kept alive, and few are open at once', async (t) => {
   const clients = await Promise.all([1, 2, 3, 4].map(() => joined(ann.token)));
   t.equal((await tail(ann.token)).status, 429);
