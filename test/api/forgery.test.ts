@@ -180,6 +180,13 @@ t.test('guessing is slowed down, and honest callers of that address with it', as
   for (let i = 0; i < 3; i += 1)
     t.equal((await other.call(mintToken('spa').text, 'GET', '/api/users')).status, 401);
   t.equal((await other.call(mintToken('spa').text, 'GET', '/api/users')).status, 429);
+  const guessFrom = async (remoteAddress: string): Promise<number> => {
+    const headers = { authorization: `Bearer ${mintToken('spa').text}` };
+    return (await other.app.inject({ url: '/api/users', headers, remoteAddress })).statusCode;
+  };
+  for (let i = 1; i <= 3; i += 1) t.equal(await guessFrom(`2001:db8:0:7::${i}`), 401);
+  t.equal(await guessFrom('2001:db8:0:7:9::9'), 429, 'who has one IPv6 address has all of its /64');
+  t.equal(await guessFrom('2001:db8:0:8::1'), 401, 'his neighbour has another');
 });
 
 t.test('faults of the gateway say nothing of themselves', (t) => {

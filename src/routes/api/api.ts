@@ -25,6 +25,7 @@ import type { Webhooks } from '../../admin/webhooks.ts';
 import type { Workspaces } from '../../admin/workspaces.ts';
 import { SallyportError } from '../../errors.ts';
 import { refuseSecretInUrl } from '../../gateway/secret-in-url.ts';
+import { addressGroup } from '../../limits/address-group.ts';
 import { alertRoutes } from './alerts.ts';
 import { aliasRoutes } from './aliases.ts';
 import { priceRoutes } from './prices.ts';
@@ -121,7 +122,10 @@ export function apiRoutes(deps: ApiDeps): FastifyPluginAsync {
       strictTransportSecurity: { maxAge: 31_536_000, includeSubDomains: false },
       crossOriginResourcePolicy: { policy: 'same-origin' },
     });
-    await app.register(rateLimit, { global: false, keyGenerator: (request) => deps.addressOf(request) });
+    await app.register(rateLimit, {
+      global: false,
+      keyGenerator: (request) => addressGroup(deps.addressOf(request)),
+    });
     await app.register(swagger, { openapi: openapi(deps.version), transform: showValue });
     app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
 
