@@ -51,7 +51,8 @@ export function createExports({ journal, callers, markClient, clock }: ExportsDe
   ): AsyncGenerator<readonly T[], void> {
     let checkedAt = clock();
     for await (const page of pages) {
-      if (clock() - checkedAt >= recheckMs) {
+      // A clock that is set back must not put it off, so both directions count.
+      if (Math.abs(clock() - checkedAt) >= recheckMs) {
         await callers.recheck(caller);
         checkedAt = clock();
       }

@@ -323,6 +323,15 @@ t.test(
     await t.rejects(async () => {
       for await (const chunk of cut) void chunk;
     }, 'a token that was revoked meanwhile gets no more');
+
+    const second = await world.newUser(owner, 'auditor', 'guy');
+    const cutToo = await placed(second.token);
+    await call(owner, 'DELETE', `/api/tokens/${second.tokenId}`);
+    world.time.now -= 3_600_000;
+    await t.rejects(async () => {
+      for await (const chunk of cutToo) void chunk;
+    }, 'nor where the clock was set back');
+    world.time.now += 3_600_000;
     t.match(world.faults.splice(0), []);
   },
 );
