@@ -80,7 +80,7 @@ export class Call implements Dispatcher.DispatchHandler, EgressControl, Passage,
     return this.#isAnswered;
   }
 
-  /** Gives the call to a connection; `options` are undici's. */
+  /** Gives the call to a connection, which asks for its `options`: undici's. */
   ride(carrier: Carrier): void {
     this.#carrier = carrier;
   }

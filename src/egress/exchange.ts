@@ -118,7 +118,7 @@ export function isLoopbackName(hostname: string): boolean {
   return /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/.test(hostname);
 }
 
-/** The chunk is a view of memory that the next read reuses, and what came in it may be a secret. */
+/** What came in it may be a secret, and the chunk is a view of a read with all that came beside it: the copy is ours to wipe, later. */
 function copyAndWipe(chunk: Buffer): Buffer {
   const copy = secretCopy(chunk);
   wipe(chunk);

@@ -57,7 +57,7 @@ export interface PreparedKey {
 /** A record key is reused for 240 s and dead after 300, so that each prepared key has a minute for its call. */
 const [reuseMs, hardMs, limit] = [240_000, 300_000, 10_000];
 
-/** The one place that opens provider keys; app.ts hands what it makes to the injector alone. */
+/** The one place that opens provider keys: into what the injector sends (handed on by gateway/credential.ts), or to be sealed anew. */
 export function createOpener(deps: {
   readonly deploymentId: string;
   readonly workspaceKey: (workspaceId: string, version: number) => Promise<WorkspaceKeyHandle>;
