@@ -24,6 +24,13 @@ const native: ReadonlyMap<string, Dialect> = new Map([
   ['xai', 'openai'],
 ]);
 
+/**
+ * One model, by a name that holds slashes, where a provider of OpenAI's dialect or a custom one lists them: `/v1/models/openai%2Fgpt-oss-20b` is
+ * what SDKs make of it, and goes on as it is. Read with a slash or without, it is a path below `models`, and no name in it is made of dots.
+ */
+const slashedModel =
+  /^\/(?:openai|groq|xai|custom)\/[^%]*\/models\/(?:[a-z0-9](?:[\w.:@~+-]|%3a)*(?:%2f(?!$)|$)){2,}$/i;
+
 export const baseUrls = '/v1, /openai/v1, /anthropic, /google, /groq/openai/v1, /xai/v1, /custom/<name>';
 
 /** Whether a path belongs to the data plane at all; everything else is the admin side's or nobody's. */
@@ -49,7 +56,8 @@ export function readPlace(url: string): Place {
   // SDKs encode the slash in `openai/gpt-4o` when they ask for one model.
   const path = given.startsWith('/v1/models/') ? given.replaceAll(/%2f/gi, '/') : given;
   const query = mark < 0 ? '' : url.slice(mark);
-  if (/[^\x21-\x7e]|\\|\/\/|%(?:2f|2e|5c|00)|\/\.{1,2}(?:\/|$)|%(?![0-9a-f]{2})/i.test(path)) {
+  const judged = path.includes('%') && slashedModel.test(path) ? path.replaceAll(/%2f/gi, '/') : path;
+  if (/[^\x21-\x7e]|\\|\/\/|%(?:2f|2e|5c|00)|\/\.{1,2}(?:\/|$)|%(?![0-9a-f]{2})/i.test(judged)) {
     throw new SallyportError(
       'REQUEST_INVALID',
       'The path has a doubled slash, a dot segment or an encoded slash, dot or NUL.',

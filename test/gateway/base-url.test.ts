@@ -88,6 +88,33 @@ t.test('what a provider’s router could read otherwise than we do is refused', 
     t.equal(codeOf(path), 'ok', path);
 });
 
+t.test('the encoded slash in the name of one model goes on as it is', async (t) => {
+  for (const [url, rest] of [
+    ['/groq/openai/v1/models/openai%2Fgpt-oss-20b', '/openai/v1/models/openai%2Fgpt-oss-20b'],
+    ['/xai/v1/models/a%2fb%2Fc?x=1', '/v1/models/a%2fb%2Fc'],
+    ['/custom/openrouter/api/v1/models/mistralai%2Fm-3.2%3Afree', '/api/v1/models/mistralai%2Fm-3.2%3Afree'],
+    ['/v1/models/groq/openai%2Fgpt-oss-20b', '/models/groq/openai/gpt-oss-20b'],
+  ] as const)
+    t.equal(readPlace(url).rest, rest, url);
+  for (const path of [
+    '/groq/openai/v1/models/a%2F',
+    '/groq/openai/v1/models/%2Fa',
+    '/groq/openai/v1/models/a%2F%2Fb',
+    '/groq/openai/v1/models/a%2F..%2Ffiles',
+    '/groq/openai/v1/models/a%2F.%2Fb',
+    '/groq/openai/v1/models/a%2F%2e%2e%2Ffiles',
+    '/groq/openai/v1/models/a%2Fb/c',
+    '/groq/openai/v1/models/a%252Fb%2Fc',
+    '/groq/openai%2Fv1/models/a%2Fb',
+    '/groq/openai/v1/files/a%2Fb',
+    '/openai/v1/models/a%2Fb%00',
+    '/google/v1beta/models/a%2Fb',
+    '/anthropic/v1/models/a%2Fb',
+    '/v1/files/a%2Fb',
+  ])
+    t.equal(codeOf(path), 'REQUEST_INVALID', path);
+});
+
 t.test('errors are told in the dialect of the base URL, also where the path is refused', async (t) => {
   t.equal(dialectOf('/anthropic//x'), 'anthropic');
   t.equal(dialectOf('/google/%00'), 'google');
