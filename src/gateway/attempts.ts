@@ -14,6 +14,7 @@ import { Relay } from './relay.ts';
 import type { RelayResult } from './relay-result.ts';
 import { settle } from './settlement.ts';
 import type { Target } from './target.ts';
+import type { ToldUrls } from './told-urls.ts';
 import { beginFields, endReasonOf } from './use-record.ts';
 
 export interface AttemptsOptions {
@@ -76,8 +77,8 @@ export class Attempts {
     return this.#relay?.upstreamRequestId ?? null;
   }
 
-  get uploadUrl(): string | null {
-    return this.#relay?.uploadUrl ?? null;
+  get urls(): ToldUrls | null {
+    return this.#relay?.urls ?? null;
   }
 
   /** Ends the call now, in whatever state it is. */

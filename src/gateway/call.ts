@@ -16,6 +16,7 @@ import { answersModels } from './model-answer.ts';
 import { guardsOf, ownHeaders } from './own-headers.ts';
 import { asRefusal, sendRefusal } from './refusal.ts';
 import { discardRest } from './request-rest.ts';
+import { callLocation } from './told-urls.ts';
 import { uploadUrlHere } from './upload-url.ts';
 
 /** One call, from the request's head to the last byte of its answer. It settles exactly once, whatever happens. */
@@ -160,7 +161,7 @@ export class Call {
   }
 
   #ownHeaders(): string[] {
-    const { target, begin, count, upstreamRequestId, uploadUrl } = this.#attempts;
+    const { target, begin, count, upstreamRequestId, urls } = this.#attempts;
     return ownHeaders(this.#request, this.#deps.corsOrigins, {
       callId: this.id,
       dialect: this.#dialect,
@@ -168,7 +169,8 @@ export class Call {
       begin,
       attempt: count,
       upstreamRequestId,
-      uploadUrl: uploadUrlHere(this.#deps, this.#request, target, uploadUrl),
+      uploadUrl: uploadUrlHere(this.#deps, this.#request, target, urls?.upload ?? null),
+      location: callLocation(this.#request, target, urls?.location ?? null),
       overheadMs: this.#overheadMs,
     });
   }

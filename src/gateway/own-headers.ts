@@ -18,6 +18,8 @@ export interface Told {
   readonly upstreamRequestId: string | null;
   /** Where a resumable upload goes on, at this gateway. */
   readonly uploadUrl?: string | null;
+  /** Of what was made, at this gateway. */
+  readonly location?: string | null;
   /** The gateway's own time before the first attempt went out, or null where none did. */
   readonly overheadMs: number | null;
 }
@@ -63,6 +65,7 @@ export function ownHeaders(request: IncomingMessage, corsOrigins: readonly strin
     headers.push('x-sallyport-upstream-request-id', told.upstreamRequestId);
   }
   if (typeof told.uploadUrl === 'string') headers.push(uploadUrlHeader, told.uploadUrl);
+  if (typeof told.location === 'string') headers.push('location', told.location);
   if (told.overheadMs !== null) headers.push('server-timing', `gateway;dur=${told.overheadMs.toFixed(2)}`);
   return headers.concat(corsHeaders(request, corsOrigins, false));
 }

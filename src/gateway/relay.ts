@@ -8,11 +8,11 @@ import { foreignFault } from './answer-form.ts';
 import { type AnswerSource, AnswerWriter } from './answer-writer.ts';
 import { startDrain, type Drain, type DrainBounds } from './drain.ts';
 import { ErrorBody } from './error-body.ts';
-import { answerHeaders, headerOf } from './forwarded-headers.ts';
+import { answerHeaders } from './forwarded-headers.ts';
 import { Gathering, type GatheringEnds } from './gathering.ts';
 import type { RelayOptions } from './relay-options.ts';
 import type { HeldAnswer, RelayResult } from './relay-result.ts';
-import { uploadUrlHeader } from './upload-url.ts';
+import { type ToldUrls, toldUrls } from './told-urls.ts';
 import { clientGone, foreignAnswer, refusedKey, sentence } from './upstream-words.ts';
 import type { EndReason } from './use-record.ts';
 
@@ -32,8 +32,7 @@ export class Relay implements EgressHandler, GatheringEnds, AnswerSource {
   /** Of an error. Those of another answer are let go, as there may be dozens and a stream lasts. */
   #headers: readonly [string, string][] = [];
   upstreamRequestId: string | null = null;
-  /** Of the provider, and not to be told as it is. */
-  uploadUrl: string | null = null;
+  urls: ToldUrls | null = null;
   readonly #writer: AnswerWriter;
   readonly #gathering = new Gathering(this);
   #body: AnswerBody | null = null;
@@ -67,7 +66,7 @@ export class Relay implements EgressHandler, GatheringEnds, AnswerSource {
     this.#firstByteAt = this.#options.now();
     const { target } = this.#options;
     this.upstreamRequestId = target.provider.upstreamRequestId(headers);
-    this.uploadUrl = headerOf(headers, uploadUrlHeader);
+    this.urls = toldUrls(status, headers);
     const fault = foreignFault(status, target.operation, headers);
     if (fault !== null) return this.#refuseAnswer(fault);
     if (status < 400) return this.#begin(headers);

@@ -1,5 +1,6 @@
 import t, { type Test } from 'tap';
-import { scriptUpstream } from '../support/upstream.ts';
+import { ask } from '../support/http-client.ts';
+import { scriptUpstream, type Answer } from '../support/upstream.ts';
 import { groqClient } from './groq-sdk.ts';
 import { openaiClient } from './openai-sdk.ts';
 import { gatewayTo, providerKeys } from './stand-in.ts';
@@ -20,4 +21,45 @@ t.test('models.retrieve finds a model whose name holds a slash', async (t) => {
   };
   await at(t, groqClient(gateway));
   await at(t, openaiClient({ ...gateway, base: '/groq/openai/v1' }));
+});
+
+t.test('openai: a call over WebRTC says where it stands', async (t) => {
+  const sdp = 'v=0\r\n';
+  const headers = { 'content-type': 'application/sdp', location: '/v1/realtime/calls/rtc_u1-a' };
+  upstream.respond([{ status: 201, headers, body: sdp }]);
+  const locationAt = async (base: string): Promise<string | null> => {
+    const answer = await openaiClient({ ...gateway, base }).realtime.calls.create({ sdp });
+    t.equal(await answer.text(), sdp);
+    return answer.headers.get('location');
+  };
+  t.equal(await locationAt('/v1'), '/v1/realtime/calls/rtc_u1-a');
+  t.equal(await locationAt('/openai/v1'), '/openai/v1/realtime/calls/rtc_u1-a');
+
+  const told = async (
+    answer: Answer,
+    path = '/v1/realtime/calls?model=gpt-realtime',
+  ): Promise<string | null> => {
+    upstream.respond([answer]);
+    const init = {
+      method: 'POST',
+      headers: { authorization: `Bearer ${gateway.token}`, 'content-type': 'application/sdp' },
+    };
+    return (await ask(gateway.origin + path, { ...init, body: sdp })).header('location');
+  };
+  t.equal(
+    await told({ status: 201, headers, body: sdp }),
+    '/v1/realtime/calls/rtc_u1-a',
+    'without the query',
+  );
+  const absolute = { ...headers, location: 'https://api.openai.com/v1/realtime/calls/rtc_2' };
+  t.equal(await told({ status: 201, headers: absolute, body: sdp }), '/v1/realtime/calls/rtc_2');
+  for (const status of [307, 400]) t.equal(await told({ status, headers, body: sdp }), null, `${status}`);
+  for (const location of [
+    'https://evil.example/',
+    '/v1/realtime/calls/',
+    '/v1/realtime/calls/a/b',
+    '/v1/realtime/calls/a?b',
+  ])
+    t.equal(await told({ status: 201, headers: { ...headers, location }, body: sdp }), null, location);
+  t.equal(await told({ status: 201, headers, body: sdp }, '/v1/realtime/calls/rtc_u1-a/hangup'), null);
 });
