@@ -32,6 +32,8 @@ export default defineProvider({
     'x-app',
     'x-claude-code-session-id',
   ],
+  // Whose workspace pays, and whose profile a request counts for.
+  forwardsWithOwnKey: ['anthropic-user-profile-id', 'anthropic-workspace-id'],
   relays: ['anthropic-'],
   probe: { method: 'GET', path: '/v1/models?limit=1' },
   operation,

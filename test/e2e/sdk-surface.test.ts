@@ -244,7 +244,13 @@ const framing = new Set([
 ]);
 
 /** What a provider sees of a request, but for the boundary of a form and the mark. `others`: headers of which the allow-list knows nothing. */
-function whatOf({ method, path, headers, body }: SeenRequest, { requestHeaders }: Provider, kind: string) {
+function whatOf(
+  { method, path, headers, body }: SeenRequest,
+  { requestHeaders, ownKeyHeaders }: Provider,
+  kind: string,
+) {
+  // The keys of these tests are the caller's own.
+  const isAllowed = (name: string): boolean => requestHeaders.has(name) || ownKeyHeaders.has(name);
   const boundary = /boundary=(\S+)/.exec(headers['content-type'] ?? '')?.[1];
   const plain = (text: string): string =>
     boundary === undefined ? text : text.replaceAll(boundary, 'BOUNDARY');
@@ -258,8 +264,8 @@ function whatOf({ method, path, headers, body }: SeenRequest, { requestHeaders }
   return {
     method,
     path,
-    headers: pick((name) => requestHeaders.has(name)),
-    others: pick((name) => !requestHeaders.has(name)),
+    headers: pick(isAllowed),
+    others: pick((name) => !isAllowed(name)),
     body: kind === 'stream' ? text.replace('"stream_options":{"include_usage":true},', '') : text,
   };
 }

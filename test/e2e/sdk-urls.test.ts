@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap';
 import { ask } from '../support/http-client.ts';
 import { scriptUpstream, type Answer } from '../support/upstream.ts';
+import { anthropicClient } from './anthropic-sdk.ts';
 import { groqClient } from './groq-sdk.ts';
 import { openaiClient } from './openai-sdk.ts';
 import { gatewayTo, providerKeys } from './stand-in.ts';
@@ -63,3 +64,31 @@ t.test('openai: a call over WebRTC says where it stands', async (t) => {
     t.equal(await told({ status: 201, headers: { ...headers, location }, body: sdp }), null, location);
   t.equal(await told({ status: 201, headers, body: sdp }, '/v1/realtime/calls/rtc_u1-a/hangup'), null);
 });
+
+t.test(
+  '@anthropic-ai/sdk: workspace_id and user_profile_id reach the provider with the caller’s own key',
+  async (t) => {
+    upstream.respond([{ body: { id: 'msg_1', type: 'message', content: [] } }]);
+    const client = anthropicClient(gateway);
+    const asked = {
+      model: 'claude-sonnet-5-5',
+      max_tokens: 9,
+      messages: [{ role: 'user' as const, content: 'hello' }],
+      workspace_id: 'wrkspc_1',
+      user_profile_id: 'up_1',
+    };
+    await client.messages.create(asked);
+    const sent = (): unknown => {
+      const { headers } = upstream.requests.at(-1) ?? {};
+      return [headers?.['anthropic-workspace-id'], headers?.['anthropic-user-profile-id']];
+    };
+    t.same(sent(), ['wrkspc_1', 'up_1']);
+
+    const { body: guest } = await gateway.api('POST', '/users', { name: 'guest' });
+    const { body: made } = await gateway.api('POST', '/tokens', { name: 'guest', userId: guest.id });
+    const { body: keys } = await gateway.api('GET', '/api-keys?provider=anthropic');
+    await gateway.api('PATCH', `/api-keys/${keys.data[0].id}`, { sharedWith: 'workspace' });
+    await anthropicClient({ ...gateway, token: made.token }).messages.create(asked);
+    t.same(sent(), [undefined, undefined], 'a shared key’s owner says whom it pays for');
+  },
+);
