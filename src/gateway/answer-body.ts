@@ -3,20 +3,25 @@ import { UsageHolder } from '../dialects/held-usage.ts';
 import { createMeter, type Meter, type Reading } from '../dialects/meter.ts';
 import { answerForm, type AnswerForm, hasNoBody, isCutOff } from './answer-form.ts';
 import type { RelayOptions } from './relay-options.ts';
+import { ResultsUrl } from './results-url.ts';
 
-type AnswerBodyOptions = Pick<RelayOptions, 'target' | 'method' | 'holdsUsage' | 'requestBytes'>;
+type AnswerBodyOptions = Pick<
+  RelayOptions,
+  'target' | 'method' | 'holdsUsage' | 'resultsBase' | 'requestBytes'
+>;
 
-/** An answer's bytes on their way: they are looked at, metered from a copy, and go on as they came, less a usage chunk held back. */
+/** An answer's bytes on their way: they are looked at, metered from a copy, and go on as they came, but for a usage chunk held back and a URL that is ours. */
 export class AnswerBody {
   readonly #form: AnswerForm;
   readonly #options: AnswerBodyOptions;
   readonly #isBodiless: boolean;
   readonly #meter: Meter | null;
   readonly #framing: EventFraming | null;
-  readonly #holder: UsageHolder | null;
+  /** What changes the bytes; of all other answers they go on as they came. */
+  readonly #editor: UsageHolder | ResultsUrl | null;
 
   constructor(status: number, headers: readonly [string, string][], options: AnswerBodyOptions) {
-    const { target, method, holdsUsage, requestBytes } = options;
+    const { target, method, holdsUsage, resultsBase, requestBytes } = options;
     const form = answerForm(headers);
     const reader = status < 300 && method !== 'HEAD' ? target.provider.usageReader(target.operation) : null;
     this.#form = form;
@@ -31,7 +36,9 @@ export class AnswerBody {
             requestBytes,
           });
     this.#framing = form.isEvents ? new EventFraming() : null;
-    this.#holder = holdsUsage && form.isEvents ? new UsageHolder() : null;
+    const isPlainJson = status < 300 && form.isJson && (form.contentEncoding ?? 'identity') === 'identity';
+    if (holdsUsage && form.isEvents) this.#editor = new UsageHolder();
+    else this.#editor = resultsBase !== null && isPlainJson ? new ResultsUrl(resultsBase) : null;
   }
 
   /** An error event has a place in it. */
@@ -41,15 +48,15 @@ export class AnswerBody {
 
   /** The provider's length holds. Of events it may not: should they break off, an error event would fill up what is missing. */
   get keepsLength(): boolean {
-    return !this.#form.isEvents;
+    return !this.#form.isEvents && this.#editor === null;
   }
 
   /** @param client is given the bytes that go on now @returns false: these are no events, and nothing of the chunk goes on */
   push(chunk: Buffer, client: { write(part: Buffer): void }): boolean {
     if (this.#framing?.push(chunk) === false) return false;
     this.#meter?.push(chunk);
-    if (this.#holder === null) client.write(chunk);
-    else for (const part of this.#holder.push(chunk)) client.write(part);
+    if (this.#editor === null) client.write(chunk);
+    else for (const part of this.#editor.push(chunk)) client.write(part);
     return true;
   }
 
@@ -60,7 +67,7 @@ export class AnswerBody {
 
   /** What is still held back of an answer that ended as it should. */
   rest(): readonly Buffer[] {
-    return this.#holder?.end() ?? [];
+    return this.#editor?.end() ?? [];
   }
 
   /** Once. @param isWhole the HTTP message ended properly */

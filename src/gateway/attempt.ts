@@ -4,6 +4,7 @@ import { requestHeaders } from './forwarded-headers.ts';
 import { outgoing } from './outgoing.ts';
 import { asRefusal } from './refusal.ts';
 import type { Relay } from './relay.ts';
+import { tellsResultsUrl } from './results-url.ts';
 
 /** What goes along from the client's request. */
 interface Sent {
@@ -26,7 +27,8 @@ export function sendAttempt(
   try {
     const request = outgoing(deps, dispatch, hops);
     const headers = requestHeaders(provider, rawHeaders, {
-      isRead: provider.name === 'custom' || provider.usageReader(operation) !== null,
+      isRead:
+        provider.name === 'custom' || provider.usageReader(operation) !== null || tellsResultsUrl(target),
       isStreamed: body !== null && !Buffer.isBuffer(body),
       isUnpacked,
       lengthChange: body === null || Buffer.isBuffer(body) ? 0 : body.lengthChange,

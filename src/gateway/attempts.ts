@@ -12,6 +12,7 @@ import { learn } from './lesson.ts';
 import { Onward, type Made, type NextAttempt } from './onward.ts';
 import { Relay } from './relay.ts';
 import type { RelayResult } from './relay-result.ts';
+import { resultsBase } from './results-url.ts';
 import { settle } from './settlement.ts';
 import type { Target } from './target.ts';
 import type { ToldUrls } from './told-urls.ts';
@@ -236,6 +237,7 @@ export class Attempts {
       dialect,
       ownHeaders,
       holdsUsage,
+      resultsBase: resultsBase(this.#deps, request, target),
       requestBytes,
       stalledMs: limits.writeIdleMs,
       // What was asked is of no more use. A stream may last for hours.

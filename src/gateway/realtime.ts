@@ -174,6 +174,7 @@ export class RealtimeCall {
         this.#entry.forget();
       },
       holdsUsage: false,
+      resultsBase: null,
       requestBytes: 0,
       mayRun: mayRun(caller, target),
       maxMessageBytes: this.#deps.maxJsonBytes,

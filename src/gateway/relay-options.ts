@@ -13,6 +13,8 @@ export interface RelayOptions {
   readonly ownHeaders: () => string[];
   /** The usage chunk was spliced in by us, and the client had not asked for it. */
   readonly holdsUsage: boolean;
+  /** Where Anthropic's paths are served here, for the URLs in an answer that tells of them; null: it goes on as it is. */
+  readonly resultsBase: string | null;
   /** Of the body sent upstream: what an estimate goes by. */
   readonly requestBytes: number;
   /** How long a client may take nothing of what waits for it. */

@@ -34,6 +34,7 @@ async function stall(
       dialect: 'openai',
       ownHeaders: () => [],
       holdsUsage: false,
+      resultsBase: null,
       requestBytes: 0,
       stalledMs: 50,
       now: Date.now,
