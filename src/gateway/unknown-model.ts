@@ -65,7 +65,8 @@ export function nearModel(
       .filter(({ name, dialect }) => dialect === 'openai' && held.has(name) && mayUse(name))
       .flatMap(({ name, knownModels }) => [...knownModels].map((one) => `${name}/${one}`)),
   ]);
-  const candidates = [...names].filter(mayAsk);
+  // We may know a name that the caller's account does not have.
+  const candidates = [...names].filter((name) => name !== model && mayAsk(name));
   const whole = candidates.find((name) => name.endsWith(`/${model}`));
   if (whole !== undefined) return whole;
   const bare = (name: string): string => name.slice(name.indexOf('/') + 1);

@@ -183,6 +183,7 @@ t.test('one model by its name, as SDKs ask for it', async (t) => {
   for (const [path, code, message] of [
     ['groq/llama-3.3-70b-versatil', 'MODEL_UNKNOWN', /did you mean \\"groq\/llama-3\.3-70b-versatile\\"/],
     ['llama-3.3-70b-versatile', 'MODEL_UNKNOWN', /did you mean \\"groq\/llama-3\.3-70b-versatile\\"/],
+    ['groq/whisper-large-v3', 'MODEL_UNKNOWN', /^(?!.*did you mean \\"groq\/whisper-large-v3\\")/],
     ['openai/none-of-theirs', 'MODEL_UNKNOWN', /no model that this token may ask for/],
     ['claude-sonnet-4-5', 'MODEL_DIALECT', /\/anthropic/],
     ['a%ffb', 'REQUEST_INVALID', /UTF-8/],
