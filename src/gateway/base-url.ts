@@ -31,6 +31,9 @@ const native: ReadonlyMap<string, Dialect> = new Map([
 const slashedModel =
   /^\/(?:openai|groq|xai|custom)\/[^%]*\/models\/(?:[a-z0-9](?:[\w.:@~+-]|%3a)*(?:%2f(?!$)|$)){2,}$/i;
 
+/** SDKs of the providers add it to their base URL, and the AI SDK does not: the first thing that goes wrong. No provider serves such a path. */
+const versionTwice = /^(\/openai\/v1|\/v1(?:beta|alpha)?)(?:\1|\/v1(?:beta|alpha)?)(?:\/|$)/;
+
 export const baseUrls = '/v1, /openai/v1, /anthropic, /google, /groq/openai/v1, /xai/v1, /custom/<name>';
 
 /** Whether a path belongs to the data plane at all; everything else is the admin side's or nobody's. */
@@ -71,14 +74,15 @@ export function readPlace(url: string): Place {
   const rest = end < 0 ? '' : path.slice(end);
   if (first === 'v1') {
     if (rest === '/v1' || rest.startsWith('/v1/')) {
-      throw new SallyportError('NOT_FOUND', 'Your base URL has /v1 twice.', {
-        fix: 'Take one /v1 away: the base URL ends with /v1 and the SDK adds the rest.',
-      });
+      throw twice('/v1', 'Take one /v1 away: the base URL ends with /v1 and the SDK adds the rest.');
     }
     return { base: { kind: 'unified', dialect: 'openai' }, rest: needRest(rest, first), query };
   }
   const dialect = native.get(first);
   if (dialect !== undefined) {
+    const [, version] = versionTwice.exec(rest) ?? [];
+    if (version !== undefined)
+      throw twice(version, `The SDK adds ${version} itself: the base URL ends with /${first}.`);
     return { base: { kind: 'native', dialect, provider: first }, rest: needRest(rest, first), query };
   }
   if (first === 'custom') {
@@ -92,6 +96,10 @@ export function readPlace(url: string): Place {
   throw new SallyportError('NOT_FOUND', `Nothing is served here. Base URLs: ${baseUrls}.`, {
     fix: 'Set your SDK’s base URL to one of these on this host.',
   });
+}
+
+function twice(what: string, fix: string): SallyportError {
+  return new SallyportError('NOT_FOUND', `Your base URL has ${what} twice.`, { fix });
 }
 
 function needRest(rest: string, first: string): string {

@@ -51,6 +51,25 @@ t.test('a base URL with /v1 twice is told so, other unknown paths get the list o
     message: 'Your base URL has /v1 twice.',
   });
   t.throws(() => readPlace('/v1/v1'), { code: 'NOT_FOUND', message: 'Your base URL has /v1 twice.' });
+  for (const [url, version, base] of [
+    ['/anthropic/v1/v1/messages', '/v1', '/anthropic'],
+    ['/openai/v1/v1/chat/completions', '/v1', '/openai'],
+    ['/groq/openai/v1/openai/v1/chat/completions', '/openai/v1', '/groq'],
+    ['/google/v1beta/v1beta/models/g:generateContent', '/v1beta', '/google'],
+    ['/google/v1beta/v1/models/g:generateContent', '/v1beta', '/google'],
+  ] as const)
+    t.throws(
+      () => readPlace(url),
+      { code: 'NOT_FOUND', message: `Your base URL has ${version} twice.`, fix: new RegExp(`${base}\\.$`) },
+      url,
+    );
+  for (const url of [
+    '/custom/x/v1/v1/chat',
+    '/google/v1beta/openai/v1',
+    '/anthropic/v1/v1x',
+    '/openai/v1/openai/v1',
+  ])
+    t.equal(codeOf(url), 'ok', url);
   for (const url of ['/v2/chat', '/chat/completions', '/custom/UPPER/x', '/custom/', '/custom', '/azure/x'])
     t.throws(
       () => readPlace(url),
