@@ -18,7 +18,7 @@ declare module 'fastify' {
 }
 
 export interface AuthenticationDeps {
-  readonly callers: Pick<Callers, 'authenticate'>;
+  readonly callers: Pick<Callers, 'authenticate' | 'recheck'>;
   /** Another way to know a caller (the admin socket), in place of a token. */
   readonly callerOf?: ((request: FastifyRequest) => Promise<Caller> | Caller) | undefined;
   /** The peer, or what trusted proxies say of it. */
@@ -33,7 +33,9 @@ export interface AuthenticationDeps {
 
 const usualLimits = { authFailuresPerMinute: 30, mutationsPerMinute: 60 } as const;
 
-/** Everything that is decided before a body is read. Needs @fastify/rate-limit on the same instance. */
+/**
+ * Everything that is decided before a body is read, and what is asked again behind it. Needs @fastify/rate-limit on the same instance.
+ */
 export function addAuthentication(app: FastifyInstance, deps: AuthenticationDeps): void {
   const limits = { ...usualLimits, ...deps.limits };
   const timeWindow = 60_000;
@@ -67,6 +69,11 @@ export function addAuthentication(app: FastifyInstance, deps: AuthenticationDeps
         retryAfter: state.ttlInSeconds,
       });
     }
+  });
+  // A body may take its time: whoever's token is revoked meanwhile, or whose role is another, would act as if it were not, and could
+  // keep a request open for the moment in which he is found out.
+  app.addHook('preHandler', async (request) => {
+    if (request.body !== undefined) await deps.callers.recheck(request.caller);
   });
 
   async function callerOf(request: FastifyRequest): Promise<Caller> {
