@@ -10,7 +10,7 @@ import { createKeyShred } from './admin/key-shred.ts';
 import { createKeys } from './admin/keys.ts';
 import { createBreaches } from './admin/breaches.ts';
 import { createMembers } from './admin/members.ts';
-import { createIsOperator } from './admin/operator.ts';
+import { createIsOperator, createNewUserId } from './admin/operator.ts';
 import { createOutcomes } from './admin/outcomes.ts';
 import { createProofs } from './admin/proofs.ts';
 import { createProviders } from './admin/providers.ts';
@@ -62,6 +62,7 @@ export function createAdminSide(
   const { sendMail } = deps;
   const { journal, store, vault } = installation;
   const isOperator = createIsOperator({ store });
+  const newUserId = createNewUserId({ store, clock });
   const outcomes = createOutcomes({ journal, lookup: createActLookup(store) });
   const plainAct = createActs({
     store,
@@ -77,7 +78,7 @@ export function createAdminSide(
     return acted;
   };
   const shredder = createKeyShred({ store, act, journal });
-  const workspaces = createWorkspaces({ store, act, vault, shredder, clock });
+  const workspaces = createWorkspaces({ store, act, vault, shredder, newUserId, clock });
   const keys = createKeys({
     store,
     act,
@@ -108,7 +109,7 @@ export function createAdminSide(
     markClient: (ip, owner) => vault.markClient(ip, owner),
     clock,
   });
-  const users = createUsers({ store, act, shredder, isOperator, clock });
+  const users = createUsers({ store, act, shredder, isOperator, newUserId, clock });
   const audit = createAudit({ store, exports });
   const services = {
     keys,

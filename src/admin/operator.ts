@@ -1,4 +1,5 @@
 import type { Store } from '../db/store.ts';
+import { newId, timeOf } from '../ids.ts';
 
 export interface Operator {
   readonly workspaceId: string;
@@ -8,8 +9,12 @@ export interface Operator {
 /** Tells the operator from other users. */
 export type IsOperator = (userId: string) => Promise<boolean>;
 
+/** An id for somebody who is no operator. */
+export type NewUserId = () => Promise<string>;
+
 /**
- * The operator is the deployment's first user: `init` makes him, before anybody else can be made, and ids sort by time.
+ * The operator is the deployment's first user: `init` makes him, before anybody else can be made, and `createNewUserId` has all others
+ * sort behind him.
  *
  * @returns null before `init`.
  */
@@ -26,5 +31,20 @@ export function createIsOperator({ store }: { readonly store: Pick<Store, 'asSys
   return async function isOperator(userId) {
     operator ??= await findOperator(store);
     return operator?.userId === userId;
+  };
+}
+
+/**
+ * A clock that was ahead at `init` and has been set right, or one that begins in the past, would give a later user an earlier id: he would be
+ * the operator, with the operator's keys, from then on.
+ */
+export function createNewUserId(deps: {
+  readonly store: Pick<Store, 'asSystem'>;
+  readonly clock: () => number;
+}): NewUserId {
+  return async function newUserId() {
+    const operator = await findOperator(deps.store);
+    const now = deps.clock();
+    return newId('usr', operator === null ? now : Math.max(now, timeOf(operator.userId) + 1));
   };
 }

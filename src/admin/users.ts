@@ -2,7 +2,7 @@ import type { Selectable } from 'kysely';
 import type { Schema } from '../db/schema.ts';
 import type { Store, Tx } from '../db/store.ts';
 import { SallyportError } from '../errors.ts';
-import { isId, newId } from '../ids.ts';
+import { isId } from '../ids.ts';
 import type { Act } from './acts.ts';
 import type { Caller } from './caller.ts';
 import { erasePerson, findErasure, forgetRequests } from './erasure.ts';
@@ -11,7 +11,7 @@ import { createOnce, onceOf } from './idempotency.ts';
 import type { KeyShred } from './key-shred.ts';
 import { demandOtherOwner, demandOwnerFor } from './members.ts';
 import { iso } from './moment.ts';
-import type { IsOperator } from './operator.ts';
+import type { IsOperator, NewUserId } from './operator.ts';
 import { type List, type Page, placeOf, rowsToRead, toList } from './paging.ts';
 import { can, demand } from './permissions.ts';
 import { checkConfirm, demandConfirm, type StoringChange } from './storing.ts';
@@ -51,19 +51,20 @@ export interface UsersDeps {
   readonly act: Act;
   readonly shredder: KeyShred;
   readonly isOperator: IsOperator;
+  readonly newUserId: NewUserId;
   readonly clock: () => number;
 }
 
 export type Users = ReturnType<typeof createUsers>;
 
 /** A workspace's people; most of them a product's customers, who never sign in. Names and addresses never go to the journal. */
-export function createUsers({ store, act, shredder, isOperator, clock }: UsersDeps) {
+export function createUsers({ store, act, shredder, isOperator, newUserId, clock }: UsersDeps) {
   return Object.freeze({
     /** A new user is a member. @throws {SallyportError} CONFLICT: the externalId is taken. */
     async create(caller: Caller, input: NewUser, idempotencyKey: string | null = null): Promise<UserView> {
       demand(caller, 'users:write');
       const row = {
-        id: newId('usr', clock()),
+        id: await newUserId(),
         workspace_id: caller.workspaceId,
         name: input.name,
         external_id: input.externalId ?? null,

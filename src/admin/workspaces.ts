@@ -8,6 +8,7 @@ import type { Caller } from './caller.ts';
 import { found } from './found.ts';
 import type { KeyShred } from './key-shred.ts';
 import { iso } from './moment.ts';
+import type { NewUserId } from './operator.ts';
 import { type List, type Page, placeOf, rowsToRead, toList } from './paging.ts';
 import { demand, demandOperator } from './permissions.ts';
 import { checkConfirm, demandConfirm, type StoringChange } from './storing.ts';
@@ -48,12 +49,13 @@ export interface WorkspacesDeps {
   readonly act: Act;
   readonly vault: Pick<Vault, 'makeWorkspaceKey' | 'createWorkspaceKey' | 'verifierOf' | 'rowMac' | 'forget'>;
   readonly shredder: KeyShred;
+  readonly newUserId: NewUserId;
   readonly clock: () => number;
 }
 
 export type Workspaces = ReturnType<typeof createWorkspaces>;
 
-export function createWorkspaces({ store, act, vault, shredder, clock }: WorkspacesDeps) {
+export function createWorkspaces({ store, act, vault, shredder, newUserId, clock }: WorkspacesDeps) {
   return Object.freeze({
     /**
      * A workspace with its key, its owner `operator`, an admin and a gateway token: all of it, or nothing.
@@ -68,7 +70,7 @@ export function createWorkspaces({ store, act, vault, shredder, clock }: Workspa
       demandOperator(by, 'Only the operator makes workspaces.');
       const now = clock();
       const workspaceId = newId('ws', now);
-      const userId = newId('usr', now);
+      const userId = await newUserId();
       const caller: Caller = { ...by, workspaceId, userId, role: 'owner' };
       try {
         await vault.makeWorkspaceKey(workspaceId);

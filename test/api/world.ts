@@ -18,7 +18,7 @@ import { createKeyShred } from '../../src/admin/key-shred.ts';
 import { createKeys, type ProbeResult } from '../../src/admin/keys.ts';
 import { createBreaches } from '../../src/admin/breaches.ts';
 import { createMembers } from '../../src/admin/members.ts';
-import { createIsOperator } from '../../src/admin/operator.ts';
+import { createIsOperator, createNewUserId } from '../../src/admin/operator.ts';
 import { createProofs } from '../../src/admin/proofs.ts';
 import { createProviders } from '../../src/admin/providers.ts';
 import { createRecost } from '../../src/admin/recost.ts';
@@ -99,6 +99,7 @@ export async function startWorld(
   const markClient: ActsDeps['markClient'] = (ip, owner) => vault.markClient(ip, owner);
   const act = createActs({ store, journal, outcomes, markClient, clock });
   const isOperator = createIsOperator({ store });
+  const newUserId = createNewUserId({ store, clock });
   const forged: string[] = [];
   const faults: unknown[] = [];
   const probes: { result: ProbeResult | Error } = {
@@ -143,7 +144,7 @@ export async function startWorld(
     markClient: (ip, owner) => vault.markClient(ip, owner),
     clock,
   });
-  const users = createUsers({ store, act, shredder, isOperator, clock });
+  const users = createUsers({ store, act, shredder, isOperator, newUserId, clock });
   const audit = createAudit({ store, exports });
   const services = {
     keys,
@@ -178,7 +179,7 @@ export async function startWorld(
     exportPerson: createPersonExport({ store, exports, audit, users, clock }),
     members: createMembers({ store, act, isOperator, clock }),
     providers: createProviders({ providers, originOf }),
-    workspaces: createWorkspaces({ store, act, vault, shredder, clock }),
+    workspaces: createWorkspaces({ store, act, vault, shredder, newUserId, clock }),
     proofs: createProofs({ store, prover: createProver({ store, keys: noteKeys }), clock }),
     signingKeys: createSigningKeyDesk({ act, keys: noteKeys }),
     usage: createUsageReports({ store, exports, clock }),
