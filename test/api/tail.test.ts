@@ -232,6 +232,18 @@ t.test('a quiet tail is kept alive, and few are open at once', async (t) => {
   t.equal((await tail(bob.token, '?event=k*y')).status, 400);
 });
 
+t.test('who asks for a tail’s headers alone keeps no place', async (t) => {
+  const before = world.services.tails.count();
+  for (let i = 0; i < 5; i += 1) {
+    const answer = await fetch(`http://127.0.0.1:${port}/api/audit/tail`, {
+      method: 'HEAD',
+      headers: { authorization: `Bearer ${owner}` },
+    });
+    t.equal(answer.status, 404);
+  }
+  t.equal(world.services.tails.count(), before);
+});
+
 t.test('a place that somebody made up shows nobody more, and one too far back is called a gap', async (t) => {
   const place = `zz;n1:${newId('node').slice(5, 20)}=5;${world.journal.stream}=0`;
   const client = await tail(bob.token, '', place);

@@ -75,6 +75,8 @@ export function auditRoutes({
       '/tail',
       {
         config: { needs: 'audit:read' },
+        // Its answer is given at once and its body never ends: it would keep one of the caller's places for good.
+        exposeHeadRoute: false,
         schema: { hide: true, querystring: strict(filter), headers: TailHeaders },
       },
       ({ caller, headers, query }, reply) =>
