@@ -1,6 +1,7 @@
 import type { LookupFunction } from 'node:net';
 import type { Caller } from './admin/caller.ts';
 import type { Keys } from './admin/keys.ts';
+import { findOperator } from './admin/operator.ts';
 import type { NewWorkspace } from './admin/workspaces.ts';
 import { type AlertDesk, createAlertDesk } from './alert-desk.ts';
 import { createAdminSide } from './admin-side.ts';
@@ -180,7 +181,13 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     text: deps.scrapeAll ?? (() => gauge().then(() => metrics.text())),
   };
   const openMetrics = metricsRoutes({ metrics: scraped, mayRead: async () => true });
-  const mayRead = createMetricsGuard({ callers, limits, addresses, checkArrival });
+  const mayRead = createMetricsGuard({
+    callers,
+    limits,
+    addresses,
+    checkArrival,
+    operator: () => findOperator(store),
+  });
   const guardedMetrics = metricsRoutes({ metrics: scraped, mayRead });
   const main = await createEdge({
     serverOf: (listener) => createEdgeServer(dataPlane.gateway, listener, tls),

@@ -13,7 +13,9 @@ export function metricsRoutes({ metrics, mayRead }: MetricsDeps): FastifyPluginA
         return reply
           .code(403)
           .type('text/plain')
-          .send('Metrics are for loopback peers, or with an admin token, or on METRICS_PORT.\n');
+          .send(
+            'Metrics are for loopback peers, or with an admin token of the operator’s workspace, or on METRICS_PORT.\n',
+          );
       }
       return reply.type(metrics.contentType).send(await metrics.text());
     });
