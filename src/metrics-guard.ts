@@ -6,7 +6,7 @@ import type { Limits } from './limits/limits.ts';
 import type { Arrival } from './routes/arrival.ts';
 import { type ClientAddresses, isLoopback } from './routes/client-address.ts';
 import type { EdgeRequest } from './routes/edge.ts';
-import { isLocalPeer } from './routes/metrics.ts';
+import { isLocalPeer, isOwnName } from './routes/metrics.ts';
 
 /**
  * Who may read `/metrics` on the main port: a loopback peer that speaks for nobody else, and who sees all usage of the operator's workspace.
@@ -37,5 +37,6 @@ export function createMetricsGuard(deps: {
     }
   }
 
-  return async (request) => isLocalPeer(request, isLoopback) || isOfOperator(request);
+  return async (request) =>
+    (isLocalPeer(request, isLoopback) && isOwnName(request.headers.host)) || isOfOperator(request);
 }

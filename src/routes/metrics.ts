@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify';
 import type { Metrics } from '../telemetry/metrics.ts';
 
@@ -31,4 +32,15 @@ export function isLocalPeer(
 ): boolean {
   if (forwarding.some((name) => request.headers[name] !== undefined)) return false;
   return isLoopback(request.socket.remoteAddress ?? '');
+}
+
+/**
+ * Is this machine called so by somebody of its own? Whoever has a domain can have it lead to 127.0.0.1, and a page of his, in a browser here,
+ * would read what is served to a loopback peer (DNS rebinding). An address cannot be made to lead elsewhere, and a name without a dot is
+ * nobody's domain.
+ */
+export function isOwnName(host: string | undefined): boolean {
+  if (host === undefined) return true;
+  const name = URL.parse(`http://${host}`)?.hostname;
+  return name !== undefined && (isIP(name) !== 0 || !name.includes('.'));
 }

@@ -22,3 +22,18 @@ t.test('the numbers of all workspaces are for the people of the operator’s', a
   for (const role of ['owner', 'admin', 'auditor', 'member', 'viewer'] as const)
     t.equal(await scrape(other.adminToken, role), 403, `${role} of another workspace`);
 });
+
+t.test('a page that has its own name lead to this machine is told no numbers', async (t) => {
+  const gateway = await startGateway(t);
+  const asked = async (host: string) =>
+    (await ask(`${gateway.origin}/metrics`, { headers: { host } })).status;
+  for (const host of [
+    'page.example',
+    'page.example:8080',
+    'localhost.page.example',
+    '127.0.0.1.page.example',
+  ])
+    t.equal(await asked(host), 403, host);
+  for (const host of ['localhost', 'localhost:8080', '127.0.0.1:8080', '[::1]:8080', 'gateway:9090'])
+    t.equal(await asked(host), 200, host);
+});
