@@ -13,6 +13,7 @@ import { baseUrls } from '../gateway/base-url.ts';
 import { sayContinue } from '../gateway/continue.ts';
 import { guardsOf } from '../gateway/own-headers.ts';
 import { wipe } from '../secret.ts';
+import { sendProblem } from './api/problem.ts';
 import { type Connections, trackConnections } from './connections.ts';
 import { late, refuseUnparsed, sendFlaw } from './flaw.ts';
 import { createListener } from './listener.ts';
@@ -79,11 +80,12 @@ export async function createEdge({ serverOf, tls, bodyMs = 30_000, plugins }: Ed
     bodyLimit: 1024 * 1024,
     forceCloseConnections: false,
     clientErrorHandler: refuseUnparsed,
+    // fastify's own words for them hold the path, with whatever was pasted into it.
+    frameworkErrors: (_error, request, reply) => void refusePath(request, reply),
     serverFactory: (handler: RequestListener) => tracked((serverOf ?? alone)(handler)),
   });
   app.addHook('onRequest', async (request, reply) => {
-    const guards = guardsOf(request.raw);
-    for (let i = 0; i < guards.length; i += 2) reply.header(guards[i] as string, guards[i + 1]);
+    setGuards(request, reply);
     limitBody(request, reply, bodyMs);
   });
   // Under TLS the last piece stays where Node decrypts, too.
@@ -133,6 +135,23 @@ export async function createEdge({ serverOf, tls, bodyMs = 30_000, plugins }: Ed
     },
     cut: () => connections.forEach((each) => each.cut()),
   });
+}
+
+function setGuards({ raw }: FastifyRequest, reply: FastifyReply): void {
+  const guards = guardsOf(raw);
+  for (let i = 0; i < guards.length; i += 2) void reply.header(guards[i] as string, guards[i + 1]);
+}
+
+/** What no route can be looked up for, so that no hook of a route has run: `%` without two hex digits, an id of a hundred characters. */
+function refusePath(request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  setGuards(request, reply);
+  const error = new SallyportError(
+    'REQUEST_INVALID',
+    'The path has an escape that is none, or a part that is too long.',
+  );
+  if (request.url.startsWith('/api/')) return sendProblem(request, reply, error);
+  const answer = renderError('openai', error, request.id);
+  return reply.code(answer.status).headers(answer.headers).send(answer.body);
 }
 
 /** A body that never ends would hold its handler as long as it likes. */

@@ -214,6 +214,24 @@ t.test('what is wrong with a request is said before anything is opened', async (
   }
 });
 
+t.test('a path that cannot be looked up is told in our words, without what was pasted into it', async (t) => {
+  const pasted = 'sk-test-pasted-into-a-path-0123456789';
+  for (const path of [
+    `/api/api-keys/${pasted}${'a'.repeat(100)}`,
+    `/api/tokens/${pasted}%zz`,
+    `/${pasted}%`,
+  ]) {
+    const answer = await ask(gateway.origin + path, {
+      headers: { authorization: `Bearer ${gateway.adminToken}` },
+    });
+    t.match([answer.status, answer.header('x-sallyport-code')], [400, 'REQUEST_INVALID'], path);
+    const type = path.startsWith('/api') ? 'application/problem+json' : 'application/json';
+    t.equal(answer.header('content-type'), `${type}; charset=utf-8`);
+    t.notOk(answer.body.includes(pasted));
+    guarded(t, answer);
+  }
+});
+
 t.test('what stands beside the base URLs carries the same guards', async (t) => {
   for (const [path, status] of [
     ['/', 200],
