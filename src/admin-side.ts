@@ -142,7 +142,7 @@ export function createAdminSide(
     prices: createPriceDesk({ store, act, vault, providers, clock, onForgedRow }),
     users,
     exportPerson: createPersonExport({ store, exports, audit, users, clock }),
-    members: createMembers({ store, act, isOperator, clock }),
+    members: createMembers({ store, act, isOperator, vault, clock }),
     providers: createProviders({ providers, originOf }),
     workspaces,
     usage: createUsageReports({ store, exports, clock }),

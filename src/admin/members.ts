@@ -2,6 +2,7 @@ import type { Role } from '../db/schema.ts';
 import type { Store, Tx } from '../db/store.ts';
 import { SallyportError } from '../errors.ts';
 import { isId } from '../ids.ts';
+import type { Vault } from '../vault/vault.ts';
 import type { Act } from './acts.ts';
 import type { Caller } from './caller.ts';
 import { found, notFound } from './found.ts';
@@ -9,6 +10,7 @@ import { iso } from './moment.ts';
 import type { IsOperator } from './operator.ts';
 import { type List, type Page, placeOf, rowsToRead, toList } from './paging.ts';
 import { can, demand } from './permissions.ts';
+import { revokeRow } from './token-row.ts';
 
 export interface MemberView {
   readonly userId: string;
@@ -21,13 +23,17 @@ export interface MembersDeps {
   readonly store: Pick<Store, 'asWorkspace'>;
   readonly act: Act;
   readonly isOperator: IsOperator;
+  readonly vault: Pick<Vault, 'rowMac' | 'checkRowMac'>;
   readonly clock: () => number;
 }
 
 export type Members = ReturnType<typeof createMembers>;
 
+/** An id takes 39 bytes of a record, which has room for 256 KiB. */
+const mostNamed = 5000;
+
 /** Who may do what in a workspace. Every change is one of an owner's where an owner is made or unmade. */
-export function createMembers({ store, act, isOperator, clock }: MembersDeps) {
+export function createMembers({ store, act, isOperator, vault, clock }: MembersDeps) {
   return Object.freeze({
     async list(caller: Caller, page: Page): Promise<List<MemberView>> {
       demand(caller, 'users:read');
@@ -41,15 +47,25 @@ export function createMembers({ store, act, isOperator, clock }: MembersDeps) {
 
     get,
 
-    /** Gives a user of the workspace a role, also one who had none. @throws {SallyportError} NOT_FOUND, FORBIDDEN, CONFLICT. */
+    /**
+     * Gives a user of the workspace a role, also one who had none. Who becomes an owner loses the admin tokens that he has: an admin may have
+     * made one for him, and would act as an owner with it.
+     *
+     * @throws {SallyportError} NOT_FOUND, FORBIDDEN, CONFLICT.
+     */
     async setRole(caller: Caller, userId: string, role: Role): Promise<MemberView> {
       demand(caller, 'users:write');
       if (!isId('usr', userId)) throw notFound('user');
       if (role !== 'owner') await refuseOperator(userId);
-      await act(caller, 'member.update', { userId, role }, async (tx) => {
+      const tokenIds = role === 'owner' ? await tokensToRevoke(caller, userId) : [];
+      const fields = { userId, role, ...(tokenIds.length === 0 ? {} : { tokenIds }) };
+      await act(caller, 'member.update', fields, async (tx) => {
         await lockUser(tx, caller, userId);
-        if (role === 'owner') demand(caller, 'owners:write');
-        else await demandOtherOwner(tx, caller, userId);
+        if (role === 'owner') {
+          demand(caller, 'owners:write');
+          for (const row of await adminTokens(tx, caller, userId).forUpdate().execute())
+            await revokeRow(tx, vault, row, new Date(clock()));
+        } else await demandOtherOwner(tx, caller, userId);
         await tx
           .insertInto('memberships')
           .values({ workspace_id: caller.workspaceId, user_id: userId, role, created_at: new Date(clock()) })
@@ -87,6 +103,14 @@ export function createMembers({ store, act, isOperator, clock }: MembersDeps) {
       visible(tx, caller).where('m.user_id', '=', userId).executeTakeFirst(),
     );
     return view(found(row, 'member'));
+  }
+
+  /** For the record; what is made until his row is locked is revoked too. */
+  async function tokensToRevoke(caller: Caller, userId: string): Promise<string[]> {
+    const rows = await store.asWorkspace(caller.workspaceId, (tx) =>
+      adminTokens(tx, caller, userId).limit(mostNamed).execute(),
+    );
+    return rows.map(({ id }) => id);
   }
 
   async function refuseOperator(userId: string): Promise<void> {
@@ -132,6 +156,30 @@ async function lockUser(tx: Tx, caller: Caller, userId: string): Promise<void> {
     .forUpdate()
     .executeTakeFirst();
   found(row, 'user');
+}
+
+/** Those of somebody who is no owner yet; of an owner, who keeps his, none. */
+function adminTokens(tx: Tx, { workspaceId }: Caller, userId: string) {
+  return tx
+    .selectFrom('tokens')
+    .selectAll()
+    .where('workspace_id', '=', workspaceId)
+    .where('user_id', '=', userId)
+    .where('kind', '=', 'admin')
+    .where('revoked_at', 'is', null)
+    .where((eb) =>
+      eb.not(
+        eb.exists(
+          eb
+            .selectFrom('memberships')
+            .select('memberships.user_id')
+            .whereRef('memberships.workspace_id', '=', 'tokens.workspace_id')
+            .whereRef('memberships.user_id', '=', 'tokens.user_id')
+            .where('memberships.role', '=', 'owner'),
+        ),
+      ),
+    )
+    .orderBy('id');
 }
 
 function visible(tx: Tx, caller: Caller) {

@@ -19,7 +19,7 @@ const list: Command = {
 
 const set: Command = {
   words: 'members set',
-  doc: 'Give a user another role; it counts at once.',
+  doc: 'Give a user another role; it counts at once, and who becomes an owner needs a new admin token.',
   argument: 'USER',
   options: { role: { value: 'ROLE', doc: 'owner, admin, member, viewer or auditor', isRequired: true } },
   async run(context) {

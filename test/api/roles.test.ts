@@ -265,6 +265,32 @@ t.test('nobody rises by himself', async (t) => {
   );
 });
 
+t.test('a token that an admin made for somebody does not become an owner’s', async (t) => {
+  const admin = await world.newUser(workspace.adminToken, 'admin');
+  const rising = await world.newUser(workspace.adminToken, 'member');
+  const mint = async (token: string, kind: string) =>
+    (await call(token, 'POST', '/api/tokens', { name: 'x', kind, userId: rising.id })).json;
+  const [kept, gateway] = [await mint(admin.token, 'admin'), await mint(admin.token, 'gateway')];
+  const promote = () => call(workspace.adminToken, 'PUT', `/api/members/${rising.id}`, { role: 'owner' });
+  t.equal((await promote()).status, 200);
+
+  t.equal((await call(kept.token, 'PATCH', `/api/members/${admin.id}`, { role: 'owner' })).status, 401);
+  t.equal((await call(rising.token, 'GET', '/api/users')).status, 401);
+  t.equal((await mint(admin.token, 'admin')).code, 'FORBIDDEN');
+  t.match(await call(workspace.adminToken, 'GET', `/api/tokens/${gateway.id}`), {
+    json: { status: 'active' },
+  });
+  await world.shipper.flush();
+  const told = (await call(workspace.adminToken, 'GET', `/api/audit?event=member.update.intent&limit=1`))
+    .json;
+  t.match(told.data[0].record, { userId: rising.id, tokenIds: [rising.tokenId, kept.id] });
+
+  const own = await mint(workspace.adminToken, 'admin');
+  t.equal((await promote()).status, 200, 'an owner stays one');
+  t.equal((await call(own.token, 'GET', '/api/users')).status, 200, 'with what an owner made for him');
+  t.same(world.forged, []);
+});
+
 t.test('a workspace keeps an owner, and the deployment its operator', async (t) => {
   const fresh = await world.newWorkspace('fresh');
   const owner = (await world.callerOf(fresh.adminToken)).userId;

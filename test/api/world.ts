@@ -177,7 +177,7 @@ export async function startWorld(
     prices: createPriceDesk({ store, act, vault, providers, clock, onForgedRow }),
     users,
     exportPerson: createPersonExport({ store, exports, audit, users, clock }),
-    members: createMembers({ store, act, isOperator, clock }),
+    members: createMembers({ store, act, isOperator, vault, clock }),
     providers: createProviders({ providers, originOf }),
     workspaces: createWorkspaces({ store, act, vault, shredder, newUserId, clock }),
     proofs: createProofs({ store, prover: createProver({ store, keys: noteKeys }), clock }),
