@@ -146,7 +146,8 @@ export function createKeyEdit({ act, vault, places, clock }: KeyEditDeps) {
       if (isMoved && !isNew) {
         throw invalid('/protection', 'changes only together with a new value');
       }
-      if (change.sharedWith !== undefined) await checkSharing(tx, caller, change.sharedWith, row.shared_with);
+      if (change.sharedWith !== undefined)
+        await checkSharing(tx, caller, row.provider, change.sharedWith, row.shared_with);
       if (row.provider === 'custom') {
         if (edited.name !== row.name) checkCustomName(places, edited.name);
         if (edited.name !== row.name || change.sharedWith !== undefined) await claimCustomName(tx, edited);

@@ -182,7 +182,7 @@ export function createKeyIntake({ store, act, vault, places, clock }: KeyIntakeD
     const { value } = await act(caller, 'key.create', fields, async (tx) => {
       await demandStoring(tx, caller.workspaceId, storedFor(draft));
       await checkUser(tx, caller, user_id);
-      await checkSharing(tx, caller, draft.shared_with);
+      await checkSharing(tx, caller, provider, draft.shared_with);
       if (provider === 'custom') await claimCustomName(tx, draft);
       const sealed = await sealContent(tx, vault, draft, content);
       const bare = { ...draft, last4: sealed.last4, fingerprint: sealed.fingerprint };

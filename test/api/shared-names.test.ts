@@ -76,3 +76,46 @@ t.test('no member can put his own origin under a name that others call by a shar
   t.equal((await call()).status, 200);
   t.equal(evil.requests.length, 0);
 });
+
+t.test('no member can put his own key before a managed one that others call by', async (t) => {
+  const upstream = await scriptUpstream(t);
+  const gateway = await startGateway(t, { upstreams: { openai: upstream.origin, groq: upstream.origin } });
+  const api: typeof gateway.api = (...request) => gateway.api(...request);
+  const valueOf = (name: string): string => `sk-test-${name}-0123456789abcdef`;
+  const [managed, evil] = [valueOf('managed'), valueOf('mallory')];
+  await api('PATCH', '/workspaces/current', { managedKeys: true });
+  await api('POST', '/api-keys/import', { provider: 'openai', value: managed });
+  const { id: mallory } = (await api('POST', '/users', { name: 'Mallory' })).body;
+  const { id: alice } = (await api('POST', '/users', { name: 'Alice' })).body;
+  const made = await api('POST', '/tokens', { name: 'm', kind: 'admin', userId: mallory });
+  const admin: string = made.body.token;
+  const { token } = (await api('POST', '/tokens', { name: 'app', userId: alice })).body;
+  const paidBy = async () => {
+    const answer = await fetch(`${gateway.origin}/v1/chat/completions`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      body: '{"model":"gpt-4o"}',
+    });
+    await answer.text();
+    return answer.headers.get('x-sallyport-key-source');
+  };
+  t.equal(await paidBy(), 'managed');
+
+  const ofMallory = { name: 'mine', provider: 'openai', value: evil, force: true };
+  const refused = await api('POST', '/api-keys', { ...ofMallory, sharedWith: [alice] }, admin);
+  t.match(refused, { status: 409, body: { code: 'CONFLICT' } });
+  const { id } = (await api('POST', '/api-keys', ofMallory, admin)).body;
+  t.match(await api('PATCH', `/api-keys/${id}`, { sharedWith: [alice] }, admin), { status: 409 }, 'later');
+  t.equal(await paidBy(), 'managed');
+  t.notOk(upstream.requests.some(({ headers }) => headers.authorization === `Bearer ${evil}`));
+
+  const other = { ...ofMallory, provider: 'groq', sharedWith: [alice] };
+  t.match(await api('POST', '/api-keys', other, admin), { status: 201 }, 'where none is lent he may');
+  t.match(await api('PATCH', `/api-keys/${id}`, { sharedWith: [alice] }), { status: 200 }, 'an owner may');
+  t.match(
+    await api('PATCH', `/api-keys/${id}`, { sharedWith: [alice] }, admin),
+    { status: 200 },
+    'it stays so',
+  );
+  t.equal(await paidBy(), 'shared');
+});
