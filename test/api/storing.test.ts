@@ -1,4 +1,6 @@
+import { sql } from 'kysely';
 import t from 'tap';
+import { transactionWait } from '../support/lock-waits.ts';
 import { newKey, startWorld } from './world.ts';
 
 const world = await startWorld(t);
@@ -250,6 +252,28 @@ t.test('deleting a user names his keys, and leaves his seals to the workspace', 
   const shredded = (await call(adminToken, 'GET', `/api/audit?keyId=${id}&event=key.shred`)).json.data;
   t.match(shredded, [{ record: { userId: member.id, act: gone.json.receipt } }]);
   t.equal((await call(adminToken, 'GET', `/api/seals/${seal.json.id}`)).status, 200);
+});
+
+t.test('an erasure that the database ends for a deadlock is done all the same', async (t) => {
+  const { adminToken, member, store } = await start('deadlocked');
+  const keyId = (await store(member.id)).json.id;
+  const { erasing } = await world.store.asSystem(async (tx) => {
+    await sql`select from tokens where user_id = ${member.id} for update`.execute(tx);
+    const begun = call(adminToken, 'DELETE', `/api/users/${member.id}`);
+    await transactionWait(world.store);
+    // It holds the key and waits for the token; whoever has waited longest is told first.
+    await sql`select from provider_keys where id = ${keyId} for update`.execute(tx);
+    return { erasing: begun };
+  });
+  t.match(await erasing, { status: 200, json: { deleted: true } });
+  await world.shipper.flush();
+  const { data } = (await call(adminToken, 'GET', `/api/audit?userId=${member.id}`)).json;
+  const events = data.map(({ record }: { record: { event: string } }) => record.event);
+  t.same(
+    events.filter((event: string) => event.startsWith('user.erase')).toReversed(),
+    ['intent', 'failed', 'intent', 'done'].map((step) => `user.erase.${step}`),
+    'it was one',
+  );
 });
 
 t.test('faults of the gateway say nothing of themselves', (t) => {

@@ -1,6 +1,8 @@
+import { sql } from 'kysely';
 import t from 'tap';
 import { createLastUsed } from '../../src/gateway/last-used.ts';
 import { startGateway } from '../support/gateway.ts';
+import { transactionWait } from '../support/lock-waits.ts';
 
 t.test(
   'processes that note the same tokens and keys in another order wait for each other, and none gives way',
@@ -30,3 +32,24 @@ t.test(
     t.equal(deadlocks, 0);
   },
 );
+
+t.test('nobody who holds a key waits for a token that is noted with it', async (t) => {
+  const gateway = await startGateway(t);
+  const { store } = gateway.installation;
+  const tokenId = (await gateway.api('POST', '/tokens', { name: 'app' })).body.id;
+  const keyId = await gateway.addKey('openai', 'sk-test-last-used-0123456789abcdef');
+  const lastUsed = createLastUsed({ store });
+  lastUsed.note(tokenId, keyId, Date.parse('2030-01-01T00:00:00Z'));
+  const flushed = await gateway.database.store.asSystem(async (tx) => {
+    await sql`select from provider_keys where id = ${keyId} for update`.execute(tx);
+    const flushing = lastUsed.flush();
+    await transactionWait(gateway.database.store);
+    await sql`select from tokens where id = ${tokenId} for update nowait`.execute(tx);
+    return { flushing };
+  });
+  await flushed.flushing;
+  const row = await store.asSystem((tx) =>
+    tx.selectFrom('provider_keys').select('last_used_at').where('id', '=', keyId).executeTakeFirst(),
+  );
+  t.same(row?.last_used_at, new Date('2030-01-01T00:00:00Z'));
+});
