@@ -1,7 +1,4 @@
-import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import path from 'node:path';
-import { pathToFileURL } from 'node:url';
 import t from 'tap';
 import { mintToken } from '../../src/ids.ts';
 import { createLog } from '../../src/telemetry/log.ts';
@@ -187,28 +184,4 @@ t.test('a sink that fails does not fail the caller', async (t) => {
     },
   });
   t.doesNotThrow(() => log.info('x'));
-});
-
-t.test('lines that were gathered are not lost, however the process ends', async (t) => {
-  const file = pathToFileURL(path.join(import.meta.dirname, '..', '..', 'src', 'telemetry', 'log.ts')).href;
-  const ends = { nothing: '', exit: 'process.exit(3)', fault: 'throw new Error("a fault")' };
-  for (const [end, code] of Object.entries(ends)) {
-    const script = `
-      const { openLogSink } = await import(${JSON.stringify(file)});
-      const sink = openLogSink(1);
-      for (let i = 0; i < 400; i += 1) sink.write('line ' + i + ' ' + 'x'.repeat(100) + '\\n');
-      await new Promise((resolve) => setImmediate(resolve));
-      sink.write('the last\\n');
-      ${code}`;
-    const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
-      encoding: 'utf8',
-    });
-    // A write that is under way at the exit may come after what is written at it.
-    const words = stdout
-      .trimEnd()
-      .split('\n')
-      .map((line) => line.replace(/ x+$/, ''));
-    const wanted = ['the last', ...Array.from({ length: 400 }, (_, i) => `line ${i}`)];
-    t.strictSame(words.toSorted(), wanted.toSorted(), end);
-  }
 });
