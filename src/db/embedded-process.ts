@@ -42,7 +42,7 @@ export interface Launched {
   readonly process: ChildProcess;
   /** Has it ended, or could it not be started at all? */
   hasEnded(): boolean;
-  /** What it wrote since it was started, the last lines. */
+  /** Of what it wrote since it was started why it ended, else the last lines. */
   lastWords(): string;
 }
 
@@ -81,7 +81,10 @@ export function launch({ postgres, databaseDir, socketDir, logFile, ids, overrid
           .subarray(isLong ? 0 : size)
           .toString('utf8')
           .trim();
-        return failure + words.split('\n').slice(-3).join(' ').slice(-600);
+        const lines = words.split('\n');
+        // Behind its reason a server that gives up says that it is shutting down, and that it is shut down.
+        const grave = lines.filter((line) => /\b(FATAL|PANIC): /.test(line));
+        return failure + (grave.length > 0 ? grave : lines).slice(-3).join(' ').slice(-600);
       },
     });
   } finally {

@@ -55,8 +55,16 @@ interface Place {
   readonly databaseDir: string;
   readonly socket: SocketFolder;
   readonly start: () => Launched;
+  readonly logFile: string;
   readonly startWithinMs: number;
   readonly signal?: AbortSignal;
+}
+
+/** No setting of ours is at fault, as a rule: a full disk, too little memory. Whoever looks after the process tries again. */
+function notUp(what: string, { databaseDir, logFile }: Place, words: string): SallyportError {
+  return new SallyportError('GATEWAY_UNREACHABLE', `PostgreSQL ${what} in ${databaseDir}: ${words}`, {
+    fix: `Its log is ${logFile}. Is the disk full, or memory short? Mend that, and start it again.`,
+  });
 }
 
 /** A server that gives up because another is there, or has not quite ended: worth another look. */
@@ -66,7 +74,8 @@ const isTaken = /lock file|shared memory block/;
  * Finds the server of a database folder, launching one where none is alive. A launch beside a living server is harmless: the lock
  * file makes the second one give up, and we look again. The finder remembers what it launched from one look to the next.
  */
-function createFinder({ databaseDir, socket, start, startWithinMs, signal }: Place): () => Promise<Found> {
+function createFinder(place: Place): () => Promise<Found> {
+  const { databaseDir, socket, start, startWithinMs, signal } = place;
   let launched: Launched | null = null;
 
   function look(): Found | null {
@@ -80,10 +89,7 @@ function createFinder({ databaseDir, socket, start, startWithinMs, signal }: Pla
       return file.status === 'ready' ? { pid: file.pid, socketDir: file.socketDir, isOurs: false } : null;
     }
     if (launched !== null && !isTaken.test(launched.lastWords())) {
-      throw new SallyportError(
-        'CONFIG_INVALID',
-        `PostgreSQL did not start in ${databaseDir}: ${launched.lastWords()}`,
-      );
+      throw notUp('did not start', place, launched.lastWords());
     }
     if (file !== null && isAlive(file.pid)) disownPidFile(databaseDir, socket.path);
     launched = start();
@@ -96,10 +102,7 @@ function createFinder({ databaseDir, socket, start, startWithinMs, signal }: Pla
       if (found !== null) return found;
       await delay(5, undefined, { signal });
     }
-    throw new SallyportError(
-      'CONFIG_INVALID',
-      `PostgreSQL did not come up in ${databaseDir}: ${launched?.lastWords() ?? 'it is still starting'}`,
-    );
+    throw notUp('did not come up', place, launched?.lastWords() ?? 'it is still starting');
   };
 }
 
@@ -189,7 +192,8 @@ async function reach(find: () => Promise<Found>, databaseDir: string): Promise<F
  * Starts the PostgreSQL of this data directory, or takes over the one that a killed gateway left running, and holds the lock that
  * means "the gateway of this data directory" until `stop`.
  *
- * @throws {SallyportError} CONFIG_INVALID: a gateway already runs here, a folder can't be passed or written, no server for this platform.
+ * @throws {SallyportError} CONFIG_INVALID: a gateway already runs here, a folder can't be passed or written, no server for this platform;
+ * GATEWAY_UNREACHABLE: the server does not come up.
  */
 export async function startEmbedded({
   dataDir,
@@ -205,7 +209,7 @@ export async function startEmbedded({
   const logFile = path.join(dataDir, 'postgres.log');
   const start = (): Launched =>
     launch({ postgres, databaseDir, socketDir: socket.path, logFile, ids, overrides: settings });
-  const place = { databaseDir, socket, start, startWithinMs };
+  const place = { databaseDir, socket, start, logFile, startWithinMs };
   const first = await reach(createFinder(place), databaseDir);
   const { maintenance, connection } = connections(first.socketDir);
   let { pid } = first;

@@ -6,6 +6,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
@@ -68,9 +69,25 @@ t.test('a server that cannot start says so at once, in its own words', async (t)
   const dataDir = seeded(t);
   const refused = startEmbedded({ dataDir, settings: { shared_buffers: 'plenty' } });
   await t.rejects(refused, {
-    code: 'CONFIG_INVALID',
+    code: 'GATEWAY_UNREACHABLE',
     message: /invalid value for parameter "shared_buffers"/,
   });
+});
+
+t.test('a server whose disk is not well is not called a wrong setting, and its reason is told', async (t) => {
+  const dataDir = seeded(t);
+  const first = await start(t, dataDir);
+  await note(first, 'before');
+  await first.stop();
+  const wal = path.join(dataDir, 'postgres', 'pg_wal');
+  renameSync(wal, `${wal}.away`);
+  // No supervisor starts a program again that ends with CONFIG_INVALID's 78.
+  await t.rejects(startEmbedded({ dataDir }), {
+    code: 'GATEWAY_UNREACHABLE',
+    message: /(FATAL|PANIC): .*pg_wal/,
+  });
+  renameSync(`${wal}.away`, wal);
+  t.same(await note(await start(t, dataDir), 'after'), ['before', 'after']);
 });
 
 t.test('as root', { skip: isRoot ? false : 'only as root' }, async (t) => {
