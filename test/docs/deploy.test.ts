@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } 
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import t from 'tap';
+import { exits } from '../../src/cli/failure.ts';
 import { commands } from '../../src/cli/run.ts';
 import { readConfig, settings } from '../../src/config.ts';
 import { page, root } from './pages.ts';
@@ -75,6 +76,19 @@ t.test('what the image, the compose file and the unit set are settings, with val
   t.throws(() => readConfig({ ...imageEnv, ALLOW_PLAIN_HTTP: 'false' }), /HOST is not a loopback address/);
   t.end();
 });
+
+t.test(
+  'systemd goes on starting a gateway whose database or disk is away, and not one that is set wrong',
+  (t) => {
+    const [head = '', service = ''] = unit.split(/^\[Service\]$/m);
+    // By default five starts in ten seconds are the last (systemd.unit(5)), and one that finds no database takes half a second.
+    t.match(head, /^StartLimitIntervalSec=0$/m);
+    t.match(service, /^Restart=on-failure$/m);
+    t.ok(seconds(service, /^RestartSec=(\d+)$/m) >= 1);
+    t.match(service, new RegExp(`^RestartPreventExitStatus=${exits.config}$`, 'm'));
+    t.end();
+  },
+);
 
 t.test('a stop has the time that it may take, in the container and under systemd', (t) => {
   t.ok(seconds(gateway, /stop_grace_period: (\d+)s/) > longestStop);
