@@ -10,7 +10,9 @@ interface Sums {
   readonly failed: number;
   readonly inputTokens: number;
   readonly outputTokens: number;
+  readonly unknownUsageCalls: number;
   readonly costNanoUsd: string | null;
+  readonly unknownCostCalls: number;
 }
 
 interface Report {
@@ -19,6 +21,7 @@ interface Report {
   readonly groupBy: string;
   readonly data: readonly (Sums & { readonly group: string | null; readonly bucket?: string | null })[];
   readonly totals: Sums;
+  readonly isCut: boolean;
 }
 
 export const usageCommand: Command = {
@@ -49,7 +52,7 @@ export const usageCommand: Command = {
       sums.failed,
       sums.inputTokens,
       sums.outputTokens,
-      dollars(sums.costNanoUsd),
+      costOf(sums),
     ];
     const rows = [
       ...report.data.map((group) =>
@@ -58,10 +61,34 @@ export const usageCommand: Command = {
       row('total', report.totals),
     ];
     const heads = [report.groupBy.toUpperCase(), 'CALLS', 'FAILED', 'INPUT TOKENS', 'OUTPUT TOKENS', 'COST'];
-    context.print(report, `${report.from} to ${report.to}\n\n${textTable(heads, rows)}`);
+    context.print(report, `${report.from} to ${report.to}\n\n${textTable(heads, rows)}${remarks(report)}`);
     return exits.ok;
   },
 };
+
+/** Unknown is not 0: who reads a sum as what he has to pay has to see what is not in it. */
+function costOf({ costNanoUsd, unknownCostCalls }: Sums): string | null {
+  const known = dollars(costNanoUsd);
+  return known === null || unknownCostCalls === 0
+    ? known
+    : `${known} and ${callsOf(unknownCostCalls)} unknown`;
+}
+
+function remarks({ totals, isCut }: Report): string {
+  const lines = [
+    ...(isCut ? ['There are more groups than are shown; the total is of all.'] : []),
+    ...(totals.unknownUsageCalls === 0
+      ? []
+      : [
+          `The tokens of ${callsOf(totals.unknownUsageCalls)} are not known, and not in the sums (docs/usage.md).`,
+        ]),
+  ];
+  return lines.length === 0 ? '' : `\n${lines.join('\n')}\n`;
+}
+
+function callsOf(count: number): string {
+  return `${count.toLocaleString('en-US')} ${count === 1 ? 'call' : 'calls'}`;
+}
 
 interface Recosted {
   readonly cursor: string | null;
