@@ -47,6 +47,8 @@ export function failureOf(error: unknown): Failure {
     const exit = byCode[error.code] ?? exits.refused;
     return { code: error.code, message: scrub(error.message), fix: scrub(error.fix), exit };
   }
+  const refused = databaseRefusal(error);
+  if (refused !== null) return refused;
   const errno = error instanceof Error ? (error as NodeJS.ErrnoException) : null;
   if (errno?.syscall !== undefined) {
     // A connection that is refused has no `path`: that is about another process, and no file's matter.
@@ -66,6 +68,23 @@ export function failureOf(error: unknown): Failure {
     message: scrub(message),
     fix: 'Run bin/sallyport doctor; report it if that is all well.',
     exit: exits.refused,
+  };
+}
+
+/**
+ * What the server of DATABASE_URL says before it lets anybody in (SQLSTATE classes 28, 3D, 53 and 57P), or pg for it: no fault of the
+ * program. Not CONFIG_INVALID, with which nobody starts it again: a password that is being exchanged fits a moment later.
+ */
+function databaseRefusal(error: unknown): Failure | null {
+  if (!(error instanceof Error)) return null;
+  const { code, severity } = error as { code?: unknown; severity?: unknown };
+  const isRefused = severity !== undefined && typeof code === 'string' && /^(28|3D|53|57P)/.test(code);
+  if (!isRefused && !/^(SASL: |The server does not support SSL connections)/.test(error.message)) return null;
+  return {
+    code: 'GATEWAY_UNREACHABLE',
+    message: scrub(`The database refused the connection: ${error.message}.`),
+    fix: 'Compare user, password, name and sslmode in DATABASE_URL with the server’s, and see whether it takes connections now.',
+    exit: exits.unreachable,
   };
 }
 
