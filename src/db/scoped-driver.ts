@@ -30,6 +30,8 @@ function opening({ role, workspace, lookup }: Scope): string {
     'sallyport.workspace': workspace,
     'sallyport.lookup': lookup,
     statement_timeout: String(statementTimeoutMs),
+    // The driver reads no other form, and makes null of it. A server, database or role may have one of its own.
+    datestyle: 'ISO',
   };
   const calls = Object.entries(settings).map(
     ([name, value]) => `set_config('${name}', ${pg.escapeLiteral(value)}, true)`,

@@ -111,6 +111,19 @@ t.test('64-bit numbers, dates, times, bytes and JSON come back as what they went
   t.same(rows, [{ list: [1n, null, big], money: '1.50', json: ['a'] }]);
 });
 
+t.test('a server that writes its dates in another form is asked for ours', async (t) => {
+  const { owner, connection } = await testDatabase(t);
+  const [{ name } = { name: '' }] = await owner<{ name: string }>('select current_database() as name');
+  await owner(`alter database ${name} set datestyle = 'German'`);
+  const store = openStore({ connection });
+  t.teardown(() => store.close());
+  const at = '2027-03-02T01:00:00.123Z';
+  const read = sql<{ at: Date; day: string }>`select ${at}::timestamptz as at, date '2027-03-02' as day`;
+  const { rows } = await store.asSystem((tx) => read.execute(tx));
+  // The driver makes null of a time in another form: a token would have no expiry, and a checkpoint no time.
+  t.strictSame(rows, [{ at: new Date(at), day: '2027-03-02' }]);
+});
+
 t.test('a transaction past its deadline is cut, and the next one goes through', async (t) => {
   const { connection } = await testDatabase(t);
   const store = openStore({ connection, maxConnections: 1, deadlineMs: 100 });
