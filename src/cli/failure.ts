@@ -55,10 +55,26 @@ export function failureOf(error: unknown): Failure {
     if (errno.path !== undefined && (errno.code === 'EACCES' || errno.code === 'EPERM')) {
       return { code: 'CONFIG_INVALID', ...notOurs(path.resolve(errno.path), errno.code), exit: exits.config };
     }
+    // The path itself is wrong: starting again mends nothing.
+    // Of a change of folder `path` is where one was, and `dest` where to.
+    const { path: from, dest: place = from } = errno as NodeJS.ErrnoException & { readonly dest?: string };
+    if (place !== undefined && (errno.code === 'ENOTDIR' || errno.code === 'ELOOP')) {
+      return {
+        code: 'CONFIG_INVALID',
+        message: scrub(
+          `${path.resolve(place)} cannot be used (${errno.code}): a part of this path is no folder.`,
+        ),
+        fix: 'Name a folder, or a path through folders alone, in DATA_DIR or where this path was given.',
+        exit: exits.config,
+      };
+    }
+    const isFull = errno.code === 'ENOSPC' || errno.code === 'EDQUOT';
     return {
       code: 'GATEWAY_UNREACHABLE',
       message: scrub(errno.message),
-      fix: 'Check the data directory and the database: bin/sallyport doctor',
+      fix: isFull
+        ? 'Make room on the disk that was written to: that of DATA_DIR, or of the folder that was named.'
+        : 'Check the data directory and the database: bin/sallyport doctor',
       exit: exits.unreachable,
     };
   }
