@@ -59,6 +59,7 @@ const vocabulary: ReadonlySet<string> = new Set([
   'priority',
   'scale',
   'shell',
+  'sound',
   'transcription',
   'ultrafast',
 ]);

@@ -33,6 +33,8 @@ export function readOpenaiBilled(answer: JsonObject, usage: JsonObject | null, t
       (countAt(objectAt(inputDetails(usage), 'cache_write_tokens_details'), 'ttl_12h_tokens') ?? 0) > 0
         ? 'cache-12h'
         : null,
+      // Charged for by the minute, beside the tokens of the text.
+      usage !== null && soundSeconds(usage) > 0 ? 'sound' : null,
     ]),
   };
 }
@@ -81,6 +83,11 @@ function audioMs(answer: JsonObject, usage: JsonObject | null): number | null {
         : undefined;
   const ms = typeof seconds === 'number' ? Math.ceil(seconds * 1000) : -1;
   return Number.isSafeInteger(ms) && ms >= 0 ? ms : null;
+}
+
+/** Mistral's `prompt_audio_seconds`, which is an empty object where there was none (docs.mistral.ai/capabilities/audio). */
+export function soundSeconds(usage: JsonObject): number {
+  return countAt(usage, 'prompt_audio_seconds') ?? 0;
 }
 
 function isImage(item: JsonObject): boolean {

@@ -1,6 +1,6 @@
 import { isObject, type JsonObject, objectAt, objectsAt } from './dialect.ts';
-import { readOpenaiBilled, serviceTierOf } from './openai-billed.ts';
-import { countAt, errorWord, type Usage, word } from './usage.ts';
+import { readOpenaiBilled, serviceTierOf, soundSeconds } from './openai-billed.ts';
+import { countAt, errorWord, sum, type Usage, word } from './usage.ts';
 import { type Findings, nothingFound, type StreamEvent, type UsageReader } from './usage-reader.ts';
 
 /** Events after which nothing comes (Responses; images; transcriptions; speech). Responses streams end without `[DONE]`. */
@@ -16,9 +16,10 @@ const lastTypes = new Set([
 
 /**
  * Counts in OpenAI's dialect: `prompt_tokens` of chat, completions and embeddings, `input_tokens` of Responses, images and
- * transcriptions. xAI counts reasoning beside `completion_tokens` and only the total tells (docs.x.ai, "Consumption": "reasoning
- * tokens … counted separately from completion_tokens, but … in the total_tokens"); where the sum shows it, it is added.
- * Embeddings give no output count; their total equals their input.
+ * transcriptions. Output is what the total leaves where that is more than is told: xAI counts reasoning beside `completion_tokens`
+ * (docs.x.ai, "Consumption": "in the total_tokens"), Gemini's compatible endpoint tells its thoughts in the total alone. Where sound is
+ * told in seconds (Mistral), the total holds its tokens too, and they are no output. Embeddings give no output count; their total
+ * equals their input.
  */
 export function readOpenaiUsage(usage: JsonObject): Usage | null {
   const input = countAt(usage, 'prompt_tokens', 'input_tokens');
@@ -33,14 +34,14 @@ export function readOpenaiUsage(usage: JsonObject): Usage | null {
     'output_token_details',
   );
   const reasoning = countAt(outputParts, 'reasoning_tokens');
-  const isApart = total !== null && reasoning !== null && total === (input ?? 0) + (visible ?? 0) + reasoning;
-  const output = isApart ? (visible ?? 0) + reasoning : visible;
+  const told = sum(visible, input);
+  const isTotal = total !== null && input !== null && total >= (told ?? 0) && soundSeconds(usage) === 0;
   return {
     inputTokens: input,
     cachedInputTokens:
       countAt(inputParts, 'cached_tokens') ?? countAt(usage, 'prompt_cache_hit_tokens', 'cached_tokens'),
     cacheWriteInputTokens: countAt(inputParts, 'cache_write_tokens'),
-    outputTokens: output ?? (total !== null && input !== null && total >= input ? total - input : null),
+    outputTokens: isTotal ? total - input : visible,
     reasoningTokens: reasoning,
   };
 }
