@@ -23,8 +23,8 @@ export function recordedAttempt(
   const billed = objectOf(end['billed']);
   const usage = objectOf(end['usage']);
   // Refused, never sent, or not counted: there is nothing to reckon with, and what was recorded of it holds.
-  if (usage === null && billed === null) return null;
-  const [provider, status] = [textOf(end['provider']) ?? '', end['status']];
+  if (usage === null && (billed === null || (end['outcome'] !== 'ok' && !isCounted(billed)))) return null;
+  const provider = textOf(end['provider']) ?? '';
   const cost = costOf(book, overrides, {
     // What is asked with GET and was counted all the same is charged, too.
     method: 'POST',
@@ -34,7 +34,8 @@ export function recordedAttempt(
     model: textOf(end['upstreamModel']) ?? textOf(end['model']),
     answerModel: null,
     at: Date.parse(textOf(end['startedAt']) ?? ''),
-    upstreamStatus: typeof status === 'number' ? status : 200,
+    // The record's is what the client was told: 499 where he had left, null where another attempt followed. Only answers are counted.
+    upstreamStatus: 200,
     isUnsent: false,
     usage: usage as Usage | null,
     usageSource: source === 'provider' || source === 'estimated' ? source : 'unknown',
@@ -42,6 +43,11 @@ export function recordedAttempt(
     providerUsage: objectOf(end['providerUsage']),
   });
   return cost.nanoUsd === null ? null : cost;
+}
+
+/** Of the answer. The characters of a text to be spoken are the request's: they are there whatever became of it. */
+function isCounted(billed: JsonObject | null): boolean {
+  return billed !== null && Object.keys(billed).some((name) => name !== 'characters');
 }
 
 function textOf(value: unknown): string | null {

@@ -28,7 +28,11 @@ interface Use {
   readonly model?: string;
   readonly cost: string | null;
   readonly usage?: Readonly<Record<string, number | null>> | null;
-  readonly status?: number;
+  readonly status?: number | null;
+  readonly outcome?: string;
+  readonly operation?: string;
+  readonly billed?: Readonly<Record<string, number>>;
+  readonly at?: string;
   readonly hasNoRecord?: boolean;
 }
 
@@ -54,11 +58,11 @@ async function use(input: Use): Promise<string> {
     keyVersion: 1,
     keySource: 'own',
     provider: input.provider ?? 'openai',
-    operation: 'openai.chat',
+    operation: input.operation ?? 'openai.chat',
     model: 'alias-of-it',
     upstreamModel: input.model ?? 'gpt-4o',
     isStream: false,
-    startedAt: start,
+    startedAt: input.at ?? start,
   };
   const begin = await world.journal.append('use.begin', {
     ...identity,
@@ -70,9 +74,9 @@ async function use(input: Use): Promise<string> {
     beginSeq: begin.seq,
     beginStream: begin.stream,
     receipt: begin.text,
-    endedAt: start,
-    outcome: input.status === undefined ? 'ok' : 'UPSTREAM_REJECTED',
-    status: input.status ?? 200,
+    endedAt: input.at ?? start,
+    outcome: input.outcome ?? (input.status === undefined ? 'ok' : 'UPSTREAM_REJECTED'),
+    status: input.status === undefined ? 200 : input.status,
     endReason: 'complete',
     upstreamRequestId: null,
     firstByteMs: 1,
@@ -82,7 +86,7 @@ async function use(input: Use): Promise<string> {
     usage,
     usageSource: usage === null ? 'unknown' : 'provider',
     providerUsage: null,
-    billed: null,
+    billed: input.billed ?? null,
     costNanoUsd: input.cost,
     priceVersion: input.cost === null ? null : 'old-table',
   });
@@ -169,6 +173,29 @@ t.test('costs are reckoned anew beside the recorded ones, which stay', async (t)
   t.equal(String(sum('recordedNanoUsd')), before.totals.costNanoUsd);
   const [attempt] = (await call(owner, 'GET', `/api/usage/calls/${recorded}`)).json.attempts;
   t.match(attempt, { costNanoUsd: '7', priceVersion: 'old-table' });
+});
+
+t.test('what the client was told does not change what the provider was asked for', async (t) => {
+  const at = '2026-02-01T10:00:00.000Z';
+  const spoken = { at, operation: 'openai.speech', model: 'tts-1', usage: null, billed: { characters: 1_000 } };
+  // Its client had left before the answer began, which was read on.
+  const drained = await use({ at, cost: '7', status: 499, outcome: 'CLIENT_CLOSED' });
+  const whole = await use({ ...spoken, cost: '7' });
+  // Counted of the request, of which nothing was answered: refused before another attempt, and given up.
+  const refused = { ...spoken, cost: '0', status: null, outcome: 'UPSTREAM_RATE_LIMITED' };
+  await use(refused);
+  await use({ ...spoken, cost: null, status: 499, outcome: 'CLIENT_CLOSED' });
+  await use({ ...spoken, cost: null, status: 504, outcome: 'UPSTREAM_TIMEOUT' });
+  await world.shipper.flush();
+  await recost({ from: '2026-02-01', to: '2026-02-02' });
+  const made = (await rows()).filter((row) => row.started_at.toISOString() === at);
+  t.same(
+    new Map(made.map((row) => [row.call_id, row.cost_nano_usd])),
+    new Map([
+      [drained, fresh],
+      [whole, 15_000_000n],
+    ]),
+  );
 });
 
 t.test('the same prices make no second version, and own prices make another', async (t) => {
