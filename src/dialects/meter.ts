@@ -39,8 +39,8 @@ export interface MeterOptions {
   readonly isStream: boolean;
   /** The answer's content-encoding header. */
   readonly contentEncoding: string | null;
-  /** Bytes of the request body: what an estimate of the input goes by. */
-  readonly requestBytes?: number;
+  /** Bytes of the request body: what an estimate of the input goes by. Null where these say nothing of it. */
+  readonly requestBytes?: number | null;
 }
 
 /** GATEWAY.md: first event and everything since the last boundary, at most 1 MiB, of which long texts are left out. */

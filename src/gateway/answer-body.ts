@@ -5,10 +5,7 @@ import { answerForm, type AnswerForm, hasNoBody, isCutOff } from './answer-form.
 import type { RelayOptions } from './relay-options.ts';
 import { ResultsUrl } from './results-url.ts';
 
-type AnswerBodyOptions = Pick<
-  RelayOptions,
-  'target' | 'method' | 'holdsUsage' | 'resultsBase' | 'requestBytes'
->;
+type AnswerBodyOptions = Pick<RelayOptions, 'target' | 'method' | 'holdsUsage' | 'resultsBase' | 'textBytes'>;
 
 /** An answer's bytes on their way: they are looked at, metered from a copy, and go on as they came, but for a usage chunk held back and a URL that is ours. */
 export class AnswerBody {
@@ -21,7 +18,7 @@ export class AnswerBody {
   readonly #editor: UsageHolder | ResultsUrl | null;
 
   constructor(status: number, headers: readonly [string, string][], options: AnswerBodyOptions) {
-    const { target, method, holdsUsage, resultsBase, requestBytes } = options;
+    const { target, method, holdsUsage, resultsBase, textBytes } = options;
     const form = answerForm(headers);
     const reader = status < 300 && method !== 'HEAD' ? target.provider.usageReader(target.operation) : null;
     this.#form = form;
@@ -33,7 +30,7 @@ export class AnswerBody {
         : createMeter(reader, {
             isStream: form.isEventStream,
             contentEncoding: form.contentEncoding,
-            requestBytes,
+            requestBytes: textBytes,
           });
     this.#framing = form.isEvents ? new EventFraming() : null;
     const isPlainJson = status < 300 && form.isJson && (form.contentEncoding ?? 'identity') === 'identity';

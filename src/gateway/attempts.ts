@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Dialect } from '../dialects/dialect.ts';
+import { textBytesOf } from '../dialects/request-text.ts';
 import { SallyportError, type ErrorCode } from '../errors.ts';
 import { giveBack, largeBytes } from '../memory.ts';
 import type { Receipt } from '../journal/journal.ts';
@@ -238,7 +239,7 @@ export class Attempts {
       ownHeaders,
       holdsUsage,
       resultsBase: resultsBase(this.#deps, request, target),
-      requestBytes,
+      textBytes: Buffer.isBuffer(body) && dispatch.identity.isStream ? textBytesOf(body) : null,
       stalledMs: limits.writeIdleMs,
       // What was asked is of no more use. A stream may last for hours.
       onBegun: (isStream, forgetSent) => {

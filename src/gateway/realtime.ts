@@ -175,7 +175,7 @@ export class RealtimeCall {
       },
       holdsUsage: false,
       resultsBase: null,
-      requestBytes: 0,
+      textBytes: null,
       mayRun: mayRun(caller, target),
       maxMessageBytes: this.#deps.maxJsonBytes,
       idleMs: caller.policy.timeouts.betweenBytesMs ?? idleMs,

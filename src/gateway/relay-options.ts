@@ -15,8 +15,8 @@ export interface RelayOptions {
   readonly holdsUsage: boolean;
   /** Where Anthropic's paths are served here, for the URLs in an answer that tells of them; null: it goes on as it is. */
   readonly resultsBase: string | null;
-  /** Of the body sent upstream: what an estimate goes by. */
-  readonly requestBytes: number;
+  /** Of the body sent upstream: what an estimate of the input goes by; null where none can be made. */
+  readonly textBytes: number | null;
   /** How long a client may take nothing of what waits for it. */
   readonly stalledMs: number;
   /** The answer has begun: no other attempt follows. `forgetSent` gives the memory of the body that was sent back, if it can be. */

@@ -177,7 +177,13 @@ t.test('costs are reckoned anew beside the recorded ones, which stay', async (t)
 
 t.test('what the client was told does not change what the provider was asked for', async (t) => {
   const at = '2026-02-01T10:00:00.000Z';
-  const spoken = { at, operation: 'openai.speech', model: 'tts-1', usage: null, billed: { characters: 1_000 } };
+  const spoken = {
+    at,
+    operation: 'openai.speech',
+    model: 'tts-1',
+    usage: null,
+    billed: { characters: 1_000 },
+  };
   // Its client had left before the answer began, which was read on.
   const drained = await use({ at, cost: '7', status: 499, outcome: 'CLIENT_CLOSED' });
   const whole = await use({ ...spoken, cost: '7' });

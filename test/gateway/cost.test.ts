@@ -109,6 +109,33 @@ t.test('a text to be spoken is counted as it was sent', async (t) => {
 });
 
 t.test(
+  'what was asked is guessed from its length where it is text, and from that of no picture',
+  async (t) => {
+    const delta = { choices: [{ index: 0, delta: { content: 'four' } }] };
+    const broken = {
+      events: Array.from({ length: 50 }, () => JSON.stringify(delta)),
+      ending: 'reset',
+    } as const;
+    const words = 'It is a long way to Tipperary. '.repeat(2_000);
+    const picture = Buffer.alloc(200_000, 'gateway').toString('base64');
+    const parts = [{ type: 'image_url', image_url: { url: `data:image/png;base64,${picture}` } }];
+    upstream.respond([broken]);
+    const asked = (content: unknown) => ({ ...ask4o, stream: true, messages: [{ role: 'user', content }] });
+    const text = await callOf('/v1/chat/completions', asked(words));
+    t.match(text.end, { usageSource: 'estimated', outcome: 'UPSTREAM_STREAM_BROKEN' });
+    const { inputTokens } = text.view;
+    t.ok(Number(inputTokens) > 15_000 && Number(inputTokens) < 16_000, String(inputTokens));
+    t.ok(Number(text.view['costNanoUsd']) > 0);
+    const seen = await callOf('/v1/chat/completions', asked(parts));
+    t.match(seen.end, {
+      usageSource: 'estimated',
+      usage: { inputTokens: null, outputTokens: Number },
+      costNanoUsd: null,
+    });
+  },
+);
+
+t.test(
   'a price of the workspace’s own holds from the next call on, for nobody’s else, until it is gone',
   async (t) => {
     upstream.respond([chat('gpt-4o-2024-11-20')]);

@@ -35,7 +35,7 @@ async function stall(
       ownHeaders: () => [],
       holdsUsage: false,
       resultsBase: null,
-      requestBytes: 0,
+      textBytes: null,
       stalledMs: 50,
       now: Date.now,
     });
