@@ -72,5 +72,6 @@ export function ownHeaders(request: IncomingMessage, corsOrigins: readonly strin
 
 /** Other costs are known when the answer has ended, and stand in `/api/usage/calls/{id}`. */
 function isFree({ method }: IncomingMessage, { operation, provider, origin }: Target): boolean {
-  return isFreeOperation(method ?? 'GET', operation) && priceListOf(provider.name, origin) !== null;
+  const list = priceListOf(provider.name, origin);
+  return list !== null && isFreeOperation(method ?? 'GET', operation, list);
 }

@@ -41,7 +41,7 @@ const unknown: Cost = Object.freeze({ nanoUsd: null, version: null });
 
 /**
  * Operations whose POST is free at every provider that has a list: token counts (platform.claude.com "Token counting", ai.google.dev
- * "Count tokens"), moderation (developers.openai.com "Moderation": free of charge), files (stored for nothing at OpenAI, Anthropic and
+ * "Count tokens"), files (stored for nothing at OpenAI, Anthropic and
  * Google), and what is done with an answer that was made and paid for before.
  */
 const freeOperations: ReadonlySet<string> = new Set([
@@ -55,11 +55,16 @@ const freeOperations: ReadonlySet<string> = new Set([
   'openai.files',
   'openai.input_tokens',
   'openai.models',
-  'openai.moderations',
   'openai.stored_chat',
   'openai.stored_responses',
   'openai.uploads',
 ]);
+
+/** Free of charge (developers.openai.com, "Moderation") wherever it is listed, but for Mistral, who charges by the token (mistral.ai/pricing). */
+const moderation = 'openai.moderations';
+
+/** Azure charges for what it has looked at, whatever the status, and names what is none (learn.microsoft.com, "Manage costs"). */
+const freeAtAzure: ReadonlySet<number> = new Set([401, 403, 404, 429]);
 
 /** What a GET begins and is charged for all the same: the handshake of a WebSocket. */
 const chargedByGet: ReadonlySet<string> = new Set(['openai.realtime']);
@@ -108,15 +113,18 @@ function costAt(price: Price, attempt: Attempt, factor: Factor | null): Cost {
 
 /**
  * Nothing is charged for a request that never left, for one that was refused (OpenAI, Anthropic and Google charge for answers of status 200
- * alone), and for looking at what is there.
+ * alone, Azure does not), and for looking at what is there.
  */
-function isFree({ isUnsent, upstreamStatus, operation, method }: Attempt): boolean {
-  return isUnsent || (upstreamStatus ?? 0) >= 400 || isFreeOperation(method, operation);
+function isFree({ isUnsent, upstreamStatus, operation, method, priceList }: Attempt): boolean {
+  if (isUnsent || isFreeOperation(method, operation, priceList)) return true;
+  const status = upstreamStatus ?? 0;
+  return status >= 400 && (priceList !== 'azure' || freeAtAzure.has(status));
 }
 
 /** Known to cost nothing before the answer has come, at a provider whose prices are listed. */
-export function isFreeOperation(method: string, operation: string): boolean {
+export function isFreeOperation(method: string, operation: string, priceList: string | null): boolean {
   if (freeOperations.has(operation)) return true;
+  if (operation === moderation && priceList !== 'mistral') return true;
   return method !== 'POST' && method !== 'PUT' && method !== 'PATCH' && !chargedByGet.has(operation);
 }
 

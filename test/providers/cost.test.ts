@@ -161,6 +161,13 @@ t.test('what nothing is charged for costs nothing, by the list of a provider tha
   t.equal(costs({ method: 'GET', operation: 'openai.batches', usage: null, model: null }), 0n, 'looking');
   t.equal(costs({ operation: 'openai.batches', usage: null, model: null }), null, 'making a batch is not');
   t.equal(costs({ method: 'GET', operation: 'openai.realtime', usage: null }), null, 'nor is a WebSocket');
+  const azure = { priceList: 'azure', usage: null };
+  for (const upstreamStatus of [401, 403, 404, 429]) t.equal(costs({ ...azure, upstreamStatus }), 0n);
+  for (const upstreamStatus of [400, 408, 500])
+    t.equal(costs({ ...azure, upstreamStatus }), null, 'it has looked at the prompt, and charges for that');
+  const moderation = { operation: 'openai.moderations', usage: null };
+  t.equal(costs(moderation), 0n);
+  t.equal(costs({ ...moderation, priceList: 'mistral', model: 'mistral-moderation-latest' }), null);
   t.equal(costs({ upstreamStatus: 429, priceList: null }), null, 'who knows, at an origin of somebody’s own');
 });
 
