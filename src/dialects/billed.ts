@@ -58,6 +58,7 @@ const vocabulary: ReadonlySet<string> = new Set([
   'performance',
   'priority',
   'scale',
+  'several-models',
   'shell',
   'sound',
   'transcription',

@@ -41,6 +41,7 @@ export function createSessionMeter(): SessionMeter {
   let open = 0;
   let hasLost = false;
   let model: string | null = null;
+  let isOfSeveralModels = false;
   /** Of text, since the last response that was counted. */
   let characters = 0;
 
@@ -61,7 +62,10 @@ export function createSessionMeter(): SessionMeter {
       ended += 1;
       open = Math.max(0, open - 1);
       characters = 0;
-      model = word(response['model'], 128) ?? model;
+      const ran = word(response['model'], 128) ?? model;
+      // Each response over a WebSocket may be another model's, and the sum has no price then.
+      isOfSeveralModels ||= model !== null && ran !== model;
+      model = ran;
       const { usage } = response;
       const raw = isObject(usage) ? usage : null;
       add(usage, '', readOpenaiBilled(response, raw, serviceTierOf(response)));
@@ -84,10 +88,10 @@ export function createSessionMeter(): SessionMeter {
       return {
         usage,
         usageSource: usage === null ? 'unknown' : isWhole ? 'provider' : 'estimated',
-        billed,
+        billed: isOfSeveralModels ? addedBilled(billed, termsOf(['several-models'])) : billed,
         providerUsage: total === null ? null : recordable({ responses: ended, ...sums.value() }),
         errorInBand: null,
-        model,
+        model: isOfSeveralModels ? null : model,
         isComplete: null,
       };
     },

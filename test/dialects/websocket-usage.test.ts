@@ -36,6 +36,24 @@ const transcribed = {
   },
 };
 
+t.test('a session in which several models answered has no one’s price', async (t) => {
+  const completed = (model: string) => ({
+    type: 'response.completed',
+    response: { model, usage: { input_tokens: 10, output_tokens: 5, total_tokens: 15 } },
+  });
+  const finish = (...models: string[]) => {
+    const meter = createSessionMeter();
+    for (const model of models) meter.read(message(completed(model)));
+    return meter.finish();
+  };
+  t.match(finish('gpt-5-pro', 'gpt-5-nano'), {
+    usage: { inputTokens: 20, outputTokens: 10 },
+    billed: { terms: 'several-models' },
+    model: null,
+  });
+  t.match(finish('gpt-5-nano', 'gpt-5-nano'), { billed: { terms: undefined }, model: 'gpt-5-nano' });
+});
+
 t.test('the counts of all responses and transcriptions of a session are added up', async (t) => {
   const meter = createSessionMeter();
   for (const event of [{ type: 'response.created' }, done, { type: 'response.created' }, done, transcribed])
