@@ -53,14 +53,18 @@ function of(details: readonly JsonObject[], modality: string): number {
     .reduce((total, detail) => total + (countAt(detail, 'tokenCount') ?? 0), 0);
 }
 
-/** Searches of the web and of maps are charged for by the query or by the answer, depending on the model. */
+/** Searches of the web, of pictures and of maps are charged for by the query or by the answer, depending on the model. */
 function searchesOf(answer: JsonObject): number {
   let searches = 0;
   for (const candidate of objectsAt(answer, 'candidates')) {
     const grounding = objectAt(candidate, 'groundingMetadata');
-    const queries = grounding['webSearchQueries'];
-    if (Array.isArray(queries)) searches += queries.length;
-    else if (objectsAt(grounding, 'groundingChunks').some((chunk) => isObject(chunk['maps']))) searches += 1;
+    const queries = ['webSearchQueries', 'imageSearchQueries'].flatMap((name) => grounding[name] ?? []);
+    searches += queries.length;
+    if (
+      queries.length === 0 &&
+      objectsAt(grounding, 'groundingChunks').some((chunk) => isObject(chunk['maps']))
+    )
+      searches += 1;
   }
   return searches;
 }

@@ -244,6 +244,20 @@ t.test('counts behind megabytes of vectors are found, and only at top level', as
   }
 });
 
+t.test('Gemini’s searches for pictures are searches', async (t) => {
+  const google = providers.get('google')?.usageReader('google.generate_content') as UsageReader;
+  const searchesOf = (groundingMetadata: object) => {
+    const body = {
+      candidates: [{ finishReason: 'STOP', groundingMetadata }],
+      usageMetadata: { promptTokenCount: 10, candidatesTokenCount: 1290, totalTokenCount: 1300 },
+    };
+    return meter(google, [Buffer.from(JSON.stringify(body))], true).billed.webSearches;
+  };
+  t.equal(searchesOf({ imageSearchQueries: ['a heron', 'a crane'] }), 2);
+  t.equal(searchesOf({ webSearchQueries: ['heron'], imageSearchQueries: ['a heron'] }), 2);
+  t.equal(searchesOf({ webSearchQueries: [] }), undefined);
+});
+
 t.test('nonsense from a provider stops the meter and nothing else', async (t) => {
   const nasty = [
     'data: {"usage":{"prompt_tokens":-1,"completion_tokens":1.5}}\n\ndata: [DONE]\n\n',
