@@ -48,6 +48,7 @@ const vocabulary: ReadonlySet<string> = new Set([
   'batch',
   'cache-12h',
   'code-interpreter',
+  'cut',
   'deferred',
   'fallback-credit',
   'fast',

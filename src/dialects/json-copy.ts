@@ -14,7 +14,11 @@ export interface JsonAnswer {
   /** Ollama's streams are a line of JSON each. */
   readonly isLines: boolean;
   readonly objects: readonly JsonObject[];
+  /** All that is left of a longer one is its last members. */
+  readonly isTail: boolean;
 }
+
+const oneObject = { isArray: false, isLines: false, isTail: false } as const;
 
 /** How much of an answer too long to keep stays in sight: counts stand near the end of it. */
 const tailBytes = 64 * 1024;
@@ -52,10 +56,8 @@ export function createJsonCopy(maxBytes: number, names: readonly string[]): Json
       }
       const value = parseJson(bytes.toString('utf8'));
       if (Array.isArray(value))
-        return { isArray: true, isLines: false, objects: value.filter((item: JsonValue) => isObject(item)) };
-      return isObject(value)
-        ? { isArray: false, isLines: false, objects: [value] }
-        : lines(bytes.toString('utf8'));
+        return { ...oneObject, isArray: true, objects: value.filter((item: JsonValue) => isObject(item)) };
+      return isObject(value) ? { ...oneObject, objects: [value] } : lines(bytes.toString('utf8'));
     },
   });
 }
@@ -70,7 +72,7 @@ function lastMembers(text: string, names: readonly string[]): JsonAnswer | null 
     // Within a text the first quote would be escaped.
     if (at < 1 || end[at - 1] === '\\') continue;
     const value = parseJson(`{${end.slice(at)}`);
-    if (isObject(value)) return { isArray, isLines: false, objects: [value] };
+    if (isObject(value)) return { isArray, isLines: false, isTail: true, objects: [value] };
   }
   return null;
 }
@@ -84,5 +86,5 @@ function lines(text: string): JsonAnswer | null {
     if (!isObject(value)) return null;
     objects.push(value);
   }
-  return objects.length === 0 ? null : { isArray: false, isLines: true, objects };
+  return objects.length === 0 ? null : { ...oneObject, isLines: true, objects };
 }

@@ -221,7 +221,7 @@ class JsonMeter implements Meter {
     }
     const [only] = answer.objects;
     if (!answer.isArray && !answer.isLines && only !== undefined) {
-      const body = reader.fromBody(only);
+      const body = reader.fromBody(only, answer.isTail);
       return toReading(reader, body, body.isComplete && complete, relayed);
     }
     const events = answer.objects.map((json) => ({ name: null, json, isDone: false }));

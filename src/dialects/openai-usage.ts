@@ -83,12 +83,17 @@ function fromStream(first: StreamEvent | null, last: readonly StreamEvent[]): Fi
   return found;
 }
 
-function fromBody(body: JsonObject): Findings {
+function fromBody(body: JsonObject, isTail: boolean): Findings {
   const raw = isObject(body['usage']) ? body['usage'] : null;
   const usage = raw === null ? null : readOpenaiUsage(raw);
   return {
     usage,
-    billed: readOpenaiBilled(body, raw, serviceTierOf(body)),
+    // Tools and the tier of Responses stand before the counts; those of a chat behind them.
+    billed: readOpenaiBilled(
+      body,
+      raw,
+      isTail && raw?.['input_tokens'] !== undefined ? 'cut' : serviceTierOf(body),
+    ),
     isFinal: true,
     providerUsage: raw,
     errorInBand: errorOf(null, body),

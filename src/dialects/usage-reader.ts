@@ -27,7 +27,8 @@ export interface Findings {
 export interface UsageReader {
   /** @param first the stream's first event, @param last the last few, oldest first; they may be the same. */
   fromStream(first: StreamEvent | null, last: readonly StreamEvent[]): Findings;
-  fromBody(body: JsonObject): Findings;
+  /** @param isTail of a very long answer these are the last members, the counts among them: others may have told of charges */
+  fromBody(body: JsonObject, isTail: boolean): Findings;
   /** Characters of generated text in this event, for an estimate. */
   textLength(event: JsonObject): number;
 }

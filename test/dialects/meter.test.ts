@@ -244,6 +244,56 @@ t.test('counts behind megabytes of vectors are found, and only at top level', as
   }
 });
 
+t.test('what is charged for stands in an answer with megabytes of pictures as in one without', async (t) => {
+  const picture = Buffer.alloc(900_000, 'gateway').toString('base64');
+  const google = providers.get('google')?.usageReader('google.generate_content') as UsageReader;
+  const answers = (data: string, text: string) =>
+    [
+      [
+        openaiReader,
+        {
+          object: 'response',
+          model: 'gpt-5',
+          output: [
+            { type: 'message', content: [{ type: 'output_text', text: `"\\${text}` }] },
+            { type: 'web_search_call', action: { type: 'search' } },
+            { type: 'image_generation_call', result: data },
+          ],
+          service_tier: 'flex',
+          usage: { input_tokens: 10, output_tokens: 20, total_tokens: 30 },
+        },
+      ],
+      [
+        google,
+        {
+          candidates: [
+            {
+              content: { parts: [{ text }, { inlineData: { mimeType: 'image/png', data } }] },
+              finishReason: 'STOP',
+              groundingMetadata: { webSearchQueries: ['rain'] },
+            },
+          ],
+          usageMetadata: { promptTokenCount: 10, candidatesTokenCount: 1290, totalTokenCount: 1300 },
+        },
+      ],
+    ] as const;
+  const short = answers('', 'It rains.');
+  for (const [n, [reader, long]] of answers(picture, `It\t${'rains \\" '.repeat(300)}`).entries()) {
+    const expected = meter(reader, [Buffer.from(JSON.stringify(short[n]?.[1]))], true);
+    t.ok(Object.keys(expected.billed).length > 0);
+    for (const size of [1_448, 16_384, 65_536, Infinity]) {
+      t.same(meter(reader, piecesOf(JSON.stringify(long), size), true), expected, `${size}`);
+    }
+  }
+  const words = Array.from({ length: 60_000 }, () => ({ type: 'output_text', text: 'line' }));
+  const response = { ...answers('', '')[0][1], output: words };
+  t.match(
+    meter(openaiReader, [Buffer.from(JSON.stringify(response))], true),
+    { usageSource: 'provider', usage: { inputTokens: 10 }, billed: { terms: 'cut' } },
+    'of many texts, what stood before the counts is not known',
+  );
+});
+
 t.test('Gemini’s searches for pictures are searches', async (t) => {
   const google = providers.get('google')?.usageReader('google.generate_content') as UsageReader;
   const searchesOf = (groundingMetadata: object) => {
