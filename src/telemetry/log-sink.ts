@@ -23,7 +23,8 @@ export interface LogSink {
  * an exception that nobody caught. Where nothing can be written lines wait, 8 MiB of them at most. pino's own sink (sonic-boom) is
  * not used, because at the exit it tries for ever: a full disk under the log, or a reader that hangs, would keep a stopped gateway from ending.
  *
- * @param fd 1 or 2
+ * @param fd 1 or 2. To be given up at the exit, a hanging reader's pipe must be one that never waits: whoever has touched `process.stdout` or
+ *   `process.stderr`, as src/main.ts does, has made it so.
  */
 export function openLogSink(fd: number): LogSink {
   const sleeper = new Int32Array(new SharedArrayBuffer(4));

@@ -72,10 +72,13 @@ t.test(
     const backend = await withClient(
       { host: found?.socketDir ?? '', user: 'postgres', database: 'postgres' },
       async (client) => {
-        const { rows } = await client.query<{ pid: number }>(
-          "select pid from pg_stat_activity where backend_type = 'checkpointer'",
-        );
-        return rows[0]?.pid as number;
+        // The server answers a moment before its checkpointer has reported itself.
+        for (;;) {
+          const { rows } = await client.query<{ pid: number }>(
+            "select pid from pg_stat_activity where backend_type = 'checkpointer'",
+          );
+          if (rows[0] !== undefined) return rows[0].pid;
+        }
       },
     );
     await killed.kill();
