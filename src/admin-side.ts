@@ -60,7 +60,8 @@ export function createAdminSide(
   const { alerts, checkpoints, clock, dataPlane, egress, installation, log, metrics, originOf, version } =
     deps;
   const { sendMail } = deps;
-  const { journal, store, vault } = installation;
+  const { journal, vault } = installation;
+  const store = installation.store.unhurried;
   const isOperator = createIsOperator({ store });
   const newUserId = createNewUserId({ store, clock });
   const outcomes = createOutcomes({ journal, lookup: createActLookup(store) });

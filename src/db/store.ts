@@ -3,17 +3,27 @@ import pg from 'pg';
 import { clientConfig, type ConnectionOptions } from './connection.ts';
 import type { Schema } from './schema.ts';
 import { readAtOnce, scopedKysely, type Scope } from './scoped-driver.ts';
+import { createShare } from './store-share.ts';
 
 export type Tx = Transaction<Schema>;
 
-/** The only way to the tables: each transaction takes a role, and with it what it may see. */
-export interface Store {
+/** Each transaction takes a role, and with it what it may see. */
+export interface Transactions {
   /** Role `sallyport_app`: rows of this workspace, all others don't exist. */
   readonly asWorkspace: <T>(workspaceId: string, work: (tx: Tx) => Promise<T>) => Promise<T>;
   /** Role `sallyport_system`: every workspace, within its grants. */
   readonly asSystem: <T>(work: (tx: Tx) => Promise<T>) => Promise<T>;
   /** Role `sallyport_app`, no workspace: the one token whose `prefix` is `id`, to read only. */
   readonly asLookup: <T>(id: string, work: (tx: Tx) => Promise<T>) => Promise<T>;
+}
+
+/** The only way to the tables. */
+export interface Store extends Transactions {
+  /**
+   * The same, with all connections but three: for the admin side, where whoever asks for hundreds of things at once would have
+   * calls wait, whose look-ups are short, and the version row, by which rights end.
+   */
+  readonly unhurried: Transactions;
   /** The version row, at once: it is asked for four times a second. */
   readonly readEpoch: () => Promise<bigint>;
   /** Rejects when the database doesn't answer. */
@@ -33,6 +43,9 @@ export interface StoreOptions {
   /** Milliseconds for a whole transaction, default 30 000; then its connection is cut, also when the server is frozen and answers nothing. */
   readonly deadlineMs?: number;
 }
+
+/** Look-ups of calls, the version row, the journal's shipping. */
+const keptFree = 3;
 
 /** Ids and prefixes; the bound also keeps NUL, which PostgreSQL has no text for, and the empty name out. */
 const name = /^[\x21-\x7e]{1,128}$/;
@@ -80,11 +93,21 @@ export function openStore({
   const scoped = <T>(scope: Scope, work: (tx: Tx) => Promise<T>): Promise<T> =>
     withConnection((client) => scopedKysely(client, scope).transaction().execute(work));
 
-  return Object.freeze<Store>({
+  const transactions: Transactions = {
     asWorkspace: async (workspaceId, work) =>
       scoped({ role: 'sallyport_app', workspace: checked(workspaceId), lookup: '' }, work),
     asSystem: async (work) => scoped(system, work),
     asLookup: async (id, work) => scoped({ role: 'sallyport_app', workspace: '', lookup: checked(id) }, work),
+  };
+  const share = createShare(Math.max(1, maxConnections - keptFree));
+
+  return Object.freeze<Store>({
+    ...transactions,
+    unhurried: Object.freeze<Transactions>({
+      asWorkspace: (workspaceId, work) => share.run(() => transactions.asWorkspace(workspaceId, work)),
+      asSystem: (work) => share.run(() => transactions.asSystem(work)),
+      asLookup: (id, work) => share.run(() => transactions.asLookup(id, work)),
+    }),
     readEpoch: async () => {
       const rows = await withConnection((client) => readAtOnce(client, system, 'select value from epoch'));
       return (rows as [{ readonly value: bigint }])[0].value;
@@ -95,7 +118,7 @@ export function openStore({
     connections: () => ({
       busy: pool.totalCount - pool.idleCount,
       idle: pool.idleCount,
-      waiting: pool.waitingCount,
+      waiting: pool.waitingCount + share.waiting(),
     }),
     close: async () => pool.end(),
   });

@@ -46,7 +46,10 @@ export class ResultsUrl {
   /** @returns the bytes to relay now */
   push(chunk: Buffer): Buffer[] {
     // One character a byte, whatever the bytes are.
-    const text = (this.#pending + chunk.toString('latin1')).replaceAll(start, (_, before: string) => before + this.#base);
+    const text = (this.#pending + chunk.toString('latin1')).replaceAll(
+      start,
+      (_, before: string) => before + this.#base,
+    );
     const at = unfinishedAt(text);
     this.#pending = text.length - at > maxHeldBytes ? '' : text.slice(at);
     return bytesOf(text.slice(0, text.length - this.#pending.length));

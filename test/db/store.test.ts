@@ -199,3 +199,28 @@ t.test('a database that is not there is told from one that refuses', async (t) =
     false,
   );
 });
+
+t.test(
+  'the admin side waits for its own, in its order, and leaves three connections to others',
+  async (t) => {
+    const { connection } = await testDatabase(t);
+    const store = openStore({ connection, maxConnections: 5 });
+    t.teardown(() => store.close());
+    const { unhurried } = store;
+    const gate = Promise.withResolvers<void>();
+    const order: number[] = [];
+    const held = [1, 2].map(() => unhurried.asSystem(() => gate.promise));
+    const queued = [1, 2, 3].map((n) => unhurried.asSystem(async () => void order.push(n)));
+    const failing = unhurried.asSystem(() => Promise.reject(new Error('of the work')));
+    failing.catch(() => {});
+    await Promise.all([1, 2, 3].map(() => store.ping()));
+    t.equal(store.connections().waiting, 4);
+    t.same(order, []);
+    gate.resolve();
+    await Promise.all([...held, ...queued]);
+    await t.rejects(failing, { message: 'of the work' });
+    t.same(order, [1, 2, 3]);
+    t.equal(await unhurried.asSystem(async () => 'free again'), 'free again');
+    t.equal(store.connections().waiting, 0);
+  },
+);
