@@ -88,13 +88,22 @@ export function failureOf(error: unknown): Failure {
 }
 
 /**
- * What the server of DATABASE_URL says before it lets anybody in (SQLSTATE classes 28, 3D, 53 and 57P), or pg for it: no fault of the
- * program. Not CONFIG_INVALID, with which nobody starts it again: a password that is being exchanged fits a moment later.
+ * What the server of DATABASE_URL says before it lets anybody in (SQLSTATE classes 28, 3D and 57P, 53300), or pg for it, and what it is
+ * short of (class 53): no fault of the program. Not CONFIG_INVALID, with which nobody starts it again: a password that is being exchanged fits a moment later.
  */
 function databaseRefusal(error: unknown): Failure | null {
   if (!(error instanceof Error)) return null;
   const { code, severity } = error as { code?: unknown; severity?: unknown };
-  const isRefused = severity !== undefined && typeof code === 'string' && /^(28|3D|53|57P)/.test(code);
+  const state = severity !== undefined && typeof code === 'string' ? code : '';
+  if (/^53[12]/.test(state)) {
+    return {
+      code: 'GATEWAY_UNREACHABLE',
+      message: scrub(`The database is short of ${state === '53100' ? 'disk' : 'memory'}: ${error.message}.`),
+      fix: 'Make room where the database runs, and do it again.',
+      exit: exits.unreachable,
+    };
+  }
+  const isRefused = /^(28|3D|53|57P)/.test(state);
   if (!isRefused && !/^(SASL: |The server does not support SSL connections)/.test(error.message)) return null;
   return {
     code: 'GATEWAY_UNREACHABLE',

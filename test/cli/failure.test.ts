@@ -21,6 +21,20 @@ t.test('what a database refuses at its door is told as its refusal, and may be t
     fix: /DATABASE_URL/,
   });
 
+  // No password is to be compared for want of room.
+  for (const [state, what] of [
+    ['53100', 'disk'],
+    ['53200', 'memory'],
+  ]) {
+    const short = `do $$ begin raise exception 'no room' using errcode = '${state}'; end $$`;
+    t.match(failureOf(await faultOf(connection, short)), {
+      code: 'GATEWAY_UNREACHABLE',
+      exit: exits.unreachable,
+      message: `The database is short of ${what}: no room.`,
+      fix: /^Make room/,
+    });
+  }
+
   // What it says to somebody whom it has let in is no matter of the way to it.
   t.match(failureOf(await faultOf(connection, 'select nothing')), { code: 'INTERNAL', exit: exits.refused });
 });
