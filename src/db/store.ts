@@ -21,7 +21,8 @@ export interface Transactions {
 export interface Store extends Transactions {
   /**
    * The same, with all connections but three: for the admin side, where whoever asks for hundreds of things at once would have
-   * calls wait, whose look-ups are short, and the version row, by which rights end.
+   * calls wait, whose look-ups are short, and the version row, by which rights end. Whoever waits for one as long as a whole transaction
+   * may take is refused, as by a database that does not answer.
    */
   readonly unhurried: Transactions;
   /** The version row, at once: it is asked for four times a second. */
@@ -99,7 +100,7 @@ export function openStore({
     asSystem: async (work) => scoped(system, work),
     asLookup: async (id, work) => scoped({ role: 'sallyport_app', workspace: '', lookup: checked(id) }, work),
   };
-  const share = createShare(Math.max(1, maxConnections - keptFree));
+  const share = createShare(Math.max(1, maxConnections - keptFree), deadlineMs);
 
   return Object.freeze<Store>({
     ...transactions,

@@ -225,3 +225,28 @@ t.test(
     t.equal(store.connections().waiting, 0);
   },
 );
+
+t.test(
+  'whoever waits for the admin side’s connections is told after a while that there is none',
+  async (t) => {
+    const { connection } = await testDatabase(t);
+    const store = openStore({ connection, maxConnections: 4, deadlineMs: 1000 });
+    t.teardown(() => store.close());
+    const { unhurried } = store;
+    const gate = Promise.withResolvers<void>();
+    const held = unhurried.asSystem(() => gate.promise);
+    let isBegun = false;
+    const waiting = [1, 2, 3].map(() => unhurried.asSystem(async () => void (isBegun = true)));
+    t.equal(store.connections().waiting, 3);
+    for (const one of waiting) {
+      const error = await one.catch((reason: unknown) => reason);
+      t.match(error, code('ETIMEDOUT'));
+      t.ok(isDatabaseGone(error));
+    }
+    t.equal(store.connections().waiting, 0);
+    t.notOk(isBegun);
+    gate.resolve();
+    await Promise.allSettled([held]);
+    t.equal(await unhurried.asSystem(async () => 'free again'), 'free again', 'no place was lost');
+  },
+);
