@@ -1,3 +1,5 @@
+import { skipSpace } from './top-level.ts';
+
 const openingBrace = 0x7b;
 /** So that one of the looks meets every run of base64 that is 1280 bytes long. */
 const [everyBytes, runBytes] = [1024, 256];
@@ -12,7 +14,7 @@ for (const byte of Buffer.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
  * has a thousand tokens, and by its length it would have 350 000. Looks at a byte in a thousand, as text shows at once that it is none.
  */
 export function textBytesOf(body: Buffer): number | null {
-  if (body[0] !== openingBrace) return null;
+  if (body[skipSpace(body)] !== openingBrace) return null;
   for (let at = 0; at + runBytes <= body.length; at += everyBytes) if (isRun(body, at)) return null;
   return body.length;
 }

@@ -90,7 +90,7 @@ export function splice(body: Buffer, edits: readonly Edit[]): Buffer {
   return spliced;
 }
 
-function skipSpace(body: Buffer): number {
+export function skipSpace(body: Buffer): number {
   let at = 0;
   while (at < body.length && isSpace(body[at] as number)) at += 1;
   return at;
