@@ -29,10 +29,18 @@ export async function readRing(config: RingConfig): Promise<KekRing> {
 }
 
 /** Its text, for a backup that is encrypted to somebody; the caller's to wipe. @throws {SallyportError} CONFIG_INVALID */
-export async function readKeyring(config: RingConfig): Promise<Buffer> {
+export async function readKeyring(config: RingConfig): Promise<{ ids: string[]; text: Buffer }> {
   const [keys] = await readKeys(config);
-  return secretCopy(Buffer.from(keyringText(keys)));
+  return { ids: openingIds(keys), text: secretCopy(Buffer.from(keyringText(keys))) };
 }
+
+/** The root keys that it opens with, or will. @throws {SallyportError} CONFIG_INVALID */
+export async function readKeyringIds(config: RingConfig): Promise<string[]> {
+  return openingIds((await readKeys(config))[0]);
+}
+
+const openingIds = (keys: readonly RingKey[]): string[] =>
+  keys.filter(({ state }) => state !== 'retired').map(({ id }) => id);
 
 /**
  * The same for a gateway, with the place where it is kept. Made on the very first start and never again.

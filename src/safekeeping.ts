@@ -17,7 +17,7 @@ import { openStore } from './db/store.ts';
 import { SallyportError } from './errors.ts';
 import { migrateDatabase, openDatabase } from './installation.ts';
 import type { Fields } from './journal/journal.ts';
-import { openRootKeys, readKeyring, readRing } from './root-keys.ts';
+import { openRootKeys, readKeyring, readKeyringIds, readRing } from './root-keys.ts';
 import { wipe } from './secret.ts';
 import type { Log } from './telemetry/log.ts';
 import type { Metrics } from './telemetry/metrics.ts';
@@ -54,8 +54,18 @@ export function createSafekeeping(config: Config, deps: SafekeepingDeps): Safeke
     } finally {
       ring.close();
     }
-    const text = await readKeyring(config);
-    return { recipients, sealed: await sealToRecipients(recipients, text).finally(() => wipe(text)) };
+    const { ids, text } = await readKeyring(config);
+    return { recipients, ids, sealed: await sealToRecipients(recipients, text).finally(() => wipe(text)) };
+  }
+
+  /** Can whom backups are for now open what follows this one? A root key that came since is not in its keyring. */
+  async function isUpToDate({ manifest }: Backup, recipients: readonly string[]): Promise<boolean> {
+    if (recipients.length === 0) return true;
+    const ids = await readKeyringIds(config);
+    return (
+      recipients.every((recipient) => manifest.recipients.includes(recipient)) &&
+      ids.every((id) => manifest.keyringIds?.includes(id) === true)
+    );
   }
 
   async function take(
@@ -181,6 +191,7 @@ export function createSafekeeping(config: Config, deps: SafekeepingDeps): Safeke
             const connection = runningDatabase(dataDir);
             return connection === null ? null : maintenanceOf(connection);
           },
+          isUpToDate: (backup) => isUpToDate(backup, recipients),
           take: (maintenance) => take(archive, maintenance, recipients, signal),
           clock,
           pause: (ms) => pause(ms, undefined, { signal }).catch(() => {}),

@@ -22,6 +22,8 @@ export interface Manifest {
   readonly rootKeyIds: readonly string[];
   /** age recipients of `keyring.age`; none: the keyring is not in it. */
   readonly recipients: readonly string[];
+  /** What the keyring in it opens with. Backups from before this was written down have it not. */
+  readonly keyringIds?: readonly string[];
   /** `database/…` are in `database.tar.zst`, `journal/…` lie there as they are. */
   readonly files: readonly PackedFile[];
 }

@@ -15,7 +15,11 @@ export interface BackupDeps {
   readonly dataDir: string;
   readonly deployment: { readonly id: string; readonly rootKeyIds: readonly string[] };
   /** The keyring, encrypted to `recipients`; null: it stays out. */
-  readonly keyring: { readonly recipients: readonly string[]; readonly sealed: Uint8Array } | null;
+  readonly keyring: {
+    readonly recipients: readonly string[];
+    readonly ids: readonly string[];
+    readonly sealed: Uint8Array;
+  } | null;
   /** Writes the journal's record of this backup: durable when it resolves. */
   readonly record: (fields: {
     readonly backup: string;
@@ -77,6 +81,7 @@ export async function takeBackup(deps: BackupDeps): Promise<Backup> {
       deploymentId: deployment.id,
       rootKeyIds: deployment.rootKeyIds,
       recipients,
+      keyringIds: keyring?.ids ?? [],
       files: files.toSorted((a, b) => (a.path < b.path ? -1 : 1)),
     };
   });

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { startRecovered } from '../db/embedded-recovery.ts';
 import { serverIds, type ServerIds } from '../db/embedded-ids.ts';
+import { withSnapshot } from '../db/snapshot.ts';
 import { openStore } from '../db/store.ts';
 import { segmentBytes } from '../db/wal-names.ts';
 import { SallyportError } from '../errors.ts';
@@ -43,7 +44,10 @@ export interface Restored {
   /** Everything committed until here is there. */
   readonly restoredTo: string;
   readonly deploymentId: string;
+  /** What the keyring has to hold for the restored keys to open. */
   readonly rootKeyIds: readonly string[];
+  /** Those of them that did not come with it. */
+  readonly missingRootKeyIds: readonly string[];
   /** What acts after `restoredTo` had written to the journal is left out from here on. */
   readonly cut: Cut | null;
   readonly hasKeyring: boolean;
@@ -83,7 +87,10 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
     const last = followed === null ? null : { lsn: followed.lsn };
     const server = await startRecovered(draft, until === null ? last : { time: until });
     let cut: Cut | null;
+    let rootKeyIds: readonly string[];
     try {
+      // Not as the manifest has them: what was copied after it may be under others.
+      rootKeyIds = await withSnapshot(server.connection, (snapshot) => snapshot.rootKeyIds());
       const store = openStore({ connection: server.connection, maxConnections: 2 });
       try {
         cut = await cutJournal(path.join(draft, 'journal'), store);
@@ -93,11 +100,13 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
     } finally {
       await server.stop();
     }
+    const held = backup.manifest.keyringIds ?? backup.manifest.rootKeyIds;
     const restored: Restored = {
       backup: backup.id,
       restoredTo: until?.toISOString() ?? end,
       deploymentId: backup.manifest.deploymentId,
-      rootKeyIds: backup.manifest.rootKeyIds,
+      rootKeyIds,
+      missingRootKeyIds: keyring === null ? rootKeyIds : rootKeyIds.filter((id) => !held.includes(id)),
       cut,
       hasKeyring: keyring !== null,
     };

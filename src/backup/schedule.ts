@@ -11,6 +11,8 @@ export interface ScheduleDeps {
   readonly keep: number;
   /** The running server, as its superuser; null while none runs: then nothing changes either. */
   readonly running: () => SocketConnection | null;
+  /** False: what follows this one is of no use to whom it is for, and a new one is due. */
+  readonly isUpToDate: (newest: Backup) => Promise<boolean>;
   readonly take: (maintenance: SocketConnection) => Promise<Backup>;
   readonly clock: () => number;
   /** Resolves after so many milliseconds, or at once when the schedule is to end. */
@@ -29,7 +31,7 @@ const followMs = 10_000;
 
 /**
  * A backup every `everyMs`, and between them the WAL every 10 s, until `signal`. A backup is also due where the WAL does not go on
- * from the last one. A failure is told and tried again: a full disk may be emptied.
+ * from the last one, and where that one is not up to date. A failure is told and tried again: a full disk may be emptied.
  */
 export async function runSchedule(deps: ScheduleDeps): Promise<void> {
   const { archive, clock, dataDir, everyMs, keep, onEvent, pause, running, signal } = deps;
@@ -52,7 +54,8 @@ export async function runSchedule(deps: ScheduleDeps): Promise<void> {
     const age = newest === undefined ? Infinity : Math.abs(clock() - Date.parse(newest.manifest.finishedAt));
     if (newest !== undefined)
       follower ??= await createFollower({ backup: newest, wal, journalDir: paths.journal });
-    if (follower === null || age >= everyMs) {
+    // Before what came since is copied: in between there would be records under a root key that no backup has.
+    if (newest === undefined || follower === null || age >= everyMs || !(await deps.isUpToDate(newest))) {
       newest = await deps.take(maintenance);
       // Until here the older one is followed: no moment lies between the two.
       await follower?.follow();

@@ -92,6 +92,8 @@ export interface RestoredState {
   readonly restoredTo: string;
   readonly deploymentId: string;
   readonly rootKeyIds: readonly string[];
+  /** Those of them that did not come with it. */
+  readonly missingRootKeyIds: readonly string[];
   /** The first record of the journal that had to be left out. */
   readonly cut: { readonly stream: string; readonly seq: number } | null;
   readonly hasKeyring: boolean;

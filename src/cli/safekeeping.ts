@@ -118,9 +118,9 @@ const restore: Command = {
       at: at === null ? null : readMoment('/at', at),
       identities: identities(context),
     });
-    const { backup, cut, deploymentId, hasKeyring, restoredTo, rootKeyIds } = restored;
+    const { backup, cut, deploymentId, hasKeyring, missingRootKeyIds, restoredTo, rootKeyIds } = restored;
     context.print(
-      { backup, restoredTo, deploymentId, rootKeyIds, hasKeyring, cut },
+      { backup, restoredTo, deploymentId, rootKeyIds, hasKeyring, missingRootKeyIds, cut },
       restoredText(restored, dataDir),
     );
     return exits.ok;
@@ -130,16 +130,19 @@ const restore: Command = {
 export const safekeepingCommands: readonly Command[] = [vaultExport, vaultImport, backup, restore];
 
 function restoredText(
-  { backup, cut, hasKeyring, restoredTo, rootKeyIds }: RestoredState,
+  { backup, cut, hasKeyring, missingRootKeyIds, restoredTo }: RestoredState,
   dataDir: string,
 ): string {
   const lost =
     cut === null
       ? ''
       : `The journal ends before record ${cut.seq} of ${cut.stream}: what was done later is undone.\n`;
-  const keyring = hasKeyring
-    ? ''
-    : `Now put the keyring back, ${path.join(dataDir, 'keyring.json')} (mode 0600), with ${rootKeyIds.join(', ')}.\n`;
+  const file = path.join(dataDir, 'keyring.json');
+  const missing = missingRootKeyIds.join(', ');
+  const put = hasKeyring
+    ? `The keyring of that backup is older than what was copied after it. Put a later one in place of ${file}`
+    : `Now put the keyring back, ${file}`;
+  const keyring = missing === '' ? '' : `${put} (mode 0600), with ${missing}.\n`;
   return `${dataDir} is as it was at ${restoredTo} (${backup}).\n${lost}${keyring}Then: npm start, and bin/sallyport doctor\n`;
 }
 

@@ -147,6 +147,7 @@ t.test('a moment between two acts comes back, with a journal that fits it and sa
     everyMs: 3_600_000,
     keep: 7,
     running,
+    isUpToDate: async () => true,
     take: (maintenance) =>
       takeBackup({
         archive,
