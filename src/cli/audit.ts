@@ -116,7 +116,8 @@ const tail: Command = {
           const told: unknown = JSON.parse(data);
           if (event === 'gap') error.write('Too many records came meanwhile: `audit export` has them.\n');
           else if (event === 'end') checkEnd((told as { code?: unknown }).code);
-          else output.write(context.isJson ? `${data}\n` : line(told as AuditEntry));
+          else if (!(await isTaken(output, context.isJson ? `${data}\n` : line(told as AuditEntry))))
+            return exits.ok;
         }
       } catch (failure) {
         // What is not ours to say is a connection that broke: the place is known, and the tail goes on from it.
@@ -125,6 +126,18 @@ const tail: Command = {
     }
   },
 };
+
+/** False: nobody reads any more (`audit tail | head`), and there is nobody to go on for. */
+async function isTaken(output: Context['terminal']['output'], text: string): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<NodeJS.ErrnoException | null>();
+  output.write(text, (error) => resolve(error ?? null));
+  const lost = await promise;
+  if (lost === null || lost.code === 'EPIPE') return lost === null;
+  throw new SallyportError('GATEWAY_UNREACHABLE', `Standard output takes nothing more: ${lost.message}.`, {
+    fix: 'Make room where it is written to, and begin again.',
+    cause: lost,
+  });
+}
 
 function checkEnd(code: unknown): void {
   if (code === 'AUTH_INVALID')

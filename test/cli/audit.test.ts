@@ -1,4 +1,4 @@
-import { PassThrough } from 'node:stream';
+import { PassThrough, Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { runCli } from '../../src/cli/run.ts';
@@ -65,4 +65,33 @@ t.test('records are listed, exported and shown as they come', async (t) => {
   t.equal((await gateway.api('DELETE', `/tokens/${admin.body.id}`)).status, 200);
   t.equal(await tail.exit, 1, 'a token that was revoked is shown no more');
   t.match(said(tail.error), /revoked/);
+});
+
+t.test('a tail ends with its reader, and with a disk that is full', async (t) => {
+  const user = await gateway.api('POST', '/users', { name: 'somebody else' });
+  const key = await gateway.api('POST', '/tokens', { name: 'another watcher', kind: 'admin' });
+  for (const [code, expected] of [
+    ['EPIPE', 0],
+    ['ENOSPC', 4],
+  ] as const) {
+    const error = new PassThrough();
+    const output = new Writable({
+      write: (_chunk, _encoding, done) => done(Object.assign(new Error(`${code}: no`), { code })),
+    });
+    output.on('error', () => {});
+    const state = { isOver: false };
+    const exit = runCli({
+      argv: ['audit', 'tail', '--event', 'user.*', '--json', '--url', gateway.origin],
+      terminal: { input: new PassThrough(), output, error },
+      version: 'test',
+      readConfig: () => readConfig({ DATA_DIR: '/nowhere', SALLYPORT_ADMIN_TOKEN: key.body.token }),
+      loadDeps: () => Promise.reject(new Error('nothing is opened here')),
+    }).finally(() => (state.isOver = true));
+    while (!state.isOver) {
+      await gateway.api('PATCH', `/users/${user.body.id}`, { name: `somebody ${Date.now()}` });
+      await gateway.shipped();
+      await Promise.race([exit, sleep(500)]);
+    }
+    t.equal(await exit, expected, code);
+  }
 });
