@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import type { Config } from '../config.ts';
 import { SallyportError } from '../errors.ts';
 import { alertCommands } from './alerts.ts';
@@ -110,6 +111,7 @@ async function runCommand(
   let config: Config | null = null;
   let transport: Transport | null = null;
   let api: Api | null = null;
+  let checkPrinted = async (): Promise<void> => {};
   const context: Context = {
     terminal,
     isJson,
@@ -130,14 +132,38 @@ async function runCommand(
       return (api = createApi(transport));
     },
     print(document, human) {
+      checkPrinted = watchWrites(terminal.output);
       terminal.output.write(isJson ? `${JSON.stringify(document)}\n` : human);
     },
   };
   try {
-    return await command.run(context);
+    const exit = await command.run(context);
+    await checkPrinted();
+    return exit;
   } finally {
     await (transport as Transport | null)?.close();
   }
+}
+
+/**
+ * Whether what is written from now on goes anywhere: a token that is shown once is lost in a file on a full disk, and whoever made it has
+ * to hear that. A reader that went away has what it wanted.
+ */
+function watchWrites(output: Terminal['output']): () => Promise<void> {
+  let lost: NodeJS.ErrnoException | null = null;
+  const onError = (error: NodeJS.ErrnoException): void => void (lost ??= error);
+  output.on('error', onError);
+  return async () => {
+    // A stream tells of it a moment after the write.
+    await setImmediate();
+    output.off('error', onError);
+    const { code, message } = lost ?? { code: 'EPIPE', message: '' };
+    if (code === 'EPIPE') return;
+    throw Object.assign(
+      new Error(`Standard output did not take all of the answer (${message}); what was asked for was done.`),
+      { code, syscall: 'write' },
+    );
+  };
 }
 
 /** A gateway that answers on the data directory is proof enough that it was set up; init need not wait for its lock. */

@@ -567,3 +567,31 @@ t.test('a reader that goes away in the middle of an export is no failure', async
   });
   t.same([exit, said(error)], [0, '']);
 });
+
+t.test('a token that went into a file on a full disk is not told as made and shown', async (t) => {
+  const { url } = await gateway(t, {
+    'POST /api/tokens': [201, { id: tokenId, name: 'x', kind: 'gateway', token: 'spt_not-a-real-one' }],
+  });
+  for (const [code, expected] of [
+    ['ENOSPC', 4],
+    ['EPIPE', 0],
+  ] as const) {
+    const error = new PassThrough();
+    // As Node's own streams for files: it tells of it after the write.
+    const output = new Writable({
+      write: (_chunk, _encoding, done) =>
+        done(Object.assign(new Error(`${code}: no, write`), { code, syscall: 'write' })),
+    });
+    output.on('error', () => {});
+    const exit = await runCli({
+      argv: ['tokens', 'create', '--name', 'x', '--json', '--url', url],
+      terminal: { input: Readable.from([]), output, error },
+      version: '1.2.3',
+      readConfig: () => readConfig({ DATA_DIR: '/nonexistent', SALLYPORT_ADMIN_TOKEN: adminToken }),
+      loadDeps: () => Promise.resolve(noDeps),
+    });
+    t.equal(exit, expected, code);
+    if (expected === 0) t.equal(said(error), '');
+    else t.match(JSON.parse(said(error)), { message: /ENOSPC: no, write.*was done/, fix: /Make room/ });
+  }
+});
