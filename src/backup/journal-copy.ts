@@ -53,7 +53,9 @@ async function append(from: string, to: string, start: number, isLines: boolean)
       const { buffer, bytesRead } = await source.read(Buffer.allocUnsafe(chunkBytes), 0, chunkBytes, at);
       const whole = isLines ? buffer.subarray(0, bytesRead).lastIndexOf(0x0a) + 1 : bytesRead;
       if (whole === 0) break;
-      await sink.write(buffer, 0, whole, at);
+      // On a disk that is nearly full a write takes a part and says so to nobody; of the rest it says that there is no room.
+      for (let done = 0; done < whole;)
+        done += (await sink.write(buffer, done, whole - done, at + done)).bytesWritten;
       at += whole;
       if (bytesRead < chunkBytes) break;
     }
