@@ -99,7 +99,7 @@ for (const shell of shells) {
     const { child, seen, exited } = await start(shell, [bin, 'serve', '--port', '1'], env);
     t.equal(seen.keys, `OPENAI_API_KEY=${key}\0GROQ_API_KEY=gsk_2\0`);
     t.equal(seen.isPipe, true);
-    t.same(seen.argv, ['serve', '--keys-fd=3', '--port', '1']);
+    t.same(seen.argv, ['--keys-fd=3', 'serve', '--port', '1']);
     t.equal(seen.pid, child.pid, 'Node is the process that was started');
     t.notOk(
       seen.env.some((name) => /API_KEY|NODE_DEBUG|SEAL/.test(name)),
@@ -123,7 +123,7 @@ for (const shell of shells) {
     `under ${shell}, other commands get no pipe, no keys, and their arguments as they are`,
     async (t) => {
       const { bin, temp } = checkout(t);
-      const args = ['keys', 'add', '--name', 'a b', '', '*', '$(id)'];
+      const args = ['keys', 'add', '--name', 'a b', '', '*', '$(id)', 'serve'];
       const { child, seen, exited } = await start(shell, [bin, ...args], {
         OPENAI_API_KEY: key,
         SALLYPORT_SEAL: 'sps_1',
@@ -140,9 +140,9 @@ for (const shell of shells) {
 
   t.test(`under ${shell}, keys import-env gets the provider keys like serve does`, async (t) => {
     const { bin, temp } = checkout(t);
-    const args = ['keys', 'import-env', '--user', 'a b'];
+    const args = ['--json', 'keys', 'import-env', '--user', 'a b'];
     const { child, seen, exited } = await start(shell, [bin, ...args], { XAI_API_KEY: key, TMPDIR: temp });
-    t.same(seen.argv, ['keys', 'import-env', '--keys-fd=3', '--user', 'a b']);
+    t.same(seen.argv, ['--keys-fd=3', ...args]);
     t.equal(seen.keys, `XAI_API_KEY=${key}\0`);
     t.notMatch(seen.environ ?? '', /API_KEY/);
     t.same(readdirSync(temp), []);
