@@ -46,6 +46,9 @@ export async function runSchedule(deps: ScheduleDeps): Promise<void> {
     last = said;
   };
 
+  /** Where it cannot be told, the next backup says why. */
+  const isUpToDate = (backup: Backup): Promise<boolean> => deps.isUpToDate(backup).catch(() => false);
+
   async function round(maintenance: SocketConnection): Promise<void> {
     const paths = { database: `${dataDir}/postgres`, journal: `${dataDir}/journal` };
     wal ??= await holdWal(maintenance, paths.database);
@@ -55,10 +58,12 @@ export async function runSchedule(deps: ScheduleDeps): Promise<void> {
     if (newest !== undefined)
       follower ??= await createFollower({ backup: newest, wal, journalDir: paths.journal });
     // Before what came since is copied: in between there would be records under a root key that no backup has.
-    if (newest === undefined || follower === null || age >= everyMs || !(await deps.isUpToDate(newest))) {
-      newest = await deps.take(maintenance);
-      // Until here the older one is followed: no moment lies between the two.
+    if (newest === undefined || follower === null || age >= everyMs || !(await isUpToDate(newest))) {
+      // Until the newer one is there the older one is followed: no moment lies between the two, and none is lost where it is refused.
+      const made = deps.take(maintenance);
+      await made.catch(() => {});
       await follower?.follow();
+      newest = await made;
       follower = await createFollower({ backup: newest, wal, journalDir: paths.journal });
       tell({ kind: 'backup', id: newest.id, pruned: await archive.prune(keep) });
     }

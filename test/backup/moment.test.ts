@@ -19,7 +19,7 @@ import t, { type Test } from 'tap';
 import { createApp, type App } from '../../src/app.ts';
 import { backupId, databasePack, openArchive, readManifest } from '../../src/backup/archive.ts';
 import { takeBackup } from '../../src/backup/backup.ts';
-import { createFollower } from '../../src/backup/follow.ts';
+import { createFollower, readFollowed } from '../../src/backup/follow.ts';
 import { giveToOwnerOf } from '../../src/backup/data-owner.ts';
 import { recordInStream } from '../../src/backup/journal-record.ts';
 import { createFolderPack } from '../../src/backup/packed-folder.ts';
@@ -136,6 +136,7 @@ t.test('a moment between two acts comes back, with a journal that fits it and sa
   const steps = stepwise();
   const events: ScheduleEvent[] = [];
   let offsetMs = 0;
+  let refusal: Error | null = null;
   const deployment = { id: 'dep_1', rootKeyIds: [] };
   const running = () => {
     const connection = runningDatabase(source.dataDir);
@@ -148,8 +149,9 @@ t.test('a moment between two acts comes back, with a journal that fits it and sa
     keep: 7,
     running,
     isUpToDate: async () => true,
-    take: (maintenance) =>
-      takeBackup({
+    async take(maintenance) {
+      if (refusal !== null) throw refusal;
+      return takeBackup({
         archive,
         maintenance,
         dataDir: source.dataDir,
@@ -158,7 +160,8 @@ t.test('a moment between two acts comes back, with a journal that fits it and sa
         record: async () => {},
         clock: () => Date.now() + offsetMs,
         version: 'test',
-      }),
+      });
+    },
     clock: () => Date.now() + offsetMs,
     pause: () => steps.pause(),
     signal: ending.signal,
@@ -263,6 +266,16 @@ t.test('a moment between two acts comes back, with a journal that fits it and sa
     await steps.round();
     await steps.round();
     offsetMs = 3_600_000;
+    refusal = new Error('no room for a whole one');
+    const before = new Date();
+    await steps.round();
+    t.match(events.at(-1), { kind: 'failed', error: refusal });
+    const followed = readFollowed(archive.list().at(-1) as never);
+    t.ok(
+      new Date(followed?.at ?? 0) >= before,
+      'the last one is followed on, as long as there is no newer one',
+    );
+    refusal = null;
     await steps.round();
     t.match(events.at(-1), { kind: 'backup' });
     await addUser(gateway, 'user 5');
