@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { createAftermath } from './aftermath.ts';
 import { giveDataToOwner } from './backup/data-owner.ts';
 import type { Config } from './config.ts';
@@ -14,6 +15,7 @@ import { SallyportError } from './errors.ts';
 import { createActLookup } from './journal/act-lookup.ts';
 import type { FileSeam } from './journal/file-seam.ts';
 import { openJournal, type Journal } from './journal/journal.ts';
+import { demandAlone } from './journal/node-alone.ts';
 import { nodeIdOf } from './journal/node-id.ts';
 import { createShipper, type Shipper } from './journal/shipper.ts';
 import { isAdministrative } from './providers/catalogue.ts';
@@ -152,6 +154,15 @@ export async function openInstallation(
     metrics.setJournalLimit(config.journalMaxBytes);
     const dir = path.join(config.dataDir, 'journal');
     const nodeId = await nodeIdOf(dir);
+    // The embedded database is in the folder too: a copy has one of its own.
+    if (!isWorker && config.databaseUrl !== null)
+      await demandAlone({
+        dir,
+        nodeId,
+        store,
+        pause: delay,
+        onWait: () => log.warn('node.looked-for', { node: nodeId }),
+      });
     const bootId = randomBytes(8).toString('hex');
     const journal = await openJournal({
       dir,
