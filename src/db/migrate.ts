@@ -1,5 +1,5 @@
-import { Kysely, PostgresDialect, sql } from 'kysely';
-import { type Migration, type MigrationProvider, Migrator } from 'kysely/migration';
+import { Kysely, type LogEvent, PostgresDialect, sql } from 'kysely';
+import { type Migration, Migrator } from 'kysely/migration';
 import pg from 'pg';
 import * as ground from '../../migrations/0001_ground.ts';
 import * as months from '../../migrations/0002_months.ts';
@@ -48,6 +48,9 @@ export interface MigrateOptions {
 /** PostgreSQL 15 to 18 are tested; older ones lack what the policies and partitions need. */
 const oldestServer = 150_000;
 
+/** SQLSTATE of whatever comes after an error in a transaction (PostgreSQL documentation, Appendix A). */
+const transactionAborted = '25P02';
+
 /** Any 64-bit number that nobody else uses in this database. Transaction-scoped: session locks don't survive a pooler. */
 const migrationLock = 7_236_283_911_402_615n;
 
@@ -77,8 +80,9 @@ async function checkServer(db: Kysely<unknown>): Promise<void> {
     version: number;
     text: string;
     encoding: string;
+    schema: string | null;
   }>`select current_setting('server_version_num')::int as version, current_setting('server_version') as text,
-       current_setting('server_encoding') as encoding`.execute(db);
+       current_setting('server_encoding') as encoding, current_schema() as schema`.execute(db);
   const [server] = rows;
   if (server === undefined || server.version < oldestServer) {
     throw new SallyportError(
@@ -95,31 +99,24 @@ async function checkServer(db: Kysely<unknown>): Promise<void> {
       },
     );
   }
-}
-
-/** Migrator reports an abort's consequence ("current transaction is aborted") over its cause: the cause is kept here. */
-function remembering(found: { error?: unknown }): MigrationProvider {
-  const wrap = (migration: Migration): Migration => ({
-    up: async (db) => {
-      try {
-        await migration.up(db);
-      } catch (error) {
-        found.error ??= error;
-        throw error;
-      }
-    },
-  });
-  const wrapped = Object.fromEntries(
-    Object.entries(migrations).map(([name, migration]) => [name, wrap(migration)]),
-  );
-  return { getMigrations: async () => wrapped };
+  if (server.schema === null) {
+    throw new SallyportError(
+      'CONFIG_INVALID',
+      'There is no schema for the tables: search_path names none that is there and may be used.',
+      {
+        fix: 'alter role … reset search_path for the user of the URL, or alter database; or make the schema, and grant usage and create on it.',
+      },
+    );
+  }
 }
 
 async function run(db: Kysely<unknown>, pending: readonly string[]): Promise<void> {
   if (pending.length === 0) return;
-  const found: { error?: unknown } = {};
-  const { error } = await new Migrator({ db, provider: remembering(found) }).migrateToLatest();
-  if (error !== undefined) throw found.error ?? error;
+  const { error } = await new Migrator({
+    db,
+    provider: { getMigrations: async () => migrations },
+  }).migrateToLatest();
+  if (error !== undefined) throw error;
 }
 
 /** A kysely as the connection's own user, without a role: it owns the tables, and forced row security hides their rows from it. */
@@ -130,8 +127,16 @@ async function asOwner<T>(
   const pool = new pg.Pool({ ...clientConfig(connection), max: 1 });
   pool.on('error', () => {});
   pool.on('connect', (client) => client.on('error', () => {}));
+  let first: unknown = null;
+  const log = (event: LogEvent): void => {
+    if (event.level === 'error') first ??= event.error;
+  };
   try {
-    return await work(new Kysely<unknown>({ dialect: new PostgresDialect({ pool }) }));
+    return await work(new Kysely<unknown>({ dialect: new PostgresDialect({ pool }), log }));
+  } catch (error) {
+    // Migrator goes on after what failed, and reports the consequence.
+    const isConsequence = error instanceof Error && 'code' in error && error.code === transactionAborted;
+    throw isConsequence ? (first ?? error) : error;
   } finally {
     await pool.end();
   }
@@ -151,6 +156,8 @@ export async function migrate(
     owner.transaction().execute(async (tx) => {
       const db: Kysely<unknown> = tx;
       await checkServer(db);
+      // Off by the server's own settings, it makes an error of each row that is hidden.
+      await sql`set local row_security = on`.execute(db);
       await sql`select pg_advisory_xact_lock(${sql.lit(migrationLock)})`.execute(db);
       const { pending } = stateOf(await applied(db));
       await checkRoles(db);

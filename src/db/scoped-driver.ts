@@ -32,6 +32,8 @@ function opening({ role, workspace, lookup }: Scope): string {
     statement_timeout: String(statementTimeoutMs),
     // The driver reads no other form, and makes null of it. A server, database or role may have one of its own.
     datestyle: 'ISO',
+    // Off, it makes an error of each row that is hidden, where we mean it not to be there.
+    row_security: 'on',
   };
   const calls = Object.entries(settings).map(
     ([name, value]) => `set_config('${name}', ${pg.escapeLiteral(value)}, true)`,

@@ -72,6 +72,23 @@ t.test('a migration that fails says why and leaves nothing', async (t) => {
   t.same(await run(connection, inventory), before);
 });
 
+t.test('settings of the server that stand in the way are told, or overruled', async (t) => {
+  const connection = await emptyDatabase(t);
+  const [{ name } = {}] = await run(connection, 'select current_database() as name');
+  const settings = (...words: string[]) =>
+    run(connection, ...words.map((word) => `alter database ${String(name)} ${word}`));
+  await settings('set search_path = nowhere');
+  await t.rejects(migrate(connection), { code: 'CONFIG_INVALID', message: /search_path/ });
+  await settings('reset search_path', 'set default_transaction_read_only = on');
+  await t.rejects(migrate(connection), { message: /cannot execute CREATE TABLE in a read-only transaction/ });
+  await withClient(connection, async (client) => {
+    await client.query('set default_transaction_read_only = off');
+    await client.query(`alter database ${String(name)} reset all`);
+    await client.query(`alter database ${String(name)} set row_security = off`);
+  });
+  t.same((await migrate(connection)).applied, files);
+});
+
 t.test('a key without a value, from before values had an age, gets none', async (t) => {
   const connection = await emptyDatabase(t);
   const pool = new pg.Pool(clientConfig(connection));

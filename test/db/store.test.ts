@@ -124,6 +124,16 @@ t.test('a server that writes its dates in another form is asked for ours', async
   t.strictSame(rows, [{ at: new Date(at), day: '2027-03-02' }]);
 });
 
+t.test('rows are hidden without an error, whatever the server makes of row_security', async (t) => {
+  const { owner, connection } = await testDatabase(t);
+  const [{ name } = { name: '' }] = await owner<{ name: string }>('select current_database() as name');
+  await owner(`alter database ${name} set row_security = off`);
+  const store = openStore({ connection });
+  t.teardown(() => store.close());
+  const read = store.asWorkspace('ws_nobody', (tx) => tx.selectFrom('workspaces').select('id').execute());
+  t.strictSame(await read, []);
+});
+
 t.test('a transaction past its deadline is cut, and the next one goes through', async (t) => {
   const { connection } = await testDatabase(t);
   const store = openStore({ connection, maxConnections: 1, deadlineMs: 100 });
