@@ -5,6 +5,7 @@ import type { Config } from '../config.ts';
 import { checkTls } from '../routes/tls.ts';
 import { scrub } from '../telemetry/scrub.ts';
 import type { Check, Verification } from './deps.ts';
+import { mountWritable } from './failure.ts';
 import { adminSocketPath, isListening } from './transport.ts';
 
 /** What the doctor looks at. A function that throws is a check that failed, told with the error's message. */
@@ -99,7 +100,7 @@ export function checkDataDir(dataDir: string): Finding {
       return bad(`${dataDir} does not exist`, 'Set it up: bin/sallyport init, or npm start.');
     return bad(
       `${dataDir} cannot be used (${code ?? 'unknown'})`,
-      `Make it this user’s: chown -R "$(id -u)" '${dataDir}'`,
+      code === 'EROFS' ? mountWritable : `Make it this user’s: chown -R "$(id -u)" '${dataDir}'`,
     );
   }
   return (mode & 0o002) === 0

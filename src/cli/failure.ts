@@ -17,6 +17,21 @@ const byCode: Readonly<Record<string, number>> = {
   CONFIG_INVALID: exits.config,
 };
 
+const makeRoom =
+  'Make room on the disk that was written to: that of DATA_DIR, or of the folder that was named.';
+
+/** A kernel mounts a disk read-only that had a fault: nobody may have asked for it. */
+export const mountWritable =
+  'Mount the disk of DATA_DIR, or of the folder that was named, writable; if nobody made it read-only, it had a fault: dmesg tells.';
+
+const byErrno: Readonly<Record<string, string>> = {
+  ENOSPC: makeRoom,
+  EDQUOT: makeRoom,
+  EROFS: mountWritable,
+  // Making a folder with those above it, Node tells both as what is not there.
+  'mkdir ENOENT': 'It is on a disk that is mounted read-only, or behind a link that leads nowhere.',
+};
+
 /** An error that a gateway answered with. Its code may be newer than this program. */
 export class AnsweredError extends Error {
   override readonly name = 'AnsweredError';
@@ -68,13 +83,13 @@ export function failureOf(error: unknown): Failure {
         exit: exits.config,
       };
     }
-    const isFull = errno.code === 'ENOSPC' || errno.code === 'EDQUOT';
     return {
       code: 'GATEWAY_UNREACHABLE',
       message: scrub(errno.message),
-      fix: isFull
-        ? 'Make room on the disk that was written to: that of DATA_DIR, or of the folder that was named.'
-        : 'Check the data directory and the database: bin/sallyport doctor',
+      fix:
+        byErrno[errno.syscall === 'mkdir' ? `mkdir ${errno.code}` : ''] ??
+        byErrno[errno.code ?? ''] ??
+        'Check the data directory and the database: bin/sallyport doctor',
       exit: exits.unreachable,
     };
   }

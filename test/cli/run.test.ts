@@ -522,6 +522,16 @@ t.test('an error’s text is scrubbed, and an id of another kind is not found wi
   t.notMatch(failed.err, secret);
   const errno = Object.assign(new Error('no'), { code: 'ENOSPC', syscall: 'write' });
   t.match(await run(['migrate'], { deps: { migrate: () => Promise.reject(errno) } }), { exit: 4 });
+  const readOnly = Object.assign(new Error('no'), { code: 'EROFS', syscall: 'open', path: '/data' });
+  t.match(await run(['migrate'], { deps: { migrate: () => Promise.reject(readOnly) } }), {
+    exit: 4,
+    err: /Mount the disk of DATA_DIR, .* writable/,
+  });
+  const made = Object.assign(new Error('no'), { code: 'ENOENT', syscall: 'mkdir', path: '/data/run' });
+  t.match(await run(['migrate'], { deps: { migrate: () => Promise.reject(made) } }), {
+    exit: 4,
+    err: /mounted read-only, or behind a link/,
+  });
   t.match(await run(['keys', 'rm', '../tokens', '--json']), { exit: 3, err: /"NOT_FOUND"/ });
   t.match(await run(['tokens', 'revoke', keyId]), { exit: 3 });
 });
