@@ -144,7 +144,9 @@ export function createKeyring({ store, home, deploymentId, act, beat, job }: Key
         throw new SallyportError(
           'CONFLICT',
           `Running nodes cannot open with ${id} yet: ${without.map(({ nodeId }) => nodeId).join(', ')}.`,
-          { fix: 'Bring the keyring file to these nodes, mode 600; they take it over within seconds.' },
+          {
+            fix: 'Bring the keyring file to these nodes, mode 600; they take it over within seconds, and workers of this one by themselves: repeat it.',
+          },
         );
       }
       await ring.selfTest(id, canaryContext(deploymentId)).catch(notNow);
