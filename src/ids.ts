@@ -29,7 +29,7 @@ export function newId(prefix: IdPrefix, now: number = Date.now()): string {
   return `${prefix}_${time}7${random.slice(15, 18)}${random.slice(19, 23)}${random.slice(24)}`;
 }
 
-/** When an id was made, in ms since 1970. */
+/** When an id was made, in ms since 1970. @param id one that `isId` knows */
 export function timeOf(id: string): number {
   const at = id.indexOf('_') + 1;
   return Number.parseInt(id.slice(at, at + 12), 16);

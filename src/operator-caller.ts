@@ -1,4 +1,5 @@
 import type { Caller } from './admin/caller.ts';
+import { findOperator } from './admin/operator.ts';
 import type { Store } from './db/store.ts';
 import { SallyportError } from './errors.ts';
 
@@ -8,10 +9,8 @@ export async function findOperatorCaller({
 }: {
   readonly store: Pick<Store, 'asSystem'>;
 }): Promise<Caller> {
-  const first = await store.asSystem((tx) =>
-    tx.selectFrom('users').select(['id', 'workspace_id']).orderBy('id').limit(1).executeTakeFirst(),
-  );
-  if (first === undefined) {
+  const operator = await findOperator(store);
+  if (operator === null) {
     throw new SallyportError('CONFLICT', 'This installation has no workspace yet.', {
       fix: 'Run bin/sallyport init, or start the gateway once: npm start',
     });
@@ -19,8 +18,7 @@ export async function findOperatorCaller({
   return {
     type: 'cli',
     id: 'cli',
-    workspaceId: first.workspace_id,
-    userId: first.id,
+    ...operator,
     role: 'owner',
     isOperator: true,
     ip: null,

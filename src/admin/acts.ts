@@ -12,6 +12,9 @@ export interface ActFields extends Fields {
   readonly [name: string]: Fields[string];
 }
 
+/** Ids in one record: each takes 39 bytes, and there is room for 256 KiB. */
+export const mostNamed = 5000;
+
 export interface Acted<T> {
   readonly value: T;
   /** `<stream>.<seq>.<16 hex>` of the outcome's record. */

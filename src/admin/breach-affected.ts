@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
 import { monthOf } from '../db/months.ts';
 import type { Store, Tx } from '../db/store.ts';
-import { isId } from '../ids.ts';
+import { isId, timeOf } from '../ids.ts';
 import { invalid } from './moment.ts';
 import type { ToldKey } from './breach-message.ts';
 
@@ -161,8 +161,7 @@ async function readGone(
 
 const latest = new Date('9999-01-01T00:00:00Z');
 
-const madeAt = (id: string): Date =>
-  new Date(Number.parseInt(id.slice('key_'.length, 'key_'.length + 12), 16));
+const madeAt = (id: string): Date => new Date(timeOf(id));
 
 function gather(
   keys: readonly Key[],

@@ -1,7 +1,7 @@
 import { SallyportError } from '../errors.ts';
 import type { Store, Tx } from '../db/store.ts';
 import type { Journal } from '../journal/journal.ts';
-import type { Act, ActFields } from './acts.ts';
+import { type Act, type ActFields, mostNamed } from './acts.ts';
 import type { Caller } from './caller.ts';
 import { shred } from './key-row.ts';
 import type { KeyRow } from './key-view.ts';
@@ -37,8 +37,6 @@ export interface ShredDeps {
 
 type Doomed = Pick<KeyRow, 'id' | 'user_id' | 'provider' | 'version'>;
 
-/** An id takes 39 bytes of a record, which has room for 256 KiB. */
-const mostNamed = 5000;
 const mostTries = 5;
 const recordsAtOnce = 500;
 

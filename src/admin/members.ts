@@ -3,7 +3,7 @@ import type { Store, Tx } from '../db/store.ts';
 import { SallyportError } from '../errors.ts';
 import { isId } from '../ids.ts';
 import type { Vault } from '../vault/vault.ts';
-import type { Act } from './acts.ts';
+import { type Act, mostNamed } from './acts.ts';
 import type { Caller } from './caller.ts';
 import { found, notFound } from './found.ts';
 import { iso } from './moment.ts';
@@ -28,9 +28,6 @@ export interface MembersDeps {
 }
 
 export type Members = ReturnType<typeof createMembers>;
-
-/** An id takes 39 bytes of a record, which has room for 256 KiB. */
-const mostNamed = 5000;
 
 /** Who may do what in a workspace. Every change is one of an owner's where an owner is made or unmade. */
 export function createMembers({ store, act, isOperator, vault, clock }: MembersDeps) {

@@ -3,7 +3,7 @@ import { sql, type Selectable } from 'kysely';
 import type { Schema } from '../db/schema.ts';
 import type { Store, Tx } from '../db/store.ts';
 import { SallyportError } from '../errors.ts';
-import { isId, newId } from '../ids.ts';
+import { isId, newId, timeOf } from '../ids.ts';
 import { secretBuffer, wipe } from '../secret.ts';
 import { intakeContext, serviceContext } from './context.ts';
 import { createHpke, deriveKeyPair, type HpkeKeyPair } from './hpke.ts';
@@ -63,7 +63,7 @@ export function createIntakeKeys(deps: {
 }): IntakeKeys {
   const { store, ring, deploymentId, clock, alarm } = deps;
   const pairs = createKeyCache<HpkeKeyPair>({ limit: 16, maxAgeMs: 300_000, clock });
-  const isWithin = (id: string, ms: number): boolean => Math.abs(clock() - madeAt(id)) < ms;
+  const isWithin = (id: string, ms: number): boolean => Math.abs(clock() - timeOf(id)) < ms;
   const contextOf = (id: string): Buffer => serviceContext(deploymentId, '', 'intake', id);
 
   async function read(tx: Tx): Promise<readonly Row[]> {
@@ -130,7 +130,7 @@ export function createIntakeKeys(deps: {
         // The deletion's lock is one that whoever retires a root key waits for: it has been promoted away by now, or our row will count.
         let mine = ahead;
         while (mine.root_key_id !== ring.active().id) mine = await make();
-        const at = madeAt(mine.id);
+        const at = timeOf(mine.id);
         const row = { ...mine, created_at: new Date(at), expires_at: new Date(at + acceptMs) };
         await tx.insertInto('intake_keys').values(row).execute();
         return mine;
@@ -191,7 +191,7 @@ export function openIntakeValue(pair: HpkeKeyPair, sealed: Uint8Array, place: In
 }
 
 function told({ id, public_key }: Row): IntakeKey {
-  const at = madeAt(id);
+  const at = timeOf(id);
   return {
     id,
     publicKey: public_key.toString('base64url'),
@@ -210,11 +210,6 @@ function parse(text: string): { readonly id: string; readonly sealed: Buffer } {
     );
   }
   return { id, sealed: Buffer.from(body, 'base64url') };
-}
-
-/** Milliseconds; ids of rows have the form, or their records would not open. */
-function madeAt(id: string): number {
-  return Number.parseInt(id.slice('ik_'.length, 'ik_'.length + 12), 16);
 }
 
 function outOfReach(cause: unknown): never {
