@@ -111,7 +111,7 @@ async function runCommand(
   let config: Config | null = null;
   let transport: Transport | null = null;
   let api: Api | null = null;
-  let checkPrinted = async (): Promise<void> => {};
+  let checkPrinted: (() => Promise<void>) | null = null;
   const context: Context = {
     terminal,
     isJson,
@@ -132,13 +132,13 @@ async function runCommand(
       return (api = createApi(transport));
     },
     print(document, human) {
-      checkPrinted = watchWrites(terminal.output);
+      checkPrinted ??= watchWrites(terminal.output);
       terminal.output.write(isJson ? `${JSON.stringify(document)}\n` : human);
     },
   };
   try {
     const exit = await command.run(context);
-    await checkPrinted();
+    await (checkPrinted as (() => Promise<void>) | null)?.();
     return exit;
   } finally {
     await (transport as Transport | null)?.close();
