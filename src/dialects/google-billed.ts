@@ -58,15 +58,16 @@ function searchesOf(answer: JsonObject): number {
   let searches = 0;
   for (const candidate of objectsAt(answer, 'candidates')) {
     const grounding = objectAt(candidate, 'groundingMetadata');
-    const queries = ['webSearchQueries', 'imageSearchQueries'].flatMap((name) => grounding[name] ?? []);
-    searches += queries.length;
-    if (
-      queries.length === 0 &&
-      objectsAt(grounding, 'groundingChunks').some((chunk) => isObject(chunk['maps']))
-    )
-      searches += 1;
+    const queries = lengthAt(grounding, 'webSearchQueries') + lengthAt(grounding, 'imageSearchQueries');
+    const isOfMaps = objectsAt(grounding, 'groundingChunks').some((chunk) => isObject(chunk['maps']));
+    searches += queries === 0 && isOfMaps ? 1 : queries;
   }
   return searches;
+}
+
+function lengthAt(value: JsonObject, name: string): number {
+  const list = value[name];
+  return Array.isArray(list) ? list.length : 0;
 }
 
 const listTiers: ReadonlySet<string> = new Set(['standard', 'unspecified']);

@@ -306,6 +306,7 @@ t.test('Gemini’s searches for pictures are searches', async (t) => {
   t.equal(searchesOf({ imageSearchQueries: ['a heron', 'a crane'] }), 2);
   t.equal(searchesOf({ webSearchQueries: ['heron'], imageSearchQueries: ['a heron'] }), 2);
   t.equal(searchesOf({ webSearchQueries: [] }), undefined);
+  t.equal(searchesOf({ webSearchQueries: 'heron', imageSearchQueries: {} }), undefined, 'no lists');
 });
 
 t.test('nonsense from a provider stops the meter and nothing else', async (t) => {
