@@ -9,7 +9,7 @@ import type { Log } from './telemetry/log.ts';
 import type { Metrics } from './telemetry/metrics.ts';
 import { countSealed } from './vault/deployment.ts';
 import { createKekTroubles } from './vault/kek-troubles.ts';
-import { createKeyringFile, readKeyringFile } from './vault/keyring-file.ts';
+import { createKeyringFile, keyringFileStamp, readKeyringFile } from './vault/keyring-file.ts';
 import { createKeyringHome, type KeyringHome } from './vault/keyring-home.ts';
 import { rootKeysInUse } from './vault/keyring-survey.ts';
 import { keyringText, readKeyringText, type RingKey } from './vault/keyring-text.ts';
@@ -34,9 +34,20 @@ export async function readKeyring(config: RingConfig): Promise<{ ids: string[]; 
   return { ids: openingIds(keys), text: secretCopy(Buffer.from(keyringText(keys))) };
 }
 
-/** The root keys that it opens with, or will. @throws {SallyportError} CONFIG_INVALID */
-export async function readKeyringIds(config: RingConfig): Promise<string[]> {
-  return openingIds((await readKeys(config))[0]);
+/**
+ * The root keys that it opens with, or will, to be asked for again and again: a file is read anew when it was written anew, as its text is
+ * the secret itself, and leaves a piece of it in memory each time.
+ *
+ * @throws {SallyportError} CONFIG_INVALID
+ */
+export function createKeyringIds(config: RingConfig): () => Promise<readonly string[]> {
+  let known: { readonly stamp: string | null; readonly ids: readonly string[] } | null = null;
+  return async () => {
+    const stamp = config.keyring === null ? await keyringFileStamp(keyringFile(config)) : environment;
+    if (known === null || stamp === null || stamp !== known.stamp)
+      known = { stamp, ids: openingIds((await readKeys(config))[0]) };
+    return known.ids;
+  };
 }
 
 const openingIds = (keys: readonly RingKey[]): string[] =>

@@ -17,7 +17,7 @@ import { openStore } from './db/store.ts';
 import { SallyportError } from './errors.ts';
 import { migrateDatabase, openDatabase } from './installation.ts';
 import type { Fields } from './journal/journal.ts';
-import { openRootKeys, readKeyring, readKeyringIds, readRing } from './root-keys.ts';
+import { openRootKeys, createKeyringIds, readKeyring, readRing } from './root-keys.ts';
 import { wipe } from './secret.ts';
 import type { Log } from './telemetry/log.ts';
 import type { Metrics } from './telemetry/metrics.ts';
@@ -42,6 +42,7 @@ export function createSafekeeping(config: Config, deps: SafekeepingDeps): Safeke
   const { dataDir } = config;
   const clock = Date.now;
   const journalDir = path.join(dataDir, 'journal');
+  const keyringIds = createKeyringIds(config);
   const record = (event: string, fields: Fields, dir = journalDir): Promise<void> =>
     recordInStream({ dir, sync: config.journalSync, maxBytes: config.journalMaxBytes, clock }, event, fields);
 
@@ -61,7 +62,7 @@ export function createSafekeeping(config: Config, deps: SafekeepingDeps): Safeke
   /** Can whom backups are for now open what follows this one? A root key that came since is not in its keyring. */
   async function isUpToDate({ manifest }: Backup, recipients: readonly string[]): Promise<boolean> {
     if (recipients.length === 0) return true;
-    const ids = await readKeyringIds(config);
+    const ids = await keyringIds();
     return (
       recipients.every((recipient) => manifest.recipients.includes(recipient)) &&
       ids.every((id) => manifest.keyringIds?.includes(id) === true)
