@@ -70,6 +70,8 @@ export interface InstallationDeps {
   /** This process works beside another one of this folder, which migrates, and settles and ships what the dead left. */
   readonly isWorker?: boolean;
   readonly maxConnections?: number | undefined;
+  /** Ends what may take long without anything being done: the look for a copy of this node. Rejects with its reason. */
+  readonly signal?: AbortSignal;
 }
 
 /** Other workers fill the journal's folder, and empty it: one that looked only when it removes something itself would stay `full`. */
@@ -105,7 +107,16 @@ export function migrateDatabase(
  */
 export async function openInstallation(
   config: Config,
-  { log, metrics, database: given, ca, journalFiles, isWorker = false, maxConnections }: InstallationDeps,
+  {
+    log,
+    metrics,
+    database: given,
+    ca,
+    journalFiles,
+    isWorker = false,
+    maxConnections,
+    signal,
+  }: InstallationDeps,
 ): Promise<Installation> {
   const clock = Date.now;
   let isClosing = false;
@@ -160,7 +171,7 @@ export async function openInstallation(
         dir,
         nodeId,
         store,
-        pause: delay,
+        pause: (ms) => delay(ms, undefined, signal === undefined ? {} : { signal }),
         onWait: () => log.warn('node.looked-for', { node: nodeId }),
       });
     const bootId = randomBytes(8).toString('hex');

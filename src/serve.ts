@@ -39,7 +39,20 @@ export async function serve(config: Config, deps: ServeDeps): Promise<number> {
   checkTls(config);
   const socketPath = await prepareAdminSocket(config.dataDir);
   const signal = nextSignal();
-  const installation = await openInstallation(config, { log, metrics });
+  const stopped = new AbortController();
+  void signal.first.then(() => stopped.abort());
+  const installation = await openInstallation(config, { log, metrics, signal: stopped.signal }).catch(
+    (error: unknown) => {
+      if (stopped.signal.aborted && error instanceof Error && error.name === 'AbortError') return null;
+      throw error;
+    },
+  );
+  if (installation === null) {
+    // Told to stop while it waited to be sure that it is alone: nothing was begun.
+    removeAdminSocket(config.dataDir);
+    signal.release();
+    return 0;
+  }
   let app: App | null = null;
   let front: Front | null = null;
   let stopHousekeeping = (): void => {};

@@ -105,3 +105,24 @@ t.test('an original waits, too, for a copy that lives', async (t) => {
   const pause = () => other.now();
   await t.rejects(demandAlone({ dir, nodeId, store, pause, onWait: () => {} }), { code: 'CONFIG_INVALID' });
 });
+
+t.test('a start that waits to be sure can be ended', async (t) => {
+  const { connection, store } = await testDatabase(t);
+  const { beat, dir } = await node(t, store);
+  await beat.stop();
+  const gone = beatOf(store, await nodeIdOf(dir), 'gone');
+  gone.start();
+  await gone.now();
+  t.teardown(() => gone.stop());
+  const copy = path.join(path.dirname(await folder(t)), 'data');
+  await cp(dir, path.join(copy, 'journal'), { recursive: true });
+  const stop = new AbortController();
+  const waiting = createLog({
+    level: 'warn',
+    write: (line) => (line.includes('node.looked-for') ? stop.abort() : undefined),
+  });
+  const config = readConfig({ DATA_DIR: copy, PORT: '0', DATABASE_URL: 'postgres://127.0.0.1:1/named' });
+  const database = { connection, stop: async () => {} };
+  const opening = openInstallation(config, { log: waiting, metrics, database, signal: stop.signal });
+  await t.rejects(opening, { name: 'AbortError' });
+});
