@@ -260,7 +260,7 @@ t.test('a token’s row that was inserted or widened is no token', async (t) => 
   });
   for (const edit of [
     'providers = null',
-    `user_id = (select user_id from tokens where user_id <> '${user.id}' limit 1)`,
+    `user_id = (select user_id from tokens where workspace_id = '${gateway.workspaceId}' and user_id <> '${user.id}' limit 1)`,
     'requests_per_minute = 1000000',
     `expires_at = now() + interval '1 year'`,
     `(workspace_id, user_id) = (select workspace_id, user_id from tokens where workspace_id <> '${gateway.workspaceId}' limit 1)`,
